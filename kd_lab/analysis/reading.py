@@ -1,0 +1,121 @@
+"""Finished and unfinished runs as MLflow has them; reads only, and never makes a store that is not there."""
+
+import logging
+import os
+import sqlite3
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from kd_lab.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+SQLITE = "sqlite:///"
+SERVER_TIMEOUT_S = 3.0
+
+
+@contextmanager
+def connected(uri: str) -> Iterator["MlflowClient"]:
+    """A client for a store that is there.
+
+    Raises:
+        UserError: there is no store at this address, or it cannot be read.
+    """
+    uri = _existing(uri)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    with warnings.catch_warnings():
+        # tqdm's, in a notebook without ipywidgets; nothing here shows a progress bar.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        yield MlflowClient(tracking_uri=uri)
+    except MlflowException as error:
+        first = str(error).strip().split("\n", 1)[0]
+        raise UserError(f"tracking.uri={uri}: this store cannot be read ({first}).") from error
+
+
+def studies(client: "MlflowClient") -> dict[str, str]:
+    """The name of each study (MLflow: experiment) by its id."""
+    return {
+        found.experiment_id: found.name for found in _all(lambda token: client.search_experiments(page_token=token))
+    }
+
+
+def search(client: "MlflowClient", experiment_ids: list[str]) -> list["Run"]:
+    """All runs of these studies, the newest first."""
+    return _all(
+        lambda token: client.search_runs(
+            experiment_ids, max_results=1000, order_by=["attributes.start_time DESC"], page_token=token
+        )
+    )
+
+
+def _all(page_of: Callable[[str | None], Any]) -> list[Any]:
+    items: list[Any] = []
+    token: str | None = None
+    while True:
+        page = page_of(token)
+        items.extend(page)
+        token = page.token
+        if not token:
+            return items
+
+
+def _existing(uri: str) -> str:
+    if uri.startswith(("http://", "https://")):
+        _ask(uri)
+        return uri
+    if not uri.startswith(SQLITE):
+        raise UserError(f"tracking.uri={uri}: expected sqlite:///FILE or the http(s) address of an MLflow server.")
+    file, question, options = uri.removeprefix(SQLITE).partition("?")
+    database = Path(file).absolute()
+    if not database.is_file():
+        raise UserError(f"tracking.uri={uri}: there is no file {database}; run kd-lab first, or name the right file.")
+    if not _has_runs(database):
+        raise UserError(f"tracking.uri={uri}: {database} is not an MLflow store; name the right file.")
+    return f"{SQLITE}{database}{question}{options}"
+
+
+def _has_runs(database: Path) -> bool:
+    """Whether MLflow's tables are there; asked of SQLite itself, because MLflow would make them."""
+    try:
+        # The lock that kd_lab.tracking holds while it makes a store.
+        with FileLock(f"{database}.lock"):
+            return _table_exists(database)
+    except PermissionError:  # a store in a folder that may only be read is not being made
+        return _table_exists(database)
+
+
+def _table_exists(database: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            tables = connection.execute("SELECT name FROM sqlite_master WHERE name IN ('runs', 'alembic_version')")
+            return len(tables.fetchall()) == 2
+    except sqlite3.Error:
+        return False
+
+
+def _ask(uri: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT_S):
+            return
+    except urllib.error.HTTPError:
+        return
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "reason", error)
+        raise UserError(f"tracking.uri={uri}: no MLflow server answers there ({cause}).") from error

@@ -1,0 +1,48 @@
+"""Random shifts of images: what keeps a digit's label true with few labels (setting of the digits demo)."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Shift:
+    """Moves each image by up to `pixels` along height and width, filling with zeros.
+
+    The two distances of each image are drawn independently and uniformly from the whole numbers -pixels..pixels.
+    """
+
+    def __init__(self, pixels: int) -> None:
+        """Keeps the largest distance.
+
+        Args:
+            pixels: the largest shift, in pixels; at least 1.
+
+        Raises:
+            ValueError: `pixels` is below 1.
+        """
+        if pixels < 1:
+            raise ValueError(f"Expected `pixels` to be >= 1, but got {pixels}.")
+        self.pixels = pixels
+
+    def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Shifts a batch.
+
+        Args:
+            inputs: [B, C, H, W].
+            generator: the source of the distances; a CPU generator gives the same shifts on every device.
+
+        Returns:
+            A new tensor [B, C, H, W] of the same type, on the same device.
+
+        Raises:
+            ValueError: the inputs are not [B, C, H, W].
+        """
+        if inputs.ndim != 4:
+            raise ValueError(f"Expected images [B, C, H, W] to shift, but got inputs of shape {list(inputs.shape)}.")
+        pixels, (count, _, height, width) = self.pixels, inputs.shape
+        offsets = torch.randint(0, 2 * pixels + 1, (2, count), generator=generator, device=generator.device)
+        down, right = offsets.to(inputs.device, non_blocking=True)
+        padded = F.pad(inputs, (pixels, pixels, pixels, pixels))
+        # A view [B, C, 2p+1, 2p+1, H, W] of every possible window: one gather then picks a window per image.
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+        return windows[torch.arange(count, device=inputs.device), :, down, right]

@@ -1,0 +1,46 @@
+"""What training cost: wall time, samples per second, steps, peak memory."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from kd_lab import names
+from kd_lab.measures.memory import PeakMemory
+
+
+class Cost(pl.Callback):
+    """Measures one fit from its first batch to its last, start-up left out.
+
+    The values land in `trainer.callback_metrics`, the one thing that Lightning brings home from spawned processes.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._samples = 0
+        self._steps = 0
+        self._memory = PeakMemory(pl_module.device)
+        self._memory.__enter__()
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count."""
+        self._samples += batch.inputs.shape[0]
+        self._steps += 1
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock, once the device has done what it was asked."""
+        if pl_module.device.type == "cuda":
+            torch.cuda.synchronize(pl_module.device)
+        wall = time.perf_counter() - self._started
+        self._memory.__exit__(None, None, None)
+        found = {
+            names.COST_TRAIN_WALL_S: wall,
+            names.COST_TRAIN_SAMPLES_PER_S: self._samples * trainer.world_size / wall,
+            names.COST_TRAIN_STEPS: float(self._steps),
+            names.COST_TRAIN_PEAK_MEMORY_BYTES: float(self._memory.peak_bytes),
+        }
+        trainer.callback_metrics.update({k: torch.tensor(v, dtype=torch.float64) for k, v in found.items()})

@@ -1,0 +1,58 @@
+"""A progress bar for whatever takes longer than two seconds, and nothing otherwise."""
+
+import sys
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+PATIENCE_S = 2.0
+REFRESH_S = 0.1
+
+
+class ProgressBar(pl.Callback):
+    """Shows steps done and time left on standard error once `PATIENCE_S` have passed, if a person is looking."""
+
+    def __init__(self, label: str, total_steps: int) -> None:
+        self.label = label
+        self.total_steps = total_steps
+        self._bar: Progress | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note the time."""
+        self._steps = 0
+        self._due = time.perf_counter() + PATIENCE_S
+        self._wanted = trainer.is_global_zero and sys.stderr.isatty()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Show, a few times a second at the most."""
+        self._steps += 1
+        if not self._wanted:
+            return
+        now = time.perf_counter()
+        if now < self._due:
+            return
+        self._due = now + REFRESH_S
+        if self._bar is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task(self.label, total=self.total_steps)
+        self._bar.update(self._task, completed=self._steps)
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the bar away."""
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Take the bar away here too."""
+        self._stop()

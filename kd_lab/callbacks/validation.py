@@ -1,0 +1,40 @@
+"""Accuracy and NLL on the validation part, at the end of every epoch."""
+
+from collections.abc import Callable
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from kd_lab import names
+from kd_lab.callbacks.recorder import Sink
+from kd_lab.measures.predict import predict
+from kd_lab.training.distiller import Distiller
+
+
+class Validation(pl.Callback):
+    """Predicts the whole validation part in one process: nothing is padded or counted twice under DDP."""
+
+    def __init__(self, sink: Sink, inputs: Tensor, targets: Tensor, rename: Callable[[str], str] = str) -> None:
+        self.sink = sink
+        self.inputs = inputs
+        self.targets = targets
+        self.rename = rename
+        self._steps = 0
+
+    def on_train_batch_start(self, *_: object) -> None:
+        """Count the optimizer steps, the x-axis of every curve."""
+        self._steps += 1
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Measure and hand on; the other processes need not wait, the next gradient exchange does."""
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, Distiller)
+        precision = pl_module.recipe.precision
+        logits = predict(pl_module.network, self.inputs, device=pl_module.device, precision=precision)
+        accuracy = (logits.argmax(-1) == self.targets).double().mean()
+        nll = torch.nn.functional.cross_entropy(logits.double(), self.targets)
+        values = {names.VAL_ACCURACY_TOP1: accuracy, names.VAL_NLL_NATS: nll}
+        trainer.callback_metrics.update(values)
+        self.sink.log(self._steps, {self.rename(k): float(v) for k, v in values.items()})

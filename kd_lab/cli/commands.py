@@ -1,0 +1,161 @@
+"""The subcommands: run (single and sweep), list, ui, evaluate."""
+
+import math
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from kd_lab.cli.compose import conf_dir, expand, explain, register
+from kd_lab.cli.signals import terminate_like_interrupt
+from kd_lab.cli.sweep import Sweep, SweepMember
+from kd_lab.errors import TrainingFailedError, UserError, choices
+
+COMPLETION_FLAGS = {"-sc", "--shell-completion"}
+
+
+def run(arguments: list[str]) -> int:
+    """Hydra composes the config(s); each job runs in `job`. Returns the exit code."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    register()
+    terminate_like_interrupt()
+    sweeping = any(a in {"-m", "--multirun"} for a in arguments)
+    expanded = arguments if COMPLETION_FLAGS & set(arguments) else expand(arguments)
+    with Sweep(arguments) if sweeping else nullcontext() as sweep:
+        try:
+            _hydra(expanded)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(explain(error, arguments)) from error
+    if sweep is not None:
+        return sweep.exit_code
+    if FAILED:
+        raise FAILED.pop()
+    return 0
+
+
+FAILED: list[Exception] = []
+"""Why the single job of this process failed; not raised through Hydra, which would add lines of its own."""
+
+
+def _hydra(arguments: list[str]) -> None:
+    """Hand over to Hydra with the expanded command line; its errors come back as exceptions."""
+    import hydra
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = [sys.argv[0], *arguments]
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+
+
+def job(config: Any) -> float:
+    """One job: a composed config to a result; returns the validation accuracy for a sweeper, NaN if there is none."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    member = SweepMember.of_environment(HydraConfig.get().job.override_dirname)
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    from kd_lab.run.console import Reporter
+    from kd_lab.run.job import run as run_job
+    from kd_lab.run.keeper import Context
+
+    label = member.label if member else ""
+    reporter = Reporter(compact=member is not None, label=label)
+    context = Context(member.sweep_id, member.title, label) if member else Context()
+    try:
+        check_complete(resolved)
+        if member is not None:
+            member.will_write(resolved)
+        result = run_job({str(k): v for k, v in resolved.items()}, context, reporter)
+    except (UserError, TrainingFailedError) as error:
+        if member is None:
+            FAILED.append(error)
+        else:
+            member.failed(error)
+            reporter.failed(error)
+        return math.nan
+    return math.nan if result.validation_accuracy is None else result.validation_accuracy
+
+
+def check_complete(node: Any, path: str = "") -> None:
+    """Raise a UserError for the first value that the user has yet to give (`???` in YAML)."""
+    if node == "???":
+        raise UserError(f"{path}: a value is missing; expected {path}=...")
+    if isinstance(node, dict):
+        for key, value in node.items():
+            check_complete(value, f"{path}.{key}" if path else str(key))
+
+
+def list_choices(arguments: list[str]) -> int:
+    """`kd-lab list [GROUP]`: the YAML files of conf/, each with the description in its first line."""
+    groups = {p.name: p for p in sorted(conf_dir().iterdir()) if p.is_dir() and p.name not in {"tuned", "__pycache__"}}
+    wanted = arguments[1:] or list(groups)
+    for name in wanted:
+        real = "model" if name in {"teacher", "student"} else name
+        if real not in groups:
+            raise UserError(f"list {name}: no such group; {choices(name, [*groups, 'teacher', 'student'])}")
+        usage = {"model": "teacher=NAME, student=NAME", "recipe": "teacher/recipe=NAME, student/recipe=NAME"}
+        usage |= {g: f"student/recipe/{g}=NAME" for g in ("optimizer", "schedule")} | {"augment": "dataset/augment=NAME"}
+        print(f"{name}  ({usage.get(real, f'{real}=NAME')})")  # noqa: T201
+        for file in sorted(groups[real].glob("*.yaml")):
+            print(f"  {file.stem:<14} {description(file)}")  # noqa: T201
+    return 0
+
+
+def description(file: Path) -> str:
+    """The first comment of a YAML file, Hydra's own (`# @package`) left out."""
+    with file.open(encoding="utf-8") as lines:
+        comment = next((line for line in lines if line.startswith("#") and not line.startswith("# @")), "")
+    return comment.lstrip("# ").rstrip()
+
+
+def ui(arguments: list[str]) -> int:
+    """`kd-lab ui [port=5000] [tracking.uri=URI]`: MLflow's own server on the store, until Ctrl-C."""
+    options = _options(arguments[1:], {"port": "5000", "tracking.uri": _default_uri()})
+    uri = options["tracking.uri"]
+    if uri.startswith("http"):
+        print(f"That store is a server already: open {uri}")  # noqa: T201
+        return 0
+    database = Path(uri.removeprefix("sqlite:///"))
+    if not database.exists():
+        raise UserError(f"tracking.uri={uri}: no runs here yet; expected the file {database}, which a first `kd-lab` makes")
+    if not options["port"].isdigit():
+        raise UserError(f"port={options['port']}: expected a number such as 5000")
+    print(f"http://127.0.0.1:{options['port']}  (Ctrl-C ends it)", flush=True)  # noqa: T201
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", options["port"]]
+    return subprocess.run(command, check=False).returncode
+
+
+def _default_uri() -> str:
+    import yaml
+
+    return str(yaml.safe_load((conf_dir() / "tracking" / "local.yaml").read_text())["uri"])
+
+
+def _options(arguments: list[str], defaults: dict[str, str]) -> dict[str, str]:
+    options = dict(defaults)
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if key not in defaults or not equals:
+            raise UserError(f"{argument}: {choices(key, [f'{k}=...' for k in defaults])}")
+        options[key] = value
+    return options
+
+
+def evaluate(arguments: list[str]) -> int:
+    """`kd-lab evaluate run=ID [tracking.uri=URI] [trainer=cpu]`: rebuild a run's network and measure it here."""
+    options = _options(arguments[1:], {"run": "", "tracking.uri": _default_uri(), "trainer": "cpu"})
+    if not options["run"]:
+        raise UserError("evaluate: expected run=ID, the id of a finished run (the console and the MLflow page show it)")
+    import yaml
+
+    file = conf_dir() / "trainer" / f"{options['trainer']}.yaml"
+    if not file.exists():
+        known = sorted(p.stem for p in file.parent.glob("*.yaml"))
+        raise UserError(f"trainer={options['trainer']}: no such trainer; {choices(options['trainer'], known)}")
+    from kd_lab.run.evaluate import evaluate as measure_again
+
+    measure_again(options["run"], options["tracking.uri"], yaml.safe_load(file.read_text()))
+    return 0

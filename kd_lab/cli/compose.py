@@ -1,0 +1,171 @@
+"""What kd-lab adds to Hydra: where conf/ is, one YAML per network whoever uses it, short overrides, short messages."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+
+import kd_lab
+from kd_lab.errors import choices
+
+ALIASES = {
+    "teacher": "model",
+    "student": "model",
+    "member": "model",
+    "recipe": "recipe",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "augment": "augment",
+}
+"""The last named group of a path decides: teacher/member is model, student/recipe/schedule is schedule."""
+
+
+def conf_dir() -> Path:
+    """The folder of the YAML files: inside the installed package, or beside it in a clone."""
+    package = Path(kd_lab.__file__).parent
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+class AliasSource(ConfigSource):
+    """Serves `teacher/mlp` and `student/mlp` from the one file conf/model/mlp.yaml, and likewise below them."""
+
+    def __init__(self, provider: str, path: str) -> None:
+        super().__init__(provider=provider, path=path)
+        self._files = FileConfigSource(provider=provider, path=f"file://{conf_dir()}")
+
+    @staticmethod
+    def scheme() -> str:
+        """The scheme of `hydra.searchpath` entries."""
+        return "kdlab"
+
+    def _group(self, path: str) -> str | None:
+        """The real group behind an alias of one."""
+        parts = path.split("/")
+        for i in range(len(parts) - 1, -1, -1):
+            if parts[i] in ALIASES:
+                return "/".join([ALIASES[parts[i]], *parts[i + 1 :]])
+        return None
+
+    def _file(self, path: str) -> str | None:
+        """The real file behind an alias; its own name may be that of a group (student/recipe/student)."""
+        group, slash, name = path.rpartition("/")
+        real = self._group(group) if slash else None
+        return f"{real}/{name}" if real else None
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """The real file's content."""
+        real = self._file(config_path)
+        assert real is not None
+        return self._files.load_config(real)
+
+    def available(self) -> bool:
+        """Always."""
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        """Whether the path is an alias of a group."""
+        real = self._group(config_path)
+        return real is not None and self._files.is_group(real)
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether the path is an alias of a file."""
+        real = self._file(config_path)
+        return real is not None and self._files.is_config(real)
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """What stands in the group; at the top, the two groups that a command line names."""
+        if config_path == "":
+            return [] if results_filter == ObjectType.CONFIG else ["student", "teacher"]
+        real = self._group(config_path)
+        return self._files.list(real, results_filter) if real and self._files.is_group(real) else []
+
+
+def register() -> None:
+    """Tell Hydra of the alias source."""
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance().register(AliasSource)
+
+
+def expand(arguments: list[str]) -> list[str]:
+    """Complete the overrides with what they imply, so that the short form a user expects to work does.
+
+    - `loss.temperature=2`: the key of a single loss, whichever is chosen.
+    - `student._target_=my.Net`: the arguments of the built-in network are left out (student=custom).
+    - `student.recipe.epochs=3`: steps is null, and the other way round.
+    - `loss=[kd,soft_label]`: no settings tuned for a single loss.
+    """
+    keys = {_key(a) for a in arguments if "=" in a}
+    return [_short_loss(a) for a in arguments] + list(_implied(arguments, keys))
+
+
+def _key(argument: str) -> str:
+    return argument.split("=", 1)[0].lstrip("+~")
+
+
+def _short_loss(argument: str) -> str:
+    short = re.match(r"loss\.(?!terms\b|hard_weight\b)\w+=", argument)
+    return f"++{argument}" if short else argument
+
+
+def _implied(arguments: list[str], keys: set[str]) -> Iterator[str]:
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key in {"teacher._target_", "student._target_"} and key.split(".")[0] not in keys:
+            yield f"{key.split('.')[0]}=custom"
+        if key == "loss" and "[" in value and "tuned/loss" not in keys:
+            yield "tuned/loss=null"
+        length = re.match(r"(.+\.recipe)\.(epochs|steps)$", key)
+        if length and value != "null":
+            other = f"{length[1]}.{'steps' if length[2] == 'epochs' else 'epochs'}"
+            if other not in keys:
+                yield f"{other}=null"
+
+
+def explain(error: Exception, arguments: list[str]) -> str:
+    """Hydra's message in one sentence: the key, the value, what was expected."""
+    text = str(error)
+    missing = re.search(r"Could not find '([^']+)/([^'/]+)'(?:.*?Available options in '[^']+':\n(.*?)\nConfig)?", text, re.S)
+    if missing:
+        known = [line.strip() for line in (missing[3] or "").splitlines()]
+        return f"{missing[1]}={missing[2]}: no such {missing[1].split('/')[-1]}; {choices(missing[2], known)}"
+    unknown = re.search(r"Could not (?:override|append to config|delete from config\.)\W*'?([^'\s]+?)'?[.\s]", text + " ")
+    if unknown:
+        key = unknown[1]
+        given = next((a for a in arguments if _key(a) == key), key)
+        return f"{given}: no such key; {_nearest_key(key)}"
+    if type(error).__name__ == "OverrideParseException":
+        return f"{text.splitlines()[0]}: expected overrides of the form key=value, such as seed=1 or loss=kd"
+    return " ".join(text.split())
+
+
+def _nearest_key(key: str) -> str:
+    """The known keys of the default config nearest to a misspelt one."""
+    import difflib
+
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("config")
+    groups = sorted(p.name for p in conf_dir().iterdir() if p.is_dir() and p.name not in ALIASES.values())
+    known = [*_paths(config), *groups, "teacher", "student"]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]}?"
+    last = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
+    return f"did you mean {last[0]}?" if last else "see `kd-lab --cfg job` for every key, `kd-lab list` for every choice"
+
+
+def _paths(node: object, prefix: str = "") -> Iterator[str]:
+    from omegaconf import DictConfig
+
+    if isinstance(node, DictConfig):
+        for key in node:
+            yield f"{prefix}{key}"
+            if not node._is_interpolation(key) and not node._is_missing(key):
+                yield from _paths(node[key], f"{prefix}{key}.")

@@ -1,0 +1,68 @@
+"""The `kd-lab` command. Heavy imports wait until they are needed: help, listings and mistakes answer at once."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from kd_lab import __version__
+from kd_lab.errors import TrainingFailedError, UserError
+
+HELP = """\
+kd-lab: train a teacher, distil it into a small student, and measure what the student gained.
+
+  kd-lab [KEY=VALUE ...]             teacher -> student alone -> distilled student -> table
+  kd-lab -m seed=0,1,2 [...]         a sweep: every combination of the comma-separated values
+  kd-lab evaluate run=ID [...]       measure a finished run's network again, here
+  kd-lab list [GROUP]                what can be chosen, one line each
+  kd-lab ui [port=5000]              MLflow's own pages on the same runs
+
+Choose parts:   dataset=digits teacher=ensemble student=mlp loss=kd trainer=cpu tracking=local experiment=article
+Change values:  student.recipe.epochs=50 student.recipe.optimizer.lr=1e-3 loss.temperature=4 loss.hard_weight=0.1
+                dataset.path=my.npz dataset.labels=100 teacher.weights=run:ID baseline=false study=NAME seed=1
+Your own class: student._target_=my_module.Net +student.width=64
+
+  kd-lab --cfg job [...]             the whole config that these choices make, without running it
+  eval "$(kd-lab -sc install=bash)"  completion of all this in the shell (also zsh, fish)
+  kd-lab --version
+
+Exit codes: 0 done, 1 training failed, 2 wrong input, 130 interrupted.
+"""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _main(arguments: list[str]) -> int:
+    if arguments and arguments[0] in {"-h", "--help", "help"}:
+        print(HELP, end="")  # noqa: T201
+        return 0
+    if arguments and arguments[0] == "--version":
+        print(f"kd-lab {__version__}")  # noqa: T201
+        return 0
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a user's own my_module.Net lies in the working directory
+    try:
+        return _command(arguments)(arguments)
+    except UserError as error:
+        return _complain(error, 2)
+    except TrainingFailedError as error:
+        return _complain(error, 1)
+    except KeyboardInterrupt:
+        return _complain("interrupted; what was measured so far is kept", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _command(arguments: list[str]) -> Callable[[list[str]], int]:
+    from kd_lab.cli import commands
+
+    named = {"list": commands.list_choices, "ui": commands.ui, "evaluate": commands.evaluate}
+    return named.get(arguments[0], commands.run) if arguments else commands.run
+
+
+def _complain(error: object, code: int) -> int:
+    print(f"kd-lab: {error}", file=sys.stderr)  # noqa: T201
+    return code

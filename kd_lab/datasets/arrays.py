@@ -1,0 +1,193 @@
+"""The user's own data: arrays in an .npz file, or an .npy file of inputs and one of labels."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kd_lab.datasets.common.files import Array, read, to_inputs, to_targets
+from kd_lab.datasets.common.splits import (
+    SplitSettings,
+    assemble,
+    check_every_class,
+    check_size,
+    count_of,
+    cut,
+    stratified,
+)
+from kd_lab.errors import UserError
+from kd_lab.types import UNLABELLED, Augment, Data
+
+_NAMES = ("X", "y", "X_test", "y_test", "X_unlabelled")
+
+
+class Arrays:
+    """Inputs X [N, ...] and labels y [N] of the user.
+
+    The .npz file holds X and y, and if wanted X_test and y_test, and X_unlabelled. X is any numeric array: uint8 is
+    scaled to 0..1, other kinds are cast to float32. Convolutional networks want [N, C, H, W]: [N, H, W] stays a
+    sequence of H rows. y holds whole numbers 0 to K-1, each at least once; -1 (or NaN, in an array of floats) is a
+    point without a label. Such points, and X_unlabelled, are seen only by a student that is distilled.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        targets: str | None = None,
+        labels: int | None = None,
+        validation: int | float = 0.1,
+        test: int | float = 0.2,
+        standardize: bool = False,
+        seed: int = 0,
+        augment: Augment | None = None,
+    ) -> None:
+        """Checks the settings, reads nothing.
+
+        Args:
+            path: the .npz file, or the .npy file of X.
+            targets: the .npy file of y; only where `path` has none.
+            labels: how many labels are kept, stratified; None keeps all.
+            validation: a number of labelled points, or a fraction of those not in the test, rounded up; cut before
+                labels are hidden.
+            test: a number of labelled points or a fraction of them, rounded up. Not used where the file has X_test.
+            standardize: to mean 0 and standard deviation 1, measured on what a student may see: per channel (axis 1)
+                from four dimensions on, else per feature (last axis).
+            seed: fixes the parts.
+            augment: the batch transform that training may apply.
+
+        Raises:
+            ValueError: a value that no dataset can meet.
+        """
+        self._settings = SplitSettings(labels, validation, seed, augment)
+        check_size("test", test)
+        if test == 0:
+            raise ValueError(f"Expected `test` to be > 0, but got {test}.")
+        if not path:
+            raise ValueError("Expected `path` to name an .npz or .npy file, but got an empty string.")
+        self._path, self._targets = path, targets
+        self._test, self._standardize = test, standardize
+        self._key = f"dataset.path={path}"
+
+    def load(self) -> Data:
+        """Reads the files, checks what they hold and cuts the points.
+
+        Raises:
+            UserError: a file or its content is not as described, or the settings ask for more than it holds.
+        """
+        arrays = self._read()
+        inputs, targets = self._own(arrays)
+        test = self._given_test(arrays, inputs)
+        unlabelled = self._extra(arrays, "X_unlabelled", inputs)
+        num_classes = self._num_classes(targets, test[1])
+        own, given = torch.arange(len(targets)), torch.arange(len(test[1])) + len(targets)
+        extra = torch.arange(len(unlabelled)) + len(own) + len(given)
+        targets = torch.cat([targets, test[1], torch.full((len(unlabelled),), UNLABELLED)])
+        inputs = torch.cat([inputs, test[0], unlabelled]) if len(targets) > len(own) else inputs
+        pool, rows = (own, given) if len(given) else self._cut_test(targets, own, num_classes)
+        targets, parts = cut(targets, torch.cat([pool, extra]), rows, num_classes, self._settings)
+        if self._standardize:
+            inputs = _standardized(inputs, parts.transfer)
+        return assemble("arrays", inputs, targets, parts, num_classes=num_classes, augment=self._settings.augment)
+
+    def _read(self) -> dict[str, Array]:
+        """The arrays of one or two files."""
+        arrays, names = read(self._path, self._key, bare="X", wanted=_NAMES)
+        if "X" not in arrays:
+            raise UserError(
+                f"{self._key}: no array named X, it holds {', '.join(names) or 'nothing'}; rename one to X."
+            )
+        if self._targets is not None:
+            key = f"dataset.targets={self._targets}"
+            if "y" in arrays:
+                raise UserError(f"{key}: {self._path} already holds y, leave dataset.targets away.")
+            labels, others = read(self._targets, key, bare="y", wanted=("y",))
+            if "y" not in labels:
+                raise UserError(
+                    f"{key}: no array named y, it holds {', '.join(others) or 'nothing'}; use an .npy file."
+                )
+            arrays |= labels
+        if "y" not in arrays:
+            raise UserError(
+                f"{self._key}: no array named y, it holds {', '.join(names)}; add it or set dataset.targets=FILE.npy."
+            )
+        return arrays
+
+    def _own(self, arrays: dict[str, Array]) -> tuple[Tensor, Tensor]:
+        """X and y."""
+        inputs = to_inputs(arrays["X"], "X", self._key)
+        key = self._key if self._targets is None else f"dataset.targets={self._targets}"
+        targets = to_targets(arrays["y"], "y", key, len(inputs))
+        if not (targets != UNLABELLED).any():
+            raise UserError(f"{key}: y has no label at all, expected classes from 0.")
+        return inputs, targets
+
+    def _given_test(self, arrays: dict[str, Array], inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """X_test and y_test, empty where the file has none."""
+        if ("X_test" in arrays) != ("y_test" in arrays):
+            there, missing = ("X_test", "y_test") if "X_test" in arrays else ("y_test", "X_test")
+            raise UserError(f"{self._key}: it holds {there} but no {missing}, add it or take {there} away.")
+        extra = self._extra(arrays, "X_test", inputs)
+        if "y_test" not in arrays:
+            return extra, torch.empty(0, dtype=torch.int64)
+        targets = to_targets(arrays["y_test"], "y_test", self._key, len(extra))
+        if (targets == UNLABELLED).any():
+            row = int(torch.nonzero(targets == UNLABELLED)[0])
+            raise UserError(f"{self._key}: y_test has no label in row {row}, move such points to X_unlabelled.")
+        return extra, targets
+
+    def _extra(self, arrays: dict[str, Array], name: str, inputs: Tensor) -> Tensor:
+        """More inputs of the same shape and kind as X; none where the file has none."""
+        if name not in arrays:
+            return inputs[:0]
+        extra = to_inputs(arrays[name], name, self._key)
+        if extra.shape[1:] != inputs.shape[1:]:
+            raise UserError(
+                f"{self._key}: {name} has samples of shape {list(extra.shape[1:])}, but X of {list(inputs.shape[1:])}."
+            )
+        kinds = arrays["X"].dtype, arrays[name].dtype
+        if (kinds[0] == np.uint8) != (kinds[1] == np.uint8):
+            raise UserError(
+                f"{self._key}: X is {kinds[0]} but {name} is {kinds[1]}; uint8 is scaled to 0..1, save both alike."
+            )
+        return extra
+
+    def _num_classes(self, targets: Tensor, test: Tensor) -> int:
+        """The number of classes, each of which must have an example in y."""
+        present = np.unique(targets[targets != UNLABELLED].numpy())
+        highest = max(int(present[-1]), *test.tolist(), 0)
+        gaps = np.flatnonzero(present != np.arange(len(present)))
+        if len(gaps) or len(present) <= highest:
+            first = int(gaps[0]) if len(gaps) else len(present)
+            raise UserError(
+                f"{self._key}: class {first} has no example in y, though the highest class is {highest}; "
+                f"number the classes from 0 without gaps."
+            )
+        if len(present) < 2:
+            raise UserError(f"{self._key}: y holds only one class, expected at least 2.")
+        return len(present)
+
+    def _cut_test(self, targets: Tensor, rows: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+        """The training pool and the test, cut from the labelled points."""
+        known = targets[rows] != UNLABELLED
+        labelled = rows[known]
+        counts = torch.bincount(targets[labelled], minlength=num_classes)
+        if int(counts.min()) < 2:
+            raise UserError(
+                f"{self._key}: class {int(counts.argmin())} has only 1 labelled example, at least 2 are needed to cut "
+                f"a test part from them; add examples or give X_test and y_test."
+            )
+        asked = f"dataset.test={self._test}"
+        size = count_of(self._test, len(labelled))
+        if size >= len(labelled):
+            raise UserError(f"{asked}: there are only {len(labelled)} labelled points to cut it from, choose fewer.")
+        pool, test = stratified(targets, labelled, len(labelled) - size, self._settings.seed)
+        check_every_class(targets, pool, num_classes, asked)
+        return torch.cat([pool, rows[~known]]), test
+
+
+def _standardized(inputs: Tensor, rows: Tensor) -> Tensor:
+    """Inputs with mean 0 and standard deviation 1 on those rows; a constant feature becomes 0."""
+    axis = 1 if inputs.ndim >= 4 else inputs.ndim - 1
+    others = [dim for dim in range(inputs.ndim) if dim != axis]
+    variance, mean = torch.var_mean(inputs[rows], dim=others, correction=0, keepdim=True)
+    return (inputs - mean) / torch.where(variance > 0, variance.sqrt(), 1)

@@ -1,0 +1,133 @@
+"""Arrays from .npz and .npy files, never through pickle, and one sentence for each thing that can be wrong."""
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from kd_lab.errors import UserError
+from kd_lab.types import UNLABELLED
+
+Array = npt.NDArray[Any]
+_DAMAGE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError)
+
+
+def read(path: str, setting: str, *, bare: str, wanted: tuple[str, ...]) -> tuple[dict[str, Array], list[str]]:
+    """Reads the wanted arrays that a file holds.
+
+    Args:
+        path: an .npz or .npy file; told apart by content, not by name.
+        setting: what messages start with, as in `dataset.path=my.npz`.
+        bare: the name of the one array of an .npy file.
+        wanted: the names to read; others are left alone.
+
+    Returns:
+        The arrays by name, and all names in the file.
+
+    Raises:
+        UserError: the file is missing, empty, damaged, of another kind, or holds Python objects.
+    """
+    file = Path(path).expanduser()
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(6)
+    except OSError as error:
+        raise UserError(f"{setting}: cannot read the file ({error.strerror}), check the path.") from error
+    if not start:
+        raise UserError(f"{setting}: the file is empty, save it again.")
+    if start == b"\x93NUMPY":
+        return {bare: _member(lambda: np.load(file, allow_pickle=False), bare, setting)}, [bare]
+    if not start.startswith(b"PK"):
+        raise UserError(f"{setting}: not an .npz or .npy file, make one with numpy.savez({file.stem}, X=..., y=...).")
+    try:
+        archive = np.load(file, allow_pickle=False)
+    except _DAMAGE as error:
+        raise UserError(f"{setting}: the file is truncated or damaged ({error}), save it again.") from error
+    with archive:
+        names = list(archive.files)
+        arrays = {name: _member(lambda n=name: archive[n], name, setting) for name in wanted if name in names}
+    return arrays, names
+
+
+def _member(load: Any, name: str, setting: str) -> Array:
+    """One array, its failure told by name."""
+    try:
+        array = load()
+    except _DAMAGE as error:
+        if "allow_pickle" in str(error):
+            raise UserError(
+                f"{setting}: {name} holds Python objects, which are never loaded; save it as a numeric array."
+            ) from error
+        raise UserError(f"{setting}: {name} is truncated or damaged ({error}), save it again.") from error
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{setting}: {name} is not a NumPy array, save it again with numpy.savez.")
+    return array
+
+
+def to_inputs(array: Array, name: str, setting: str) -> Tensor:
+    """Inputs [N, *input_shape] float32: uint8 is scaled to 0..1, other numbers keep their value.
+
+    Raises:
+        UserError: not numbers, no samples, no features, or values that are not finite.
+    """
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{setting}: {name} has type {array.dtype}, expected numbers (integers or floats).")
+    if array.ndim < 2 or array.size == 0:
+        raise UserError(
+            f"{setting}: {name} has shape {list(array.shape)}, expected [N, ...] with at least one feature."
+        )
+    with np.errstate(over="ignore"):
+        inputs = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    if array.dtype == np.uint8:
+        # Out of place: the tensor may share the memory of the array.
+        return inputs / 255
+    finite = torch.isfinite(inputs)
+    if not bool(finite.all()):
+        bad = ~finite.flatten(1)
+        first = int(torch.nonzero(bad.any(1))[0])
+        raise UserError(
+            f"{setting}: {name} has {int(bad.sum())} values that are NaN or infinite in float32, "
+            f"the first in row {first}; fill or drop them."
+        )
+    return inputs
+
+
+def to_targets(array: Array, name: str, setting: str, count: int) -> Tensor:
+    """Targets [N] int64, `UNLABELLED` where the array has -1 (or NaN in an array of floats).
+
+    Raises:
+        UserError: another length than the inputs, labels that are not whole numbers, or labels below -1.
+    """
+    if array.ndim != 1:
+        raise UserError(f"{setting}: {name} has shape {list(array.shape)}, expected [N], one class number per point.")
+    if len(array) != count:
+        raise UserError(f"{setting}: {name} has {len(array)} labels for {count} points, expected one for each.")
+    if array.dtype.kind == "f":
+        array = _from_floats(array, name, setting)
+    elif array.dtype.kind not in "biu":
+        raise UserError(f"{setting}: {name} has type {array.dtype}, expected whole numbers from 0 (-1: no label).")
+    labels = torch.from_numpy(array.astype(np.int64))
+    below = torch.nonzero(labels < -1)
+    if len(below):
+        row = int(below[0])
+        raise UserError(
+            f"{setting}: {name} has the label {int(labels[row])} in row {row}, expected classes from 0 (-1: no label)."
+        )
+    return torch.where(labels == -1, UNLABELLED, labels)
+
+
+def _from_floats(array: Array, name: str, setting: str) -> Array:
+    """Floats are labels only where NaN had to mark the missing ones: otherwise they are likely a regression target."""
+    missing = np.isnan(array)
+    known = array[~missing]
+    if not missing.any() or not np.isfinite(known).all() or (known != np.floor(known)).any():
+        raise UserError(
+            f"{setting}: {name} has labels of type {array.dtype}, expected whole numbers: save {name}.astype('int64') "
+            f"(floats are taken only where NaN marks missing labels and the rest are whole)."
+        )
+    return np.where(missing, -1, array)

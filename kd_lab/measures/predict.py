@@ -1,0 +1,75 @@
+"""What a network answers for a whole part of a dataset.
+
+Legend: N samples, K classes.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from kd_lab.errors import choices
+
+AUTOCAST: dict[str, torch.dtype | None] = {
+    "32": None,
+    "32-true": None,
+    "bf16-mixed": torch.bfloat16,
+    "16-mixed": torch.float16,
+}
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[nn.Module]:
+    """Puts every submodule in eval mode and gives each its own mode back, so a frozen BatchNorm stays frozen."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield module
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def predict(
+    module: nn.Module,
+    inputs: Tensor,
+    *,
+    device: torch.device | str,
+    batch_size: int = 1024,
+    precision: str = "32",
+) -> Tensor:
+    """Logits [N, K], float32 on the CPU, of `module` in eval mode.
+
+    The module is moved to `device` and stays there; its train/eval modes are restored.
+
+    Args:
+        module: inputs [B, *input_shape] to logits [B, K].
+        inputs: [N, *input_shape], on any device.
+        device: where the module answers.
+        batch_size: samples at a time.
+        precision: "32" or Lightning's "bf16-mixed", "16-mixed" (autocast).
+
+    Raises:
+        ValueError: no samples, a batch size below 1, an unknown precision.
+    """
+    if len(inputs) == 0:
+        raise ValueError("Expected `inputs` to hold at least one sample, but got none.")
+    if batch_size < 1:
+        raise ValueError(f"Expected `batch_size` to be at least 1, but got {batch_size}.")
+    target = torch.device(device)
+    module.to(target)
+    with eval_mode(module), torch.inference_mode(), autocast(target, precision):
+        parts = [module(part.to(target)).float().cpu() for part in torch.split(inputs, batch_size)]
+    # Joined outside of inference mode: the result may take part in a graph.
+    return torch.cat(parts)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The context for a precision in Lightning's words; ValueError for one that is not known here."""
+    if precision not in AUTOCAST:
+        raise ValueError(
+            f"Expected `precision` to be known, but got {precision}: {choices(precision, list(AUTOCAST))}."
+        )
+    dtype = AUTOCAST[precision]
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)

@@ -1,0 +1,71 @@
+"""Every metric, parameter and tag key that kd-lab writes, with its unit in the name. Imports nothing."""
+
+TEACHER = "teacher"
+BASELINE = "baseline"
+STUDENT = "student"
+ROLES = (TEACHER, BASELINE, STUDENT)
+
+# During training; the step is the optimizer step, the value the mean since the point before.
+TRAIN_LOSS_TOTAL = "train/loss_total"
+TRAIN_LOSS_HARD = "train/loss_hard"
+TRAIN_LEARNING_RATE = "train/learning_rate"
+VAL_ACCURACY_TOP1 = "val/accuracy_top1"
+VAL_NLL_NATS = "val/nll_nats"
+
+# After training, on the test part, read once. Accuracies, agreements and calibration errors are fractions 0..1.
+TEST_ACCURACY_TOP1 = "test/accuracy_top1"
+TEST_ACCURACY_TOP5 = "test/accuracy_top5"
+TEST_NLL_NATS = "test/nll_nats"
+TEST_BRIER = "test/brier"
+TEST_ECE = "test/ece_15_bins"
+TEST_AGREEMENT_TOP1 = "test/agreement_top1"
+TEST_AGREEMENT_TEACHER_WRONG = "test/agreement_where_teacher_wrong"
+TEST_KL_NATS = "test/kl_teacher_student_nats"
+TEST_GAP_RECOVERED = "test/gap_recovered"
+
+COST_PARAMS_TOTAL = "cost/params_total"
+COST_PARAMS_TRAINABLE = "cost/params_trainable"
+COST_MACS = "cost/macs"
+COST_WEIGHTS_BYTES = "cost/weights_bytes"
+COST_LATENCY_MS_P50 = "cost/latency_ms_p50"
+COST_LATENCY_MS_P95 = "cost/latency_ms_p95"
+COST_THROUGHPUT = "cost/throughput_samples_per_s"
+COST_TRAIN_WALL_S = "cost/train_wall_s"
+COST_TRAIN_SAMPLES_PER_S = "cost/train_samples_per_s"
+COST_TRAIN_STEPS = "cost/train_steps"
+COST_TRAIN_PEAK_MEMORY_BYTES = "cost/train_peak_memory_bytes"
+COST_TRACKING_S = "cost/tracking_s"
+
+# Tags. What MLflow's own UI reads keeps MLflow's names.
+TAG_ROLE = "role"
+TAG_KEY = "kd_lab.key"
+TAG_SWEEP = "kd_lab.sweep"
+TAG_JOB = "kd_lab.job"
+TAG_WEIGHTS_SHA256 = "kd_lab.weights_sha256"
+TAG_DATA_FINGERPRINT = "kd_lab.data_fingerprint"
+TAG_TEACHER_RUN = "kd_lab.teacher_run"
+TAG_TEACHER_WEIGHTS_SHA256 = "kd_lab.teacher_weights_sha256"
+TAG_BASELINE_RUN = "kd_lab.baseline_run"
+TAG_REASON = "kd_lab.reason"
+TAG_PARENT = "mlflow.parentRunId"
+TAG_GIT_COMMIT = "mlflow.source.git.commit"
+TAG_GIT_DIRTY = "kd_lab.git_dirty"
+TAG_NOTE = "mlflow.note.content"
+
+# Artifacts, as paths inside a run.
+ARTIFACT_CONFIG = "config.yaml"
+ARTIFACT_WEIGHTS = "model/weights.safetensors"
+ARTIFACT_NETWORK = "model/network.json"
+ARTIFACT_REPORT = "report.md"
+ARTIFACT_CONFUSION = "figures/confusion_matrix.png"
+ARTIFACT_RELIABILITY = "figures/reliability_diagram.png"
+
+
+def train_loss(term: str) -> str:
+    """The key of one named term of the objective, unweighted: `train/loss_kd`."""
+    return f"train/loss_{term}"
+
+
+def of_member(index: int, key: str) -> str:
+    """The key of a training metric of one member of an ensemble: `member_0/train/loss_total`."""
+    return f"member_{index}/{key}"

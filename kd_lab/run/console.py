@@ -1,0 +1,82 @@
+"""What a person sees: one line per stage, a table at the end, one line per job in a sweep."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from kd_lab import names
+from kd_lab.run.describe import loss_name, network_name
+from kd_lab.run.report import steps_note, table, verdict
+from kd_lab.types import RunResult
+
+
+class Reporter:
+    """Writes to the console; in a sweep (`compact`) a job gets one line."""
+
+    def __init__(self, *, compact: bool = False, label: str = "") -> None:
+        self.console = Console(highlight=False)
+        self.compact = compact
+        self.label = label
+
+    def note(self, text: str) -> None:
+        """Something worth knowing while it happens."""
+        if not self.compact:
+            self.console.print(text, style="dim", markup=False)
+
+    def failed(self, error: Exception) -> None:
+        """A job of a sweep that did not make it; the others go on."""
+        self.console.print(f"{self.label or 'job'}: failed: {error}", style="red", markup=False)
+
+    def finished(self, result: RunResult, config: Mapping[str, Any]) -> None:
+        """The result of one job."""
+        if self.compact:
+            self.console.print(_line(self.label, result), markup=False)
+            return
+        self.console.print(_table(result, config))
+        self.console.print(verdict(result), style="bold", markup=False)
+        for text in filter(None, [steps_note(result), _one_seed(result)]):
+            self.console.print(text, markup=False)
+        runs = ", ".join(f"{n.role} {n.run_id[:8]}{' (found again)' if n.reused else ''}" for n in result.networks())
+        uri = config["tracking"]["uri"]
+        self.console.print(f"Runs: {runs}; study {config['study']} in {uri}", markup=False, style="dim", soft_wrap=True)
+        self.console.print(f"See them: kd-lab ui{_ui_override(uri)}", markup=False)
+
+
+def _ui_override(uri: str) -> str:
+    return "" if uri == "sqlite:///mlflow.db" else f" tracking.uri={uri}"
+
+
+def _one_seed(result: RunResult) -> str | None:
+    if result.baseline is None:
+        return None
+    return "One seed is an anecdote; the spread: kd-lab -m seed=0,1,2,3,4 and what else you chose."
+
+
+def _table(result: RunResult, config: Mapping[str, Any]) -> Table:
+    header, rows = table(result)
+    named = {
+        names.TEACHER: network_name(config["teacher"]) if result.teacher else "",
+        names.BASELINE: f"{network_name(config['student'])} alone",
+        names.STUDENT: f"{network_name(config['student'])}, {loss_name(config)}",
+    }
+    drawn = Table(title=f"study {config['study']}, seed {config['seed']}, test part", title_justify="left")
+    drawn.add_column("")
+    for role in header[1:]:
+        drawn.add_column(f"{role}\n{named[role]}", justify="right", style="bold" if role == names.STUDENT else None)
+    for row in rows:
+        drawn.add_row(*row)
+    return drawn
+
+
+def _line(label: str, result: RunResult) -> str:
+    accuracy = names.TEST_ACCURACY_TOP1
+    student = result.student.measurement[accuracy]
+    parts = [f"student {student:.2%}"]
+    if result.baseline is not None:
+        alone = result.baseline.measurement[accuracy]
+        parts += [f"alone {alone:.2%}", f"{100 * (student - alone):+.2f} points"]
+    if names.TEST_AGREEMENT_TOP1 in result.student.measurement:
+        parts.append(f"agreement {result.student.measurement[names.TEST_AGREEMENT_TOP1]:.2%}")
+    return f"{label or 'job'}: {', '.join(parts)}"

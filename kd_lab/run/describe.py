@@ -1,0 +1,44 @@
+"""Short names for people: of a network (`mlp 32`), of a loss (`kd+at`), and the parameters of a run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kd_lab import names
+
+Node = Mapping[str, Any]
+
+
+def network_name(node: Node) -> str:
+    """`mlp 32`, `3 x cnn`, `resnet18`, `my_module.Net`."""
+    target = str(node.get("_target_", ""))
+    if isinstance(node.get("member"), Mapping):
+        return f"{node.get('size')} x {network_name(node['member'])}"
+    if isinstance(node.get("name"), str):
+        return str(node["name"])
+    if not target.startswith("kd_lab."):
+        return target
+    short = target.rsplit(".", 1)[-1].lower()
+    widths = node.get("widths")
+    return f"{short} {'-'.join(map(str, widths))}" if isinstance(widths, list) else short
+
+
+def loss_name(config: Node) -> str:
+    """`kd`, `kd+at`, `none`."""
+    return "+".join(config["loss"]["terms"]) or "none"
+
+
+def role_params(role: str, config: Node, node: Node, recipe: object, seed: int) -> dict[str, object]:
+    """What of the config made this network: MLflow parameters, nested; `network` and `loss_name` for the run table.
+
+    `node` and `recipe` are those in effect: a baseline's recipe is the student's with its own differences.
+    """
+    own: dict[str, object]
+    if role == names.TEACHER:
+        own = {"teacher": {**node, "recipe": recipe, "weights": config["teacher"].get("weights")}}
+    elif role == names.BASELINE:
+        own = {"student": node, "baseline": {"recipe": recipe}}
+    else:
+        own = {k: config[k] for k in ("teacher", "student", "loss")}
+    loss = loss_name(config) if role == names.STUDENT else "none"
+    shared = {k: config[k] for k in ("dataset", "trainer", "measure")}
+    return {"network": network_name(node), "loss_name": loss, "seed": seed, **shared, **own}

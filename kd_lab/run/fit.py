@@ -1,0 +1,120 @@
+"""One training: a Lightning Trainer around ready objects, quiet, with its interruptions told truthfully."""
+
+import logging
+import re
+import signal
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from kd_lab import names
+from kd_lab.callbacks.cost import Cost
+from kd_lab.callbacks.learning_rate import LearningRate
+from kd_lab.callbacks.progress import ProgressBar
+from kd_lab.callbacks.recorder import Recorder, Sink
+from kd_lab.callbacks.validation import Validation
+from kd_lab.errors import TrainingFailedError
+from kd_lab.models.common.frozen import FrozenTeacher
+from kd_lab.run.plan import Plan
+from kd_lab.training.distiller import Distiller
+from kd_lab.training.objective import Objective
+from kd_lab.training.recipe import Recipe
+from kd_lab.types import Measurement
+
+PRECISIONS = {"32": "32-true"}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What one training needs beside the plan."""
+
+    label: str
+    network: nn.Module
+    objective: Objective
+    recipe: Recipe
+    rows: torch.Tensor
+    seed: int
+    teacher: FrozenTeacher | None = None
+    rename: Callable[[str], str] = str
+
+
+def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
+    """Train `job.network` in place and say what it cost (`cost/train_*`).
+
+    Raises:
+        TrainingFailedError: The loss stopped being finite.
+        KeyboardInterrupt: Somebody stopped it.
+    """
+    batches = plan.batches(job.rows, job.recipe, job.seed)
+    module = Distiller(job.network, job.objective, job.recipe, batches, job.teacher)
+    torch.manual_seed(job.seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = _trainer(plan, job, sink, batches.epochs, scratch)
+        _run(trainer, module)
+    job.network.eval()
+    return {
+        key: float(trainer.callback_metrics[key])
+        for key in (
+            names.COST_TRAIN_WALL_S,
+            names.COST_TRAIN_SAMPLES_PER_S,
+            names.COST_TRAIN_STEPS,
+            names.COST_TRAIN_PEAK_MEMORY_BYTES,
+            names.VAL_ACCURACY_TOP1,
+        )
+        if key in trainer.callback_metrics
+    }
+
+
+def _trainer(plan: Plan, job: Fit, sink: Sink, epochs: int, scratch: str) -> pl.Trainer:
+    callbacks: list[pl.Callback] = [
+        LearningRate(job.recipe.schedule, job.recipe.steps),
+        Recorder(sink, plan.settings.tracking.every_n_steps, job.rename),
+        Cost(),
+        ProgressBar(job.label, job.recipe.steps),
+    ]
+    rows = plan.data.validation
+    if len(rows):
+        callbacks.append(Validation(sink, plan.data.inputs[rows], plan.data.targets[rows], job.rename))
+    quiet()
+    return pl.Trainer(
+        accelerator=plan.devices.accelerator,
+        devices=plan.devices.count,
+        strategy=plan.devices.strategy,
+        precision=PRECISIONS.get(job.recipe.precision, job.recipe.precision),  # type: ignore[arg-type]
+        max_epochs=epochs,
+        callbacks=callbacks,
+        default_root_dir=scratch,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _run(trainer: pl.Trainer, module: Distiller) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module)
+    except SystemExit as error:
+        # Lightning 2.6 turns Ctrl-C into SystemExit(1) and leaves SIGINT ignored.
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from error
+    except torch.multiprocessing.ProcessRaisedException as error:
+        told = re.search(rf"{TrainingFailedError.__name__}: (.+)", str(error))
+        if told:
+            raise TrainingFailedError(told[1]) from error
+        raise
+
+
+def quiet() -> None:
+    """Silence what Lightning and torch say about themselves; errors stay."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning", "torch.distributed"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|torch\.")
+    warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")

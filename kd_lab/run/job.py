@@ -1,0 +1,183 @@
+"""The main line of a job: teacher, the student alone, the distilled student; each found or trained, measured, kept."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from kd_lab import names
+from kd_lab.measures.gap import gap_recovered
+from kd_lab.models.common.frozen import FrozenTeacher
+from kd_lab.models.ensemble import Ensemble
+from kd_lab.run.console import Reporter
+from kd_lab.run.fit import Fit, fit
+from kd_lab.run.keeper import Context, Keeper, Kept, Order
+from kd_lab.run.plan import Plan
+from kd_lab.run.report import report_markdown, verdict
+from kd_lab.run.settings import NetworkSettings, Settings
+from kd_lab.run.teacher import given_teacher
+from kd_lab.tracking.store import Run, Store
+from kd_lab.training.objective import Objective
+from kd_lab.types import Measurement, NetworkResult, RunResult
+
+
+def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunResult:
+    """Run one job from a composed, resolved config.
+
+    Raises:
+        UserError: Something in the config or the data cannot work; nothing was written.
+        TrainingFailedError: Training stopped by itself; its run is FAILED.
+    """
+    plan = Plan.of(Settings.of(config))
+    store = Store.open(plan.settings.tracking.uri, plan.settings.study)
+    keeper = Keeper(plan, store, config, context, reporter)
+    teacher = _teacher(keeper, plan.settings.teacher) if plan.settings.teacher is not None else None
+    baseline = _baseline(keeper, teacher) if plan.settings.baseline is not None else None
+    student = _student(keeper, teacher, baseline)
+    result = _result(teacher, baseline, student.result)
+    reporter.finished(result, config)
+    return result
+
+
+def _result(teacher: Kept | None, baseline: Kept | None, student: NetworkResult) -> RunResult:
+    return RunResult(
+        teacher=teacher.result if teacher else None,
+        baseline=baseline.result if baseline else None,
+        student=student,
+        validation_accuracy=student.measurement.get(names.VAL_ACCURACY_TOP1),
+    )
+
+
+def _hard_labels(label_smoothing: float) -> Objective:
+    return Objective({}, 1.0, label_smoothing)
+
+
+def _teacher(keeper: Keeper, settings: NetworkSettings) -> Kept:
+    plan = keeper.plan
+    if settings.weights is not None:
+        return keeper.obtain(given_teacher(keeper, settings, settings.weights, _train_teacher))
+    order = Order(
+        role=names.TEACHER,
+        node=settings.node,
+        recipe=settings.recipe,
+        seed=settings.seed,
+        key=plan.key(names.TEACHER, settings.node, settings.recipe, settings.seed),
+        reuse=settings.reuse,
+        train=lambda network, run: _train_teacher(keeper, settings, network, run),
+    )
+    return keeper.obtain(order)
+
+
+def _train_teacher(keeper: Keeper, settings: NetworkSettings, network: nn.Module, run: Run) -> Measurement:
+    """Train on the labelled part; each member of an ensemble by itself, with a seed of its own."""
+    plan = keeper.plan
+    recipe = plan.recipe("teacher.recipe", settings.recipe, len(plan.data.train))
+
+    def one(member: nn.Module, seed: int, label: str, rename: Any) -> Measurement:
+        objective = _hard_labels(settings.recipe.label_smoothing)
+        return fit(plan, Fit(label, member, objective, recipe, plan.data.train, seed, rename=rename), run)
+
+    if not isinstance(network, Ensemble):
+        return one(network, settings.seed, "teacher", str)
+    costs = []
+    for i in range(len(network.members)):
+        if settings.weights is None:
+            network.members[i] = plan.network("teacher.member", _one_member(settings), settings.seed + i)
+        label = f"teacher {i + 1}/{len(network.members)}"
+        costs.append(one(network.members[i], settings.seed + i, label, _Member(i)))
+    return _added(costs)
+
+
+class _Member:
+    """Renames a training metric to that of one member; a class because spawned processes pickle it."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __call__(self, key: str) -> str:
+        return names.of_member(self.index, key)
+
+
+def _one_member(settings: NetworkSettings) -> dict[str, Any]:
+    return {k: v for k, v in settings.node["member"].items() if k != "_partial_"}
+
+
+def _added(costs: list[Measurement]) -> Measurement:
+    """What the members' trainings cost together."""
+    wall = sum(c[names.COST_TRAIN_WALL_S] for c in costs)
+    samples = sum(c[names.COST_TRAIN_SAMPLES_PER_S] * c[names.COST_TRAIN_WALL_S] for c in costs)
+    return {
+        names.COST_TRAIN_WALL_S: wall,
+        names.COST_TRAIN_SAMPLES_PER_S: samples / wall,
+        names.COST_TRAIN_STEPS: sum(c[names.COST_TRAIN_STEPS] for c in costs),
+        names.COST_TRAIN_PEAK_MEMORY_BYTES: max(c[names.COST_TRAIN_PEAK_MEMORY_BYTES] for c in costs),
+    }
+
+
+def _baseline(keeper: Keeper, teacher: Kept | None) -> Kept:
+    """The student alone: the same network, recipe and seed, on hard labels."""
+    plan, settings = keeper.plan, keeper.plan.settings
+    assert settings.baseline is not None
+    recipe = plan.baseline_recipe()
+
+    def train(network: nn.Module, run: Run) -> Measurement:
+        ready = plan.recipe("baseline.recipe", recipe, len(plan.data.train))
+        objective = _hard_labels(recipe.label_smoothing)
+        return fit(plan, Fit("student alone", network, objective, ready, plan.data.train, settings.seed), run)
+
+    order = Order(
+        role=names.BASELINE,
+        node=settings.student.node,
+        recipe=recipe,
+        seed=settings.seed,
+        key=plan.key(names.BASELINE, settings.student.node, recipe, settings.seed),
+        reuse=settings.baseline.reuse,
+        train=train,
+        teacher_logits=teacher.logits if teacher else None,
+        tags=_teacher_tags(teacher),
+    )
+    return keeper.obtain(order)
+
+
+def _student(keeper: Keeper, teacher: Kept | None, baseline: Kept | None) -> Kept:
+    plan, settings = keeper.plan, keeper.plan.settings
+
+    def train(network: nn.Module, run: Run) -> Measurement:
+        rows = plan.student_rows()
+        recipe = plan.recipe("student.recipe", settings.student.recipe, len(rows))
+        frozen = FrozenTeacher(teacher.network) if teacher and settings.loss.terms else None
+        return fit(plan, Fit("student", network, plan.objective(), recipe, rows, settings.seed, frozen), run)
+
+    def extra(measurement: Measurement) -> Measurement:
+        if teacher is None or baseline is None:
+            return {}
+        accuracies = [m[names.TEST_ACCURACY_TOP1] for m in (measurement, baseline.result.measurement, teacher.result.measurement)]
+        gap = gap_recovered(*accuracies)
+        return {} if gap is None else {names.TEST_GAP_RECOVERED: gap}
+
+    def done(run: Run, result: NetworkResult) -> None:
+        whole = _result(teacher, baseline, result)
+        run.log_text(report_markdown(whole), names.ARTIFACT_REPORT)
+        run.set_tags({names.TAG_NOTE: verdict(whole)})
+
+    order = Order(
+        role=names.STUDENT,
+        node=settings.student.node,
+        recipe=settings.student.recipe,
+        seed=settings.seed,
+        train=train,
+        teacher_logits=teacher.logits if teacher else None,
+        tags=_teacher_tags(teacher) | ({names.TAG_BASELINE_RUN: baseline.result.run_id} if baseline else {}),
+        extra=extra,
+        done=done,
+    )
+    return keeper.obtain(order)
+
+
+def _teacher_tags(teacher: Kept | None) -> dict[str, str]:
+    if teacher is None:
+        return {}
+    return {
+        names.TAG_TEACHER_RUN: teacher.result.run_id,
+        names.TAG_TEACHER_WEIGHTS_SHA256: teacher.result.weights_sha256,
+    }

@@ -1,0 +1,159 @@
+"""Finds a trained network in the store or trains it there: once, however many jobs ask at the same time."""
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor, nn
+
+from kd_lab import names
+from kd_lab.analysis.figures import confusion_matrix, reliability
+from kd_lab.errors import UserError
+from kd_lab.measures.predictive import confusion, reliability_bins
+from kd_lab.models.common.weights import load_weights, save_weights, weights_sha256
+from kd_lab.run.console import Reporter
+from kd_lab.run.describe import network_name, role_params
+from kd_lab.run.measured import Measured, measure, runtime
+from kd_lab.run.plan import Plan
+from kd_lab.run.settings import Node, RecipeSettings
+from kd_lab.tracking.provenance import provenance
+from kd_lab.tracking.store import Run, Store, StoredRun
+from kd_lab.types import Measurement, NetworkResult
+
+VERIFY_TOLERANCE = 0.005
+"""How far the accuracy of a network found again may lie from the recorded one (another device rounds differently)."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a job knows of the command it belongs to: its sweep (an id and a title) and what is special about the job."""
+
+    sweep: str | None = None
+    sweep_title: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A network that a job needs.
+
+    train: trains the network it is given in place, hands curves to the run and returns what it cost.
+    key: what the network is found again by; None where it is always trained. extra: what else follows from the
+    measurement; done: called with the run, while it is open, and the result.
+    """
+
+    role: str
+    node: Node
+    recipe: RecipeSettings
+    train: Callable[[nn.Module, Run], Measurement]
+    seed: int
+    key: str | None = None
+    reuse: bool = True
+    teacher_logits: Tensor | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    extra: Callable[[Measurement], Measurement] = lambda _: {}
+    done: Callable[[Run, NetworkResult], None] = lambda _run, _result: None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A network in hand: trained, measured, and kept in the store."""
+
+    network: nn.Module
+    result: NetworkResult
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """The store, seen by one job."""
+
+    plan: Plan
+    store: Store
+    config: Mapping[str, Any]
+    context: Context
+    reporter: Reporter
+
+    def obtain(self, order: Order) -> Kept:
+        """Find the ordered network again, verified, or train it; a second job that needs it waits for the first."""
+        if order.key is None:
+            return self._train(order)
+        waiting = f"{order.role}: another job is training the same one, waiting"
+        with self.store.lock(order.key, on_wait=lambda: self.reporter.note(waiting)):
+            found = self.store.find(order.key) if order.reuse else None
+            kept = self._reuse(order, found) if found is not None else None
+            return kept if kept is not None else self._train(order)
+
+    def _reuse(self, order: Order, found: StoredRun) -> Kept | None:
+        """The stored network if it is what its record says, else None."""
+        network = self.plan.network(order.role, order.node, order.seed)
+        try:
+            load_weights(network, found.download(names.ARTIFACT_WEIGHTS))
+        except UserError as error:
+            self.reporter.note(f"{order.role}: run {found.run_id[:8]} cannot be used ({error}); training anew")
+            return None
+        sha256 = weights_sha256(network)
+        measured = self._measure(order, network)
+        recorded = found.metrics.get(names.TEST_ACCURACY_TOP1, -1.0)
+        now = measured.measurement[names.TEST_ACCURACY_TOP1]
+        if sha256 != found.tags.get(names.TAG_WEIGHTS_SHA256) or abs(now - recorded) > VERIFY_TOLERANCE:
+            self.reporter.note(f"{order.role}: run {found.run_id[:8]} is not what its record says; training anew")
+            return None
+        trained = {k: v for k, v in found.metrics.items() if k.startswith("cost/train_")}
+        measurement = trained | measured.measurement
+        self.reporter.note(f"{order.role}: run {found.run_id[:8]} found again and verified, accuracy {now:.2%}")
+        return Kept(network, NetworkResult(order.role, found.run_id, measurement, sha256, reused=True), measured.logits)
+
+    def _train(self, order: Order) -> Kept:
+        network = self.plan.network(order.role, order.node, order.seed)
+        with self._open(order) as run:
+            trained = order.train(network, run)
+            measured = self._measure(order, network)
+            measurement = trained | measured.measurement
+            measurement |= order.extra(measurement)
+            sha256 = weights_sha256(network)
+            result = NetworkResult(order.role, run.run_id, measurement, sha256, reused=False)
+            self._keep(run, order, network, measured)
+            run.set_tags({names.TAG_WEIGHTS_SHA256: sha256})
+            order.done(run, result)
+            run.log_measurement({**measurement, names.COST_TRACKING_S: run.seconds})
+        return Kept(network, result, measured.logits)
+
+    def _open(self, order: Order) -> Run:
+        parent = None
+        if self.context.sweep is not None:
+            parent = self.store.sweep_parent(self.context.sweep, self.context.sweep_title)
+        name = " ".join(filter(None, [order.role, network_name(order.node), self.context.label]))
+        facts = {names.TAG_JOB: self.context.label, names.TAG_SWEEP: self.context.sweep, names.TAG_KEY: order.key}
+        own = {tag: value for tag, value in facts.items() if value}
+        return self.store.start_run(
+            role=order.role,
+            name=name,
+            params=role_params(order.role, self.config, order.node, order.recipe.model_dump(), order.seed),
+            tags={**provenance(), **runtime(self.plan), **own, **order.tags},
+            config_yaml=yaml.safe_dump(dict(self.config), sort_keys=False),
+            parent=parent,
+        )
+
+    def _measure(self, order: Order, network: nn.Module) -> Measured:
+        return measure(self.plan, network, precision=order.recipe.precision, teacher_logits=order.teacher_logits)
+
+    def _keep(self, run: Run, order: Order, network: nn.Module, measured: Measured) -> None:
+        """The weights, what rebuilds the network, and the two pictures."""
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / Path(names.ARTIFACT_WEIGHTS).name
+            save_weights(network, path)
+            run.log_file(path, names.ARTIFACT_WEIGHTS)
+        data = self.plan.data
+        rebuild = {"node": order.node, "num_classes": data.num_classes, "input_shape": list(data.input_shape)}
+        run.log_text(json.dumps(rebuild, indent=2), names.ARTIFACT_NETWORK)
+        targets = data.targets[data.test]
+        title = f"{order.role}: {network_name(order.node)}"
+        run.log_figure(confusion_matrix(confusion(measured.logits, targets), title), names.ARTIFACT_CONFUSION)
+        bins = reliability_bins(measured.logits, targets)
+        figure = reliability(bins.counts, bins.confidence, bins.accuracy, bins.ece, title)
+        run.log_figure(figure, names.ARTIFACT_RELIABILITY)

@@ -1,0 +1,203 @@
+"""From a checked config to ready objects: everything that can be wrong is found here, before anything is trained."""
+
+import hashlib
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import kd_lab
+from kd_lab.datasets.common.batches import Batches
+from kd_lab.errors import UserError
+from kd_lab.models.common.weights import load_weights
+from kd_lab.run.build import build, call, locate, parameters
+from kd_lab.run.devices import Devices, resolve
+from kd_lab.run.settings import BaselineRecipe, NetworkSettings, Node, RecipeSettings, Settings
+from kd_lab.training.objective import Objective
+from kd_lab.training.recipe import Recipe
+from kd_lab.types import Data
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One job, ready to run."""
+
+    settings: Settings
+    devices: Devices
+    data: Data
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Plan":
+        """Check what needs no data, load the data, check what needs it.
+
+        Raises:
+            UserError: Something cannot work; the message names the key, the value and what was expected.
+        """
+        dataset = build("dataset", settings.dataset)
+        soft_terms(settings)
+        for key, network in _networks(settings):
+            locate(key, network.node.get("_target_"))
+            _check_recipe(f"{key}.recipe", network.recipe)
+        devices = resolve(settings.trainer)
+        data: Data = call("dataset", dataset.load, {})
+        plan = cls(settings, devices, data)
+        for key, network in _networks(settings):
+            rows = data.train if key == "teacher" else plan.student_rows()
+            check_batch(f"{key}.recipe", network.recipe.batch_size, len(rows))
+            check_logits(key, built := plan.network(key, network.node), data)
+            if key == "teacher":
+                _check_weights(network.weights, network.node, built)
+        if settings.baseline is not None:
+            check_batch("baseline.recipe", plan.baseline_recipe().batch_size, len(data.train))
+        return plan
+
+    def network(self, key: str, node: Node, seed: int = 0) -> nn.Module:
+        """Build a network for this dataset; the seed fixes its initial weights.
+
+        Raises:
+            UserError: The arguments do not fit the class, or the class not the dataset's shape.
+        """
+        torch.manual_seed(seed)
+        given = {"num_classes": self.data.num_classes, "input_shape": self.data.input_shape}
+        network = build(key, node, given)
+        if not isinstance(network, nn.Module):
+            raise UserError(f"{key}._target_={node.get('_target_')}: expected a torch.nn.Module, got {type(network).__name__}")
+        return network
+
+    def student_rows(self) -> torch.Tensor:
+        """What the student is trained on: the transfer part, or the labelled one where there is no soft term."""
+        return self.data.transfer if self.settings.loss.terms else self.data.train
+
+    def objective(self) -> Objective:
+        """The student's objective."""
+        settings = self.settings
+        terms = {name: (term, settings.loss.weights[name]) for name, term in soft_terms(settings).items()}
+        return Objective(terms, settings.loss.hard_weight, settings.student.recipe.label_smoothing)
+
+    def recipe(self, key: str, settings: RecipeSettings, num_rows: int) -> Recipe:
+        """The recipe with its length in steps; the last, incomplete batch of an epoch is a step too."""
+        steps = settings.steps or (settings.epochs or 0) * -(-num_rows // settings.batch_size)
+        return Recipe(
+            optimizer=build(f"{key}.optimizer", settings.optimizer),
+            schedule=build(f"{key}.schedule", settings.schedule),
+            steps=steps,
+            batch_size=settings.batch_size,
+            label_smoothing=settings.label_smoothing,
+            clip_norm=settings.clip_norm,
+            precision=settings.precision,
+            augment=settings.augment,
+        )
+
+    def student_steps(self) -> int:
+        """How many optimizer steps the student takes."""
+        recipe = self.settings.student.recipe
+        return recipe.steps or (recipe.epochs or 0) * -(-len(self.student_rows()) // recipe.batch_size)
+
+    def baseline_recipe(self) -> RecipeSettings:
+        """The student's recipe with the baseline's differences; as many steps as the student unless told otherwise."""
+        assert self.settings.baseline is not None
+        own: BaselineRecipe = self.settings.baseline.recipe
+        student = self.settings.student.recipe
+        changes = {k: v for k, v in own.model_dump(exclude={"optimizer", "epochs", "steps"}).items() if v is not None}
+        optimizer = {**student.optimizer, **own.optimizer.model_dump(exclude_none=True)}
+        steps = own.steps if own.epochs is not None or own.steps is not None else self.student_steps()
+        return student.model_copy(update={**changes, "optimizer": optimizer, "epochs": own.epochs, "steps": steps})
+
+    def key(self, role: str, node: Node, recipe: RecipeSettings | None, seed: int, **more: str) -> str:
+        """What a trained network is found again by: data, network, recipe, seed; a user's own class by its source."""
+        facts = {
+            "role": role,
+            "version": kd_lab.__version__,
+            "data": self.data.fingerprint,
+            "network": node,
+            "source": _source(node),
+            "recipe": recipe.model_dump() if recipe else None,
+            "seed": seed,
+            **more,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+    def batches(self, rows: torch.Tensor, recipe: Recipe, seed: int) -> Batches:
+        """The batches of one training."""
+        return Batches(
+            self.data, rows, batch_size=recipe.batch_size, total_steps=recipe.steps, seed=seed, augment=recipe.augment
+        )
+
+
+def _networks(settings: Settings) -> list[tuple[str, NetworkSettings]]:
+    networks = [("teacher", settings.teacher), ("student", settings.student)]
+    return [(key, network) for key, network in networks if network is not None]
+
+
+def soft_terms(settings: Settings) -> dict[str, nn.Module]:
+    """The soft terms of the objective, built."""
+    return {name: build(f"loss.terms.{name}", node) for name, node in settings.loss.terms.items()}
+
+
+def _check_recipe(key: str, recipe: RecipeSettings) -> None:
+    """Build optimizer and schedule once for one parameter and one step: their own checks speak now, not later."""
+    optimizer = call(f"{key}.optimizer", build(f"{key}.optimizer", recipe.optimizer), {"params": [nn.Parameter(torch.zeros(1))]})
+    schedule = build(f"{key}.schedule", recipe.schedule)
+    steps = recipe.steps or 1
+    call(f"{key}.schedule", schedule, {"step": 0, "base_lr": optimizer.param_groups[0]["lr"], "total_steps": steps})
+
+
+def _check_weights(weights: str | None, node: Node, network: nn.Module) -> None:
+    """Try a file of weights now; a run is looked up when the store is open."""
+    if weights is None or weights.startswith("run:"):
+        return
+    if weights == "pretrained":
+        if "pretrained" not in parameters(locate("teacher", node.get("_target_"))):
+            raise UserError(
+                f"teacher.weights=pretrained: {node.get('_target_')} has no published weights; "
+                "choose teacher=timm or teacher=torchvision"
+            )
+        return
+    load_weights(network, Path(weights).expanduser())
+
+
+def check_batch(key: str, batch_size: int, num_rows: int) -> None:
+    """Raise a UserError if there are fewer samples than one batch takes."""
+    if batch_size > num_rows:
+        raise UserError(
+            f"{key}.batch_size={batch_size}: larger than the {num_rows} samples it is drawn from; expected at most {num_rows}"
+        )
+
+
+def check_logits(key: str, network: nn.Module, data: Data) -> None:
+    """Run two zero samples through the network and check that logits for this dataset's classes come out.
+
+    Raises:
+        UserError: The network cannot take the dataset's shape, or answers for another number of classes.
+    """
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            logits = network(torch.zeros(2, *data.input_shape))
+    except Exception as error:  # a user's network may raise anything
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{key}: the network cannot take this dataset's samples of shape {list(data.input_shape)} ({reason})") from error
+    finally:
+        network.train(was_training)
+    got = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if got != [2, data.num_classes]:
+        raise UserError(
+            f"{key}: expected logits of shape [batch, {data.num_classes}] for the dataset's {data.num_classes} classes, "
+            f"but for a batch of 2 got {got}"
+        )
+
+
+def _source(node: Node) -> str:
+    """A hash of the file that defines a user's own class, so that an edited class is a new network."""
+    found = ""
+    for value in [node, *(v for v in node.values() if isinstance(v, dict))]:
+        target = value.get("_target_")
+        if isinstance(target, str) and not target.startswith(("kd_lab.", "torch.", "timm.", "torchvision.")):
+            file = inspect.getsourcefile(locate("network", target))
+            found += hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    return found

@@ -1,0 +1,257 @@
+"""The whole config, checked: types, ranges and names of everything that needs neither data nor a network to be judged."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from kd_lab.errors import UserError, choices
+from kd_lab.run.build import complaint
+
+Node = dict[str, Any]
+RESERVED = ("recipe", "weights", "reuse", "seed")
+"""The keys of `teacher` and `student` that are not arguments of the network."""
+
+
+class Strict(BaseModel):
+    """A part of the config in which every key is known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Smoothing = Annotated[float, Field(ge=0, lt=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PrecisionName = Annotated[Literal["32", "bf16-mixed", "16-mixed"], BeforeValidator(str)]
+
+
+class RecipeSettings(Strict):
+    """`teacher.recipe` and `student.recipe`."""
+
+    epochs: PositiveInt | None
+    steps: PositiveInt | None
+    batch_size: PositiveInt
+    label_smoothing: Smoothing
+    clip_norm: PositiveFloat | None
+    precision: PrecisionName
+    augment: bool
+    optimizer: Node
+    schedule: Node
+
+
+class BaselineOptimizer(Strict):
+    """What a baseline may have of its own in the student's optimizer."""
+
+    lr: PositiveFloat | None = None
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
+class BaselineRecipe(Strict):
+    """`baseline.recipe`: null is as the student's."""
+
+    epochs: PositiveInt | None = None
+    steps: PositiveInt | None = None
+    batch_size: PositiveInt | None = None
+    label_smoothing: Smoothing | None = None
+    clip_norm: PositiveFloat | None = None
+    precision: Annotated[Literal["32", "bf16-mixed", "16-mixed"] | None, BeforeValidator(lambda v: v and str(v))] = None
+    augment: bool | None = None
+    optimizer: BaselineOptimizer = BaselineOptimizer()
+
+
+class BaselineSettings(Strict):
+    """`baseline`; `baseline=false` leaves it out."""
+
+    reuse: bool = True
+    recipe: BaselineRecipe = BaselineRecipe()
+
+
+class TrainerSettings(Strict):
+    """`trainer`."""
+
+    accelerator: Literal["cpu", "gpu", "auto"]
+    devices: PositiveInt | Literal["auto"]
+    strategy: Literal["auto", "ddp_spawn"]
+    threads: PositiveInt | None
+
+
+class TrackingSettings(Strict):
+    """`tracking`."""
+
+    uri: str
+    every_n_steps: PositiveInt
+
+
+class MeasureSettings(Strict):
+    """`measure`."""
+
+    latency_warmup: PositiveInt
+    latency_runs: PositiveInt
+    throughput_batch: PositiveInt
+    threads: PositiveInt | None
+
+
+class NetworkSettings(Strict):
+    """One network of the config and how it is come by."""
+
+    node: Node
+    recipe: RecipeSettings
+    weights: str | None = None
+    reuse: bool = True
+    seed: int
+
+
+class LossSettings(Strict):
+    """`loss`, with the terms' weights taken out of their nodes."""
+
+    terms: dict[str, Node]
+    weights: dict[str, float]
+    hard_weight: float
+
+
+class Settings(Strict):
+    """The config of one job."""
+
+    seed: int
+    study: str
+    dataset: Node
+    teacher: NetworkSettings | None
+    student: NetworkSettings
+    baseline: BaselineSettings | None
+    loss: LossSettings
+    trainer: TrainerSettings
+    tracking: TrackingSettings
+    measure: MeasureSettings
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Settings":
+        """Read a composed config, all interpolations resolved.
+
+        Raises:
+            UserError: A key that is unknown, or a value that cannot be used; the message names both.
+        """
+        for key in config:
+            if key not in cls.model_fields:
+                raise UserError(f"{key}={config[key]}: no such key; {choices(key, list(cls.model_fields))}")
+        _check_seed(config)
+        loss = _loss(config["loss"])
+        if config["student"].get("_target_") is None:
+            raise UserError("student=none: expected a network to train, such as student=mlp")
+        has_teacher = config["teacher"].get("_target_") is not None
+        if loss.terms and not has_teacher:
+            raise UserError(
+                f"teacher=none: loss={'+'.join(loss.terms)} needs a teacher; choose one, such as teacher=cnn, or loss=none"
+            )
+        return cls(
+            seed=config["seed"],
+            study=str(config["study"]),
+            dataset=config["dataset"],
+            teacher=_network("teacher", config["teacher"]) if has_teacher else None,
+            student=_network("student", {**config["student"], "seed": config["seed"]}),
+            baseline=_baseline(config["baseline"]) if loss.terms else None,
+            loss=loss,
+            trainer=_parsed("trainer", config["trainer"], TrainerSettings),
+            tracking=_parsed("tracking", config["tracking"], TrackingSettings),
+            measure=_parsed("measure", config["measure"], MeasureSettings),
+        )
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def _parsed(key: str, node: object, kind: type[T]) -> T:
+    try:
+        return kind.model_validate(node)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path, known = _path(kind, [str(p) for p in first["loc"]])
+        value = first["input"]
+        if first["type"] == "extra_forbidden":
+            name = str(first["loc"][-1])
+            raise UserError(f"{'.'.join([key, *path, name])}={value}: no such key; {choices(name, known)}") from error
+        raise UserError(f"{'.'.join([key, *path])}={value}: {complaint(error)}") from error
+
+
+def _path(kind: type[BaseModel], location: list[str]) -> tuple[list[str], list[str]]:
+    """The config keys in pydantic's location of an error (it also names branches of unions), and their siblings."""
+    path: list[str] = []
+    for part in location:
+        if part not in kind.model_fields:
+            break
+        path.append(part)
+        inner = kind.model_fields[part].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        kind = inner
+    return path, list(kind.model_fields)
+
+
+def _check_seed(config: Mapping[str, Any]) -> None:
+    for key, seed in (("seed", config["seed"]), ("teacher.seed", config["teacher"].get("seed", 0))):
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+            raise UserError(f"{key}={seed}: expected a whole number from 0 to 4294967295")
+
+
+def _network(key: str, node: Node) -> NetworkSettings:
+    recipe = _parsed(f"{key}.recipe", node["recipe"], RecipeSettings)
+    if (recipe.epochs is None) == (recipe.steps is None):
+        raise UserError(
+            f"{key}.recipe.epochs={recipe.epochs} and {key}.recipe.steps={recipe.steps}: expected one of the two, the other null"
+        )
+    own = {k: v for k, v in node.items() if k not in RESERVED}
+    kept = {k: node[k] for k in ("weights", "reuse", "seed") if k in node}
+    return _parsed(key, {"node": own, "recipe": recipe, **kept}, NetworkSettings)
+
+
+def _baseline(node: object) -> BaselineSettings | None:
+    if node is None or node is False:
+        return None
+    if node is True:
+        return BaselineSettings()
+    if not isinstance(node, dict):
+        raise UserError(f"baseline={node}: expected true or false")
+    baseline = _parsed("baseline", node, BaselineSettings)
+    if baseline.recipe.epochs is not None and baseline.recipe.steps is not None:
+        raise UserError(
+            f"baseline.recipe.epochs={baseline.recipe.epochs} and baseline.recipe.steps={baseline.recipe.steps}: "
+            "expected at most one of the two, the other null"
+        )
+    return baseline
+
+
+def _weight(key: str, value: object) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0:  # type: ignore[arg-type, operator]
+        raise UserError(f"{key}={value}: expected a finite number of 0 or more")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _loss(node: Node) -> LossSettings:
+    terms = {name: dict(term) for name, term in node["terms"].items()}
+    for key, value in node.items():
+        if key not in {"terms", "hard_weight"}:
+            _to_the_term(terms, key, value)
+    for name, term in terms.items():
+        if term.get("_target_") is None:
+            raise UserError(f"loss.terms.{name}: no such loss is chosen; write loss={name}, or loss=[...,{name}] for several")
+    weights = {name: _weight(f"loss.terms.{name}.weight", term.pop("weight", 1.0)) for name, term in terms.items()}
+    published = [_weight(f"loss.terms.{name}.hard_weight", t.pop("hard_weight", 1.0)) for name, t in terms.items()]
+    hard = node["hard_weight"]
+    hard_weight = max(published, default=1.0) if hard is None else _weight("loss.hard_weight", hard)
+    if hard_weight == 0 and not any(weights.values()):
+        shown = ", ".join([f"loss.terms.{n}.weight=0" for n in weights] + ["loss.hard_weight=0"])
+        raise UserError(f"{shown}: all weights are zero; expected at least one above 0")
+    return LossSettings(terms=terms, weights=weights, hard_weight=hard_weight)
+
+
+def _to_the_term(terms: dict[str, Node], key: str, value: object) -> None:
+    """`loss.temperature=2` is short for `loss.terms.kd.temperature=2` where kd is the only loss."""
+    if len(terms) != 1:
+        which = "loss=none has no settings" if not terms else f"say whose, such as loss.terms.{next(iter(terms))}.{key}={value}"
+        raise UserError(f"loss.{key}={value}: {which}")
+    name, term = next(iter(terms.items()))
+    if key not in term:
+        known = [k for k in term if k != "_target_"]
+        raise UserError(f"loss.{key}={value}: loss={name} has no such key; {choices(key, [*known, 'hard_weight'])}")
+    term[key] = value

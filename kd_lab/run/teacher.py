@@ -1,0 +1,87 @@
+"""A teacher that somebody trained before: from an MLflow run, a file of weights, or published weights."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from kd_lab import names
+from kd_lab.errors import UserError
+from kd_lab.models.common.weights import load_weights
+from kd_lab.run.keeper import Keeper, Order
+from kd_lab.run.settings import NetworkSettings, Node
+from kd_lab.tracking.store import Run
+from kd_lab.types import Measurement
+
+Train = Callable[[Keeper, NetworkSettings, nn.Module, Run], Measurement]
+
+
+def given_teacher(keeper: Keeper, settings: NetworkSettings, weights: str, train: Train) -> Order:
+    """The order for `teacher.weights`: `run:ID`, `pretrained`, or a file.
+
+    Raises:
+        UserError: There is no such run or file, or its network answers for other classes or inputs.
+    """
+    if weights == "pretrained":
+        return _pretrained(keeper, settings, train)
+    if weights.startswith("run:"):
+        return _from_run(keeper, settings, weights)
+    path = Path(weights).expanduser()
+    return _order(keeper, settings, settings.node, path, weights)
+
+
+def _order(keeper: Keeper, settings: NetworkSettings, node: Node, path: Path, source: str) -> Order:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def load(network: nn.Module, run: Run) -> Measurement:
+        load_weights(network, path)
+        return {}
+
+    return Order(
+        role=names.TEACHER,
+        node=node,
+        recipe=settings.recipe,
+        seed=settings.seed,
+        key=keeper.plan.key(names.TEACHER, node, None, 0, weights=sha256),
+        reuse=settings.reuse,
+        train=load,
+        tags={"kd_lab.weights_from": source},
+    )
+
+
+def _from_run(keeper: Keeper, settings: NetworkSettings, weights: str) -> Order:
+    """The network that run kept, with its own architecture; the choice `teacher=NAME` does not matter."""
+    stored = keeper.store.get(weights.removeprefix("run:"))
+    rebuild = json.loads(stored.download(names.ARTIFACT_NETWORK).read_text())
+    data = keeper.plan.data
+    for what, theirs, ours in (
+        ("classes", rebuild["num_classes"], data.num_classes),
+        ("an input shape of", tuple(rebuild["input_shape"]), data.input_shape),
+    ):
+        if theirs != ours:
+            raise UserError(
+                f"teacher.weights={weights}: that network was trained for {what} {theirs}, but the dataset and the student "
+                f"have {ours}; expected a teacher of the same"
+            )
+    return _order(keeper, settings, rebuild["node"], stored.download(names.ARTIFACT_WEIGHTS), weights)
+
+
+def _pretrained(keeper: Keeper, settings: NetworkSettings, train: Train) -> Order:
+    """Published weights with a new last layer for the dataset's classes, fine-tuned by the teacher's recipe."""
+    node = {**settings.node, "pretrained": True}
+
+    def tune(network: nn.Module, run: Run) -> Measurement:
+        return train(keeper, settings, network, run)
+
+    return Order(
+        role=names.TEACHER,
+        node=node,
+        recipe=settings.recipe,
+        seed=settings.seed,
+        key=keeper.plan.key(names.TEACHER, node, settings.recipe, settings.seed),
+        reuse=settings.reuse,
+        train=tune,
+        tags={"kd_lab.weights_from": "pretrained"},
+    )

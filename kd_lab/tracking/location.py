@@ -1,0 +1,100 @@
+"""Where a store is: its address in full, and the files that belong to it."""
+
+import hashlib
+import re
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from kd_lab.errors import UserError
+
+SQLITE = "sqlite:///"
+SERVER_TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True)
+class Location:
+    """One store.
+
+    uri: what MLflow is given, a SQLite path made absolute, so that a later change of folder changes nothing.
+    database: the SQLite file, None for a server. locks: the folder of this store's lock files.
+    """
+
+    uri: str
+    database: Path | None
+    locks: Path
+
+    @classmethod
+    def parse(cls, uri: str) -> "Location":
+        """Read `tracking.uri`; looks at nothing on disk or in the network.
+
+        Raises:
+            UserError: it is neither `sqlite:///FILE` nor an http address.
+        """
+        if uri.startswith(("http://", "https://")):
+            digest = hashlib.sha256(uri.encode()).hexdigest()[:16]
+            return cls(uri, None, Path.home() / ".cache" / "kd-lab" / "locks" / digest)
+        file, question, options = uri.removeprefix(SQLITE).partition("?")
+        if not uri.startswith(SQLITE) or not file:
+            raise UserError(
+                f"tracking.uri={uri}: expected sqlite:///FILE or the http(s) address of an MLflow server; "
+                "write for example tracking.uri=sqlite:///mlflow.db."
+            )
+        database = Path(file).absolute()
+        return cls(f"{SQLITE}{database}{question}{options}", database, Path(f"{database}.locks"))
+
+    def check(self) -> None:
+        """Make the folder of a SQLite file, or ask a server whether it is there.
+
+        Raises:
+            UserError: the folder cannot be written, the file is a folder, or the server does not answer.
+        """
+        if self.database is None:
+            _ask(self.uri)
+            return
+        if self.database.is_dir():
+            raise UserError(f"tracking.uri={self.uri}: this is a folder, name a file in it, such as mlflow.db.")
+        try:
+            self.database.parent.mkdir(parents=True, exist_ok=True)
+            self.creation_lock().touch()
+        except OSError as error:
+            raise UserError(
+                f"tracking.uri={self.uri}: cannot write in {self.database.parent} ({error.strerror}); "
+                "choose another folder."
+            ) from error
+
+    def creation_lock(self) -> Path:
+        """The lock file that is held while the store is made; a server has one per machine and user."""
+        return Path(f"{self.database}.lock") if self.database else self.locks / "creation.lock"
+
+    def lock_file(self, name: str) -> Path:
+        """The lock file for one name; any string is a name."""
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        return self.locks / f"{safe_name(name)[:40]}-{digest}.lock"
+
+    def artifacts(self, study: str) -> str | None:
+        """The folder for a study's artifacts, beside the database; a server chooses its own (None)."""
+        if self.database is None:
+            return None
+        return (self.database.parent / "mlartifacts" / safe_name(study)).as_uri()
+
+
+def safe_name(name: str) -> str:
+    """A name made fit for a file name; two names may become the same one."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name) or "_"
+
+
+def _ask(uri: str) -> None:
+    """An answer of any kind will do: what kind of server it is shows in the first real request."""
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT_S):
+            return
+    except urllib.error.HTTPError:
+        return
+    except (OSError, ValueError) as error:  # OSError: URLError and time-outs; ValueError: not a valid address
+        cause = getattr(error, "reason", error)
+        raise UserError(
+            f"tracking.uri={uri}: no MLflow server answers there ({cause}); start one with `mlflow server`, "
+            "or use tracking=local."
+        ) from error

@@ -1,0 +1,81 @@
+"""Where a result comes from: the code, the versions and the machine, as tags of a run."""
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from kd_lab.names import TAG_GIT_COMMIT, TAG_GIT_DIRTY
+
+PACKAGES = {
+    "kd-lab": "kd_lab",
+    "torch": "torch",
+    "pytorch-lightning": "lightning",
+    "hydra-core": "hydra",
+    "mlflow": "mlflow",
+    "numpy": "numpy",
+}
+VERSION = "kd_lab.version."
+PLATFORM = "kd_lab.platform"
+CPU = "kd_lab.cpu"
+CORES = "kd_lab.cpu_cores"
+
+
+def provenance(folder: Path | None = None) -> dict[str, str]:
+    """Tags for a run; who ran it, and on which host, is not among them.
+
+    Args:
+        folder: whose git repository is meant, the current folder by default.
+
+    Returns:
+        git commit and whether tracked files differ from it ("true" or "false"; both left out where there is no
+        repository), the versions, platform, processor and the number of cores that this process may use.
+    """
+    tags = _git(folder or Path.cwd())
+    tags[f"{VERSION}python"] = platform.python_version()
+    for distribution, name in PACKAGES.items():
+        try:
+            tags[VERSION + name] = metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    tags[PLATFORM] = f"{platform.system()}-{platform.release()}-{platform.machine()}"
+    tags[CPU] = _cpu_name()
+    tags[CORES] = str(_cores())
+    return tags
+
+
+def _git(folder: Path) -> dict[str, str]:
+    commit = _git_says(folder, "rev-parse", "HEAD")
+    if not commit:
+        return {}
+    # Untracked files do not count: a run's own outputs (mlflow.db) would make every result dirty.
+    changed = _git_says(folder, "status", "--porcelain", "--untracked-files=no")
+    tags = {TAG_GIT_COMMIT: commit}
+    if changed is not None:
+        tags[TAG_GIT_DIRTY] = "true" if changed else "false"
+    return tags
+
+
+def _git_says(folder: Path, *command: str) -> str | None:
+    """What git prints, None where it cannot answer (no git, no repository, no commit yet)."""
+    try:
+        done = subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,101 @@
+"""The LightningModule that trains every network of kd-lab: a teacher, a student alone, a distilled student.
+
+One optimizer step is one `training_step`. The optimization is manual, with the bare torch optimizer: Lightning's
+automatic path costs about as much per step as a small network itself (experiments/speed has the numbers).
+"""
+
+from collections.abc import Iterable
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed
+from torch import Tensor, nn
+
+from kd_lab.datasets.common.batches import Batches
+from kd_lab.models.common.frozen import FrozenTeacher
+from kd_lab.training.objective import Objective
+from kd_lab.training.recipe import Recipe
+from kd_lab.types import UNLABELLED, Batch, LossTerms, Outputs
+
+
+class Distiller(pl.LightningModule):
+    """Trains `network` on `batches` for the objective; with a teacher, against the teacher's outputs too.
+
+    The frozen teacher is in eval mode, gets no gradient and is neither among the parameters nor in a checkpoint.
+    Under DDP the objective is that of one process with the whole batch: local means are rescaled to global ones.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        recipe: Recipe,
+        batches: Batches,
+        teacher: FrozenTeacher | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network = network
+        self.objective = objective
+        self.recipe = recipe
+        self.batches = batches
+        self.frozen_teacher = teacher
+        self.last_terms: LossTerms | None = None
+
+    def on_fit_start(self) -> None:
+        """Bring the teacher to this device; Lightning does not know it."""
+        if self.frozen_teacher is not None:
+            self.frozen_teacher.to(self.device)
+        self._parameters_to_clip = [p for p in self.parameters() if p.requires_grad]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """One optimizer over the network and every trainable part of the objective."""
+        return self.recipe.build_optimizer([p for p in self.parameters() if p.requires_grad])
+
+    def train_dataloader(self) -> Iterable[Batch]:
+        """This process's share of every batch, on this device."""
+        return self.batches.to(self.device).shard(self.global_rank, self.trainer.world_size)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """The batches are there already."""
+        return batch
+
+    def on_train_start(self) -> None:
+        """Take the optimizer out of Lightning's wrapper once; loss scaling (16-mixed) needs the wrapper."""
+        scaled = self.recipe.precision == "16-mixed"
+        self._optimizer = self.optimizers(use_pl_optimizer=scaled)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One optimizer step: hard-label cross-entropy and soft terms, each by name in `last_terms`."""
+        teacher = self.frozen_teacher(batch.inputs) if self.frozen_teacher is not None else None
+        student = Outputs(self.network(batch.inputs))
+        if self.trainer.world_size > 1:
+            hard, soft = self._global_scales(batch)
+            loss = self.objective(student, teacher, batch, hard_scale=hard, soft_scale=soft)
+        else:
+            loss = self.objective(student, teacher, batch)
+        self._optimizer.zero_grad()
+        self.manual_backward(loss.total)
+        if self.recipe.clip_norm is not None:
+            self._clip(self.recipe.clip_norm)
+        self._optimizer.step()
+        self.last_terms = loss
+
+    def _clip(self, norm: float) -> None:
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None:
+            scaler.unscale_(getattr(self._optimizer, "optimizer", self._optimizer))
+        nn.utils.clip_grad_norm_(self._parameters_to_clip, norm)
+
+    def _global_scales(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What turns this process's means into its share of the means over the global batch.
+
+        DDP averages gradients over processes, so a mean over the global batch is the average of
+        `local mean * local count * world size / global count`; hard labels count labelled points only.
+        """
+        labelled = (batch.targets != UNLABELLED).sum()
+        local = torch.stack([labelled, torch.full_like(labelled, batch.targets.shape[0])]).to(torch.float32)
+        everywhere = local.clone()
+        torch.distributed.all_reduce(everywhere)
+        scales = local * self.trainer.world_size / everywhere.clamp(min=1)
+        return scales[0], scales[1]

@@ -1,0 +1,101 @@
+"""The objects that are handed from layer to layer, each defined once.
+
+Legend: B batch, K classes, N samples of a dataset.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+UNLABELLED = -100
+"""The target of a point without a label; `torch.nn.functional.cross_entropy` ignores the same number."""
+
+Measurement = dict[str, float]
+"""What was measured of one network: a key of `kd_lab.names` to its value."""
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+"""A batch transform: inputs [B, ...] and a source of randomness to inputs of the same shape."""
+
+
+class Batch(NamedTuple):
+    """What a training step sees.
+
+    inputs: [B, *input_shape] float32. targets: [B] int64, `UNLABELLED` where there is no label.
+    index: [B] int64, the row of each sample in its dataset, the same in every epoch.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset in memory, cut into its four parts.
+
+    inputs: [N, *input_shape] float32. targets: [N] int64, `UNLABELLED` where the label is unknown or hidden.
+    train, transfer, validation, test: int64 row numbers. `train` is labelled; `transfer` is what a student sees while
+    it is distilled, labelled and unlabelled points; validation and test are labelled and disjoint from both.
+    fingerprint: sha256 (hex) over inputs, targets and parts. augment: the batch transform that keeps this data's
+    labels true, or None.
+    """
+
+    name: str
+    inputs: Tensor
+    targets: Tensor
+    train: Tensor
+    transfer: Tensor
+    validation: Tensor
+    test: Tensor
+    num_classes: int
+    fingerprint: str
+    augment: Augment | None = None
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one sample, without the batch dimension."""
+        return tuple(self.inputs.shape[1:])
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network says of a batch: logits [B, K] and, where layers were named, their outputs by module path."""
+
+    logits: Tensor
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The objective of one step: `total` (scalar, with gradient) and each term by name, before its weight."""
+
+    total: Tensor
+    terms: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class NetworkResult:
+    """One trained (or loaded) network of a job: its role, where it is kept and what was measured."""
+
+    role: str
+    run_id: str
+    measurement: Measurement
+    weights_sha256: str
+    reused: bool
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What one job found: teacher and baseline where there are any, and the student."""
+
+    teacher: NetworkResult | None
+    baseline: NetworkResult | None
+    student: NetworkResult
+    validation_accuracy: float | None
+
+    def networks(self) -> list[NetworkResult]:
+        """Those that are there, teacher first."""
+        return [n for n in (self.teacher, self.baseline, self.student) if n is not None]

@@ -1,0 +1,228 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from kd_lab.errors import UserError
+from kd_lab.models.cnn import CNN
+from kd_lab.models.common.weights import load_weights, save_weights, weights_sha256
+from kd_lab.models.ensemble import Ensemble
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 4, bias=False)
+        self.second = nn.Linear(4, 4, bias=False)
+        self.second.weight = self.first.weight
+
+
+class Wrapper(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+
+def _cnn():
+    return CNN(3, (1, 4, 4), channels=[2], hidden=4)
+
+
+def _lightning(path, **parts):
+    state = {f"{prefix}.{k}": v for prefix, module in parts.items() for k, v in module.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 3, "pytorch-lightning_version": "2.6.6"}, path)
+    return path
+
+
+@pytest.fixture
+def saved():
+    torch.manual_seed(0)
+    return _cnn()
+
+
+def test_weights__round_trip_is_exact(saved, tmp_path):
+    other = _cnn()
+    assert weights_sha256(other) != weights_sha256(saved)
+    save_weights(saved, tmp_path / "w.safetensors")
+    load_weights(other, tmp_path / "w.safetensors")
+    assert weights_sha256(other) == weights_sha256(saved)
+    assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_weights__half_precision_and_double_keep_their_bytes(tmp_path):
+    for dtype in (torch.bfloat16, torch.float16, torch.float64):
+        source, target = nn.Linear(3, 2).to(dtype), nn.Linear(3, 2).to(dtype)
+        save_weights(source, tmp_path / "w.safetensors")
+        load_weights(target, str(tmp_path / "w.safetensors"))
+        assert weights_sha256(target) == weights_sha256(source)
+
+
+def test_weights__shared_tensors_stay_shared(tmp_path):
+    source, target = Tied(), Tied()
+    save_weights(source, tmp_path / "w.safetensors")
+    load_weights(target, tmp_path / "w.safetensors")
+    assert torch.equal(target.second.weight, source.first.weight)
+    assert target.second.weight is target.first.weight
+
+
+def test_weights__transposed_memory(tmp_path):
+    source, target = nn.Linear(3, 2), nn.Linear(3, 2)
+    source.weight.data = torch.randn(3, 2).T
+    save_weights(source, tmp_path / "w.safetensors")
+    load_weights(target, tmp_path / "w.safetensors")
+    assert torch.equal(target.weight, source.weight)
+
+
+def test_weights_sha256__known_value():
+    module = nn.Linear(1, 1, bias=False)
+    module.weight.data.fill_(1.0)
+    # printf 'weight|torch.float32|(1, 1)|\x00\x00\x80\x3f' | sha256sum
+    assert weights_sha256(module) == "ab6ba1926742e9e6537daf86a4b3678182250268d89c3ba49634a1dee7283b77"
+
+
+@pytest.mark.parametrize("change", ["value", "name", "shape", "dtype", "buffer"])
+def test_weights_sha256__sees_every_change(change, saved):
+    other = copy.deepcopy(saved)
+    assert weights_sha256(other) == weights_sha256(saved)
+    if change == "value":
+        other.classifier[0].bias.data[0] += 1e-6
+    elif change == "name":
+        other = Wrapper(other)
+    elif change == "shape":
+        other.classifier[0].weight.data = other.classifier[0].weight.data.reshape(8, -1)
+    elif change == "dtype":
+        other = other.to(torch.bfloat16)
+    else:
+        other.features[1].num_batches_tracked += 1
+    assert weights_sha256(other) != weights_sha256(saved)
+
+
+@pytest.mark.parametrize("ending", [".pt", ".pth", ".ckpt"])
+@pytest.mark.parametrize("prefix", ["", "module.", "network._orig_mod."])
+def test_load_weights__state_dict_of_pytorch(ending, prefix, saved, tmp_path):
+    path, other = tmp_path / f"w{ending}", _cnn()
+    torch.save({prefix + k: v for k, v in saved.state_dict().items()}, path)
+    load_weights(other, path)
+    assert weights_sha256(other) == weights_sha256(saved)
+
+
+@pytest.mark.parametrize("prefix", ["network", "model", "student"])
+def test_load_weights__lightning_checkpoint_with_more_than_the_network(prefix, saved, tmp_path):
+    path, other = _lightning(tmp_path / "last.ckpt", **{prefix: saved, "loss": nn.Linear(7, 7)}), _cnn()
+    load_weights(other, path)
+    assert weights_sha256(other) == weights_sha256(saved)
+
+
+def test_load_weights__bare_network_into_its_wrapper(saved, tmp_path):
+    other = Wrapper(_cnn())
+    torch.save(saved.state_dict(), tmp_path / "w.pth")
+    load_weights(other, tmp_path / "w.pth")
+    assert weights_sha256(other.network) == weights_sha256(saved)
+
+
+def test_load_weights__an_ensemble_is_not_one_of_its_members(saved, tmp_path):
+    ensemble = Ensemble(_cnn, 2)
+    save_weights(ensemble, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"several do \(prefixes: members\.0\., members\.1\.\)"):
+        load_weights(saved, tmp_path / "w.safetensors")
+    other = Ensemble(_cnn, 2)
+    load_weights(other, tmp_path / "w.safetensors")
+    assert weights_sha256(other) == weights_sha256(ensemble)
+
+
+def _refused(module, path, message):
+    before = weights_sha256(module)
+    with pytest.raises(UserError, match=message) as caught:
+        load_weights(module, path)
+    assert weights_sha256(module) == before
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"weights={path}: ")
+
+
+def test_load_weights__no_such_file(saved, tmp_path):
+    _refused(saved, tmp_path / "no.pt", "expected a file, but there is none")
+
+
+def test_load_weights__unknown_kind(saved, tmp_path):
+    (tmp_path / "w.h5").write_bytes(b"x")
+    _refused(saved, tmp_path / "w.h5", r"but got \.h5")
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pt"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "noise", "text"])
+def test_load_weights__damaged_file(ending, damage, saved, tmp_path):
+    path = tmp_path / f"w{ending}"
+    if ending == ".pt":
+        torch.save(saved.state_dict(), path)
+    else:
+        save_weights(saved, path)
+    whole = path.read_bytes()
+    noise = bytes(range(256)) * 4
+    path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "noise": noise, "text": b"hello\n"}[damage])
+    _refused(saved, path, rf"readable {ending} file, but it is empty, cut short or damaged \(\d+ bytes\)")
+
+
+def test_load_weights__pickles_are_refused_unread(saved, tmp_path):
+    ran = tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(ran), "w"))
+
+    torch.save({"state_dict": saved.state_dict(), "hyper_parameters": Evil()}, tmp_path / "w.ckpt")
+    _refused(saved, tmp_path / "w.ckpt", "expected weights only, but the file holds Python objects")
+    assert not ran.exists()
+
+
+def test_load_weights__a_whole_module_is_refused(saved, tmp_path):
+    torch.save(saved, tmp_path / "w.pt")
+    _refused(saved, tmp_path / "w.pt", r"expected weights only, .* save network\.state_dict\(\)")
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {}, torch.zeros(3)])
+def test_load_weights__no_state_dict(content, saved, tmp_path):
+    torch.save(content, tmp_path / "w.pt")
+    _refused(saved, tmp_path / "w.pt", "expected a state dict")
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            CNN(5, (1, 4, 4), channels=[2], hidden=4),
+            r"of another shape: classifier\.3\.weight \(5, 4\) instead of \(3, 4\)",
+        ),
+        (CNN(3, (1, 4, 4), channels=[2, 2], hidden=4), r"not in the network: .* and \d+ more"),
+        (nn.Linear(2, 2), r"missing: features\.0\.weight, .*, .* and \d+ more; not in the network: weight, bias"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "network."])
+def test_load_weights__does_not_fit(other, message, prefix, saved, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({prefix + k: v for k, v in other.state_dict().items()}, tmp_path / "w.safetensors")
+    _refused(saved, tmp_path / "w.safetensors", message.replace("weight, bias", f"{prefix}(weight|bias), .*"))
+
+
+def test_load_weights__one_tensor_too_few(saved, tmp_path):
+    state = saved.state_dict()
+    del state["features.1.running_mean"]
+    torch.save(state, tmp_path / "w.pt")
+    _refused(_cnn(), tmp_path / "w.pt", r"\(missing: features\.1\.running_mean\)")
+
+
+def test_save_weights__a_failure_leaves_the_old_file(saved, tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    save_weights(saved, path)
+    before = path.read_bytes()
+
+    def fail(_, name):
+        with open(name, "wb") as file:
+            file.write(b"half")
+        raise OSError("disk is full")
+
+    monkeypatch.setattr("safetensors.torch.save_model", fail)
+    with pytest.raises(OSError, match="disk is full"):
+        save_weights(_cnn(), path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]

@@ -1,0 +1,227 @@
+import multiprocessing
+import pickle
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+
+from kd_lab.errors import TrainingFailedError, UserError
+from kd_lab.names import TAG_KEY, TAG_PARENT, TAG_ROLE, TAG_SWEEP
+from kd_lab.tracking.store import Store
+
+
+def test_open__twice__same_study(store):
+    again = Store.open("sqlite:///mlflow.db", "digits")
+    assert again.experiment_id == store.experiment_id
+    assert Store.open("sqlite:///mlflow.db", "other").experiment_id != store.experiment_id
+
+
+def test_open__artifacts_beside_the_database(store, tmp_path):
+    study = MlflowClient(store.uri).get_experiment(store.experiment_id)
+    assert study.artifact_location == f"file://{tmp_path}/mlartifacts/digits"
+
+
+def test_open__empty_study__user_error(store):
+    with pytest.raises(UserError, match=r"^study=: expected the name of a study"):
+        Store.open(store.uri, " ")
+
+
+def test_open__deleted_study__user_error(store):
+    MlflowClient(store.uri).delete_experiment(store.experiment_id)
+    with pytest.raises(UserError, match=r"^study=digits: this study was deleted"):
+        Store.open(store.uri, "digits")
+
+
+def test_open__not_a_database__user_error(tmp_path):
+    (tmp_path / "notes.txt").write_text("not a database, but longer than a header of SQLite would be " * 20)
+    with pytest.raises(UserError, match=r"^tracking\.uri=.*notes\.txt: MLflow cannot use this store .*not a database"):
+        Store.open(f"sqlite:///{tmp_path}/notes.txt", "digits")
+
+
+def test_open__schema_of_another_version__user_error(store, tmp_path, empty_database):
+    other = tmp_path / "other.db"
+    other.write_bytes(empty_database.read_bytes())
+    with sqlite3.connect(other) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
+    with pytest.raises(UserError, match=r"^tracking\.uri=.*other\.db: MLflow cannot use this store"):
+        Store.open(f"sqlite:///{other}", "digits")
+
+
+def test_open__says_nothing(tmp_path):
+    """Alembic and MLflow would print a hundred lines while they make the tables."""
+    code = "from kd_lab.tracking.store import Store; Store.open('sqlite:///mlflow.db', 'digits')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert done.stderr == ""
+
+
+def test_start_run__everything_is_there(store, start):
+    params = {"loss": {"weight": 0.9}, "many": {f"p{i}": i for i in range(250)}}
+    run = start(
+        role="teacher", params=params, tags={TAG_KEY: "k"}, config_yaml="loss: {weight: 0.9}\n", parent="p" * 32
+    )
+    stored = store.get(run.run_id)
+    assert stored.run_id == run.run_id
+    assert stored.study == "digits"
+    assert stored.params == {"loss.weight": "0.9"} | {f"many.p{i}": str(i) for i in range(250)}
+    assert stored.tags[TAG_ROLE] == "teacher"
+    assert stored.tags[TAG_KEY] == "k"
+    assert stored.tags[TAG_PARENT] == "p" * 32
+    assert stored.config() == yaml.safe_load("loss: {weight: 0.9}")
+
+
+def test_start_run__store_goes_away_meanwhile__failed_not_running(store, start, monkeypatch):
+    def down(*_, **__):
+        raise MlflowException("down", TEMPORARILY_UNAVAILABLE)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", down)
+        with pytest.raises(TrainingFailedError, match=r"^tracking\.uri=.*: the store does not answer \(down\)"):
+            start(params={"a": 1})
+    (run,) = MlflowClient(store.uri).search_runs([store.experiment_id])
+    assert run.info.status == "FAILED"
+
+
+def test_find__newest_finished_of_any_study(store, start):
+    def finished(study, value):
+        opened = Store.open(store.uri, study)
+        empty = {"role": "teacher", "name": "n", "params": {}, "config_yaml": "{}", "parent": None}
+        with opened.start_run(tags={TAG_KEY: "k"}, **empty) as run:
+            run.log_measurement({"a": value})
+        time.sleep(0.01)  # start times are in milliseconds
+
+    assert store.find("k") is None
+    finished("one", 1.0)
+    finished("two", 2.0)
+    start(tags={TAG_KEY: "k"})  # newer, but RUNNING
+    start(tags={TAG_KEY: "k"}).finish("FAILED")
+    found = store.find("k")
+    assert found is not None
+    assert (found.study, found.metrics) == ("two", {"a": 2.0})
+    assert store.find("other") is None
+
+
+@pytest.mark.parametrize("key", ["it's", 'a "word"'])
+def test_find__quotes_in_the_key(store, start, key):
+    with start(tags={TAG_KEY: key}) as run:
+        pass
+    assert store.find(key).run_id == run.run_id
+
+
+@pytest.mark.parametrize("run_id", ["0" * 32, "nonsense", "a/../b"])
+def test_get__unknown__user_error(store, run_id):
+    with pytest.raises(UserError, match=f"^run:{run_id}: there is no such run in sqlite"):
+        store.get(run_id)
+
+
+def test_get__deleted__user_error(store, start):
+    run = start()
+    MlflowClient(store.uri).delete_run(run.run_id)
+    with pytest.raises(UserError, match="this run was deleted"):
+        store.get(run.run_id)
+
+
+def test_download__no_such_artifact__user_error(store, start):
+    run = start()
+    with pytest.raises(UserError, match=f"^run:{run.run_id}: this run has no artifact model/weights.safetensors"):
+        store.get(run.run_id).download("model/weights.safetensors")
+
+
+def test_sweep_parent__one_per_sweep(store, start):
+    parent = store.sweep_parent("s1", "my sweep")
+    assert store.sweep_parent("s1", "my sweep") == parent
+    assert store.sweep_parent("s2", "my sweep") != parent
+    stored = store.get(parent)
+    assert (stored.tags[TAG_ROLE], stored.tags[TAG_SWEEP]) == ("sweep", "s1")
+    child = start(tags={TAG_SWEEP: "s1"}, parent=parent)
+    assert store.sweep_parent("s1", "my sweep") == parent
+    assert child.run_id != parent
+
+
+def test_sweep_parent__resumed__runs_again(store):
+    def status():
+        return MlflowClient(store.uri).get_run(parent).info.status
+
+    parent = store.sweep_parent("s1", "my sweep")
+    store.finish_parent("s1", "KILLED")
+    assert status() == "KILLED"
+    store.sweep_parent("s1", "my sweep")
+    assert status() == "RUNNING"
+    store.finish_parent("s1", "FINISHED")
+    assert status() == "FINISHED"
+
+
+def test_finish_parent__unknown__user_error(store):
+    with pytest.raises(UserError, match="has no such sweep"):
+        store.finish_parent("never", "FINISHED")
+
+
+def test_store__pickles(store):
+    copy = pickle.loads(pickle.dumps(store))
+    assert copy.sweep_parent("s1", "x") == store.sweep_parent("s1", "x")
+
+
+def hold(store, held, release):
+    with store.lock("key"):
+        held.set()
+        release.wait(30)
+
+
+@pytest.mark.slow
+def test_lock__other_process__waits_and_says_so_once(store):
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(store, held, release))
+    process.start()
+    assert held.wait(30)
+    waits = []
+
+    def on_wait():
+        waits.append(1)
+        release.set()
+
+    with store.lock("other name", on_wait):
+        assert waits == []
+    with store.lock("key", on_wait):
+        assert waits == [1]
+    process.join(30)
+    assert process.exitcode == 0
+
+
+def test_lock__free__no_wait_and_released_after_an_error(store):
+    with pytest.raises(RuntimeError, match="inside"), store.lock("key"):
+        raise RuntimeError("inside")
+    with store.lock("key", on_wait=lambda: pytest.fail("it was free")):
+        pass
+
+
+COLD_START = """
+from kd_lab.tracking.store import Store
+store = Store.open("sqlite:///mlflow.db", "digits")
+parent = store.sweep_parent("sweep", "name")
+with store.start_run(role="student", name="n", params={}, tags={}, config_yaml="{}", parent=parent) as run:
+    run.log(0, {"a": 1.0})
+"""
+
+
+@pytest.mark.slow
+def test_open__eight_processes_at_once__all_succeed(tmp_path):
+    started = [
+        subprocess.Popen([sys.executable, "-c", COLD_START], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        for _ in range(8)
+    ]
+    errors = [process.communicate(timeout=240)[1] for process in started]
+    assert [process.returncode for process in started] == [0] * 8, errors
+    store = Store.open(f"sqlite:///{tmp_path}/mlflow.db", "digits")
+    found = MlflowClient(store.uri).search_runs([store.experiment_id])
+    children = [run for run in found if run.data.tags[TAG_ROLE] == "student"]
+    assert len(children) == 8
+    assert len(found) == 9  # one parent for all
+    assert {run.info.status for run in children} == {"FINISHED"}
+    assert {run.data.metrics["a"] for run in children} == {1.0}

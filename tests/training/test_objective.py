@@ -1,0 +1,252 @@
+import math
+import pickle
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kd_lab.losses.kd import KD
+from kd_lab.losses.soft_label import SoftLabel
+from kd_lab.training.objective import Objective
+from kd_lab.types import UNLABELLED, Batch, LossTerms, Outputs
+from tests.reference import losses_numpy as reference
+
+B, K = 6, 5
+
+
+class Projected(nn.Module):
+    """A loss that trains something of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projector = nn.Linear(K, K)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        return (self.projector(student.logits) - teacher.logits).square().mean()
+
+
+def logits(seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return 2 * torch.randn(B, K, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def batch(targets: list[int | None]) -> Batch:
+    known = torch.tensor([UNLABELLED if t is None else t for t in targets])
+    return Batch(inputs=torch.zeros(len(targets), 3), targets=known, index=torch.arange(len(targets)))
+
+
+ALL: list[int | None] = [0, 1, 2, 3, 4, 0]
+SOME: list[int | None] = [0, None, 2, None, None, 4]
+NONE: list[int | None] = [None] * B
+
+
+def hard_only(targets: list[int | None], student: Tensor, **settings: float) -> LossTerms:
+    return Objective({}, hard_weight=1.0, **settings)(Outputs(student), None, batch(targets))
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("targets", [ALL, SOME], ids=["all", "some"])
+def test_hard_term__is_the_mean_over_labelled_points(targets: list[int | None], label_smoothing: float) -> None:
+    student = logits(0)
+
+    result = hard_only(targets, student, label_smoothing=label_smoothing)
+
+    expected = reference.cross_entropy(student.numpy(), targets, label_smoothing)
+    assert result.terms["hard"].item() == pytest.approx(expected, rel=1e-12)
+    assert result.total.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_hard_term__unlabelled_points_get_no_gradient() -> None:
+    student = logits(0).requires_grad_()
+
+    hard_only(SOME, student).total.backward()
+
+    assert student.grad is not None
+    assert (student.grad.abs().sum(1) > 0).tolist() == [t is not None for t in SOME]
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_hard_term__no_label_in_the_batch_is_zero_with_zero_gradient(label_smoothing: float) -> None:
+    student = logits(0).requires_grad_()
+
+    result = hard_only(NONE, student, label_smoothing=label_smoothing)
+    result.total.backward()
+
+    assert result.terms["hard"].item() == 0
+    assert student.grad is not None
+    assert torch.equal(student.grad, torch.zeros(B, K, dtype=torch.float64))
+
+
+def test_hard_term__a_batch_with_and_one_without_unlabelled_points_agree() -> None:
+    """The two code paths: rows that carry no label change nothing."""
+    student = logits(0).requires_grad_()
+    rows = torch.tensor([0, 2, 5])
+    (few,) = torch.autograd.grad(hard_only([0, 2, 4], student[rows]).total, student)
+    (some,) = torch.autograd.grad(hard_only(SOME, student).total, student)
+
+    torch.testing.assert_close(few, some, rtol=1e-12, atol=1e-15)
+
+
+def test_hard_term__nan_logits_are_not_hidden() -> None:
+    assert hard_only(SOME, torch.full((B, K), math.nan)).total.isnan()
+
+
+@pytest.mark.parametrize("targets", [ALL, SOME], ids=["all", "some"])
+@pytest.mark.parametrize("enabled", [True, False], ids=["autocast", "plain"])
+def test_hard_term__half_precision_is_computed_in_float32(targets: list[int | None], enabled: bool) -> None:
+    student = logits(0).bfloat16()
+
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+        value = hard_only(targets, student).total
+
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(reference.cross_entropy(student.double().numpy(), targets), rel=1e-6)
+
+
+def test_total__is_the_weighted_sum_of_the_terms() -> None:
+    student, teacher = logits(0), logits(1)
+    objective = Objective({"kd": (KD(temperature=2.0), 0.7), "soft_label": (SoftLabel(), 3.0)}, hard_weight=0.25)
+
+    result = objective(Outputs(student), Outputs(teacher), batch(SOME))
+
+    z_s, z_t = student.numpy(), teacher.numpy()
+    parts = {
+        "hard": reference.cross_entropy(z_s, SOME),
+        "kd": reference.kd(z_s, z_t, 2.0),
+        "soft_label": reference.soft_label(z_s, z_t),
+    }
+    assert {name: term.item() for name, term in result.terms.items()} == pytest.approx(parts, rel=1e-9)
+    expected = 0.25 * parts["hard"] + 0.7 * parts["kd"] + 3.0 * parts["soft_label"]
+    assert result.total.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_total__gradient_is_the_weighted_sum_of_the_gradients() -> None:
+    student, teacher = logits(0).requires_grad_(), logits(1)
+    objective = Objective({"kd": (KD(temperature=2.0), 0.7)}, hard_weight=0.25)
+
+    (gradient,) = torch.autograd.grad(objective(Outputs(student), Outputs(teacher), batch(ALL)).total, student)
+
+    z = student.detach().numpy()
+    hard = reference.central_difference(lambda s: reference.cross_entropy(s, ALL), z)
+    soft = reference.kd_gradient(z, teacher.numpy(), 2.0)
+    torch.testing.assert_close(gradient, torch.from_numpy(0.25 * hard + 0.7 * soft), rtol=1e-5, atol=1e-8)
+
+
+def test_total__hard_weight_zero_leaves_the_cross_entropy_out() -> None:
+    student, teacher = logits(0), logits(1)
+    objective = Objective({"kd": (KD(), 1.0)}, hard_weight=0.0)
+
+    result = objective(Outputs(student), Outputs(teacher), batch(NONE))
+
+    assert list(result.terms) == ["kd"]
+    assert result.total.item() == pytest.approx(reference.kd(student.numpy(), teacher.numpy(), 4.0), rel=1e-9)
+
+
+def test_total__soft_term_of_weight_zero_is_reported_and_not_counted() -> None:
+    student, teacher = logits(0), logits(1)
+    objective = Objective({"kd": (KD(), 0.0)}, hard_weight=1.0)
+
+    result = objective(Outputs(student), Outputs(teacher), batch(ALL))
+
+    assert result.terms["kd"].item() == pytest.approx(reference.kd(student.numpy(), teacher.numpy(), 4.0), rel=1e-9)
+    assert result.total.item() == pytest.approx(reference.cross_entropy(student.numpy(), ALL), rel=1e-9)
+
+
+@pytest.mark.parametrize("as_tensor", [False, True], ids=["float", "tensor"])
+def test_scale__changes_the_total_and_not_the_terms(as_tensor: bool) -> None:
+    student, teacher, objective = Outputs(logits(0)), Outputs(logits(1)), Objective({"kd": (KD(), 0.9)}, 0.1)
+    plain = objective(student, teacher, batch(ALL))
+    hard_scale, soft_scale = (torch.tensor(3.0), torch.tensor(0.5)) if as_tensor else (3.0, 0.5)
+
+    scaled = objective(student, teacher, batch(ALL), hard_scale=hard_scale, soft_scale=soft_scale)
+
+    assert {n: t.item() for n, t in scaled.terms.items()} == {n: t.item() for n, t in plain.terms.items()}
+    expected = 0.1 * 3.0 * plain.terms["hard"] + 0.9 * 0.5 * plain.terms["kd"]
+    torch.testing.assert_close(scaled.total, expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("targets", [ALL, SOME, [None, None, None, None, 1, None]], ids=["all", "some", "one_rank"])
+def test_scale__mean_of_two_uneven_ranks_is_the_global_gradient(targets: list[int | None]) -> None:
+    objective = Objective({"kd": (KD(), 0.9)}, hard_weight=0.1)
+    student, teacher = logits(0).requires_grad_(), logits(1)
+    (expected,) = torch.autograd.grad(objective(Outputs(student), Outputs(teacher), batch(targets)).total, student)
+
+    labelled = sum(t is not None for t in targets)
+    total = torch.zeros((), dtype=torch.float64)
+    for rows in (slice(0, 4), slice(4, B)):
+        local = batch(targets[rows])
+        result = objective(
+            Outputs(student[rows]),
+            Outputs(teacher[rows]),
+            local,
+            hard_scale=2 * int((local.targets != UNLABELLED).sum()) / labelled,
+            soft_scale=2 * len(local.targets) / B,
+        )
+        total = total + result.total / 2
+    (gradient,) = torch.autograd.grad(total, student)
+
+    torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_terms__what_a_loss_trains_is_in_parameters_and_state_and_gets_a_gradient() -> None:
+    objective = Objective({"projected": (Projected(), 0.5)}, hard_weight=0.0)
+
+    objective(Outputs(logits(0, torch.float32)), Outputs(logits(1, torch.float32)), batch(ALL)).total.backward()
+
+    assert set(objective.state_dict()) == {"terms.projected.projector.weight", "terms.projected.projector.bias"}
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in objective.parameters())
+
+
+def test_objective__pickles() -> None:
+    objective = Objective({"kd": (KD(temperature=2.0), 0.7)}, hard_weight=0.25, label_smoothing=0.1)
+    arguments = (Outputs(logits(0)), Outputs(logits(1)), batch(SOME))
+
+    copy = pickle.loads(pickle.dumps(objective))
+
+    assert torch.equal(copy(*arguments).total, objective(*arguments).total)
+
+
+def test_objective__print_shows_the_weights() -> None:
+    shown = repr(Objective({"kd": (KD(temperature=2), 0.9)}, hard_weight=0.1))
+
+    assert "hard_weight=0.1, weights=(0.9,), label_smoothing=0.0" in shown
+    assert "(kd): KD(temperature=2.0)" in shown
+
+
+def test_forward__soft_term_without_teacher_is_refused() -> None:
+    objective = Objective({"kd": (KD(), 1.0)}, hard_weight=0.0)
+
+    with pytest.raises(ValueError, match=r"Expected a teacher for the term `kd`, but got None\."):
+        objective(Outputs(logits(0)), None, batch(ALL))
+
+
+@pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])
+def test_objective__bad_weight_is_refused(weight: float) -> None:
+    with pytest.raises(ValueError, match=rf"Expected `hard_weight` to be a finite number >= 0, but got {weight}\."):
+        Objective({"kd": (KD(), 1.0)}, hard_weight=weight)
+    with pytest.raises(ValueError, match=rf"`weight` of the term `kd` to be a finite number >= 0, but got {weight}\."):
+        Objective({"kd": (KD(), weight)}, hard_weight=1.0)
+
+
+def test_objective__nothing_to_minimise_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"at least one weight to be > 0, .* and the `weight` of `kd`\."):
+        Objective({"kd": (KD(), 0.0)}, hard_weight=0.0)
+    with pytest.raises(ValueError, match=r"at least one weight to be > 0, .* and there is no soft term\."):
+        Objective({}, hard_weight=0.0)
+
+
+@pytest.mark.parametrize("label_smoothing", [-0.1, 1.0, math.nan])
+def test_objective__bad_label_smoothing_is_refused(label_smoothing: float) -> None:
+    with pytest.raises(ValueError, match=rf"`label_smoothing` to be in \[0, 1\), but got {label_smoothing}\."):
+        Objective({}, hard_weight=1.0, label_smoothing=label_smoothing)
+
+
+@pytest.mark.parametrize("name", ["hard", "total"])
+def test_objective__reserved_name_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"Expected another name for the term `{name}`"):
+        Objective({name: (KD(), 1.0)}, hard_weight=1.0)
+
+
+@pytest.mark.parametrize("name", ["a.b", "a/b", "items", "training", ""])
+def test_objective__name_that_cannot_be_a_submodule_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"as the name of a term, but got `{name}`\."):
+        Objective({name: (KD(), 1.0)}, hard_weight=1.0)
