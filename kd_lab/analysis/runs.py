@@ -131,20 +131,13 @@ def sweep_summary(
     Raises:
         UserError: no student is finished, or none has this metric.
     """
-    of_student = column(STUDENT, metric)
-    if of_student not in pairs:
-        raise UserError(f"No run has the metric {metric}; {choices(metric, _metrics(pairs))}.")
-    done = pairs[(pairs["status"] == "FINISHED") & pairs[of_student].notna()]
-    if done.empty:
-        raise UserError(f"No finished student has the metric {metric}.")
+    done = _finished(pairs, metric)
     setting = list(by) if by is not None else _setting(done)
-    unit = ["seed", *[name for name in _params(done) if name.endswith(UNIT_ENDINGS) and name not in setting]]
-    newest = done.sort_values("start_time", ascending=False).drop_duplicates([*setting, *unit])
-    rows = []
-    for values, group in newest.groupby(setting, dropna=False, sort=True):
-        named = dict(zip(setting, values, strict=True))
-        rows.append(named | _summary(group, metric, higher_is_better, np.random.default_rng(bootstrap_seed)))
-    return pd.DataFrame(rows)
+    groups = _newest(done, setting).groupby(setting, dropna=False, sort=True)
+    return pd.DataFrame(
+        dict(zip(setting, values, strict=True)) | _summary(group, metric, higher_is_better, bootstrap_seed)
+        for values, group in groups
+    )
 
 
 def _identity(run: "Run", study: str) -> dict[str, object]:
@@ -224,15 +217,30 @@ def _setting(done: pd.DataFrame) -> list[str]:
     return SETTING + [name for name in own if (counts[name] > 1).any()]
 
 
-def _summary(
-    group: pd.DataFrame, metric: str, higher_is_better: bool, generator: np.random.Generator
-) -> dict[str, float]:
+def _finished(pairs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The students that ended well and have the metric."""
+    of_student = column(STUDENT, metric)
+    if of_student not in pairs:
+        raise UserError(f"No run has the metric {metric}; {choices(metric, _metrics(pairs))}.")
+    done = pairs[(pairs["status"] == "FINISHED") & pairs[of_student].notna()]
+    if done.empty:
+        raise UserError(f"No finished student has the metric {metric}.")
+    return done
+
+
+def _newest(done: pd.DataFrame, setting: list[str]) -> pd.DataFrame:
+    """One run of each setting and seed, the last."""
+    unit = ["seed", *[name for name in _params(done) if name.endswith(UNIT_ENDINGS) and name not in setting]]
+    return done.sort_values("start_time", ascending=False).drop_duplicates([*setting, *unit])
+
+
+def _summary(group: pd.DataFrame, metric: str, higher_is_better: bool, bootstrap_seed: int) -> dict[str, float]:
     row: dict[str, float] = {"n": len(group)}
     for role in ROLES:
         values = group[column(role, metric)]
         row |= {f"{role}_mean": values.mean(), f"{role}_sd": values.std(ddof=1)}
     difference = (group[column(STUDENT, metric)] - group[column(BASELINE, metric)]).dropna().to_numpy(dtype=np.float64)
-    low, high = bootstrap_interval(difference, generator)
+    low, high = bootstrap_interval(difference, np.random.default_rng(bootstrap_seed))
     better = difference > 0 if higher_is_better else difference < 0
     mean = float(difference.mean()) if difference.size else float("nan")
     row |= {"n_pairs": difference.size, "difference_mean": mean, "difference_low": low, "difference_high": high}

@@ -1,4 +1,4 @@
-"""Keeps what training says of itself: each loss term and the learning rate used, and stops a loss that is not finite."""
+"""Keeps what training says of itself (each loss term, the learning rate used) and stops a loss that is not finite."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -68,7 +68,9 @@ class Recorder(pl.Callback):
         self._window = []
         self._check(window, first_step)
         if trainer.is_global_zero:
-            values = {self.rename(names.train_loss(n)): v for n, v in zip(self._names, window.mean(0).tolist(), strict=True)}
+            values = {
+                self.rename(names.train_loss(n)): v for n, v in zip(self._names, window.mean(0).tolist(), strict=True)
+            }
             values[self.rename(names.TRAIN_LEARNING_RATE)] = float(trainer.optimizers[0].param_groups[0]["lr"])
             self.sink.log(self._step, values)
 
@@ -76,9 +78,9 @@ class Recorder(pl.Callback):
         """Stop at the first step whose loss is not finite, and name the term that did it."""
         if bool(window.isfinite().all()):
             return
-        step, column = next((int(r), int(c)) for r, c in (~window.isfinite()).nonzero().tolist())
-        bad_terms = [n for n, v in zip(self._names, window[step].isfinite().tolist(), strict=True) if not v and n != "total"]
-        term = bad_terms[0] if bad_terms else "total"
+        step = int((~window.isfinite()).nonzero()[0, 0])
+        bad = [name for name, ok in zip(self._names, window[step].isfinite().tolist(), strict=True) if not ok]
+        term = bad[1] if len(bad) > 1 else bad[0]  # "total" comes first, and is bad whenever a term is
         value = float(window[step, self._names.index(term)])
         raise TrainingFailedError(
             f"training stopped at step {first_step + step + 1}: the loss term {term!r} became {value}; "

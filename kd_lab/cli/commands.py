@@ -55,7 +55,7 @@ def job(config: Any) -> float:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    member = SweepMember.of_environment(HydraConfig.get().job.override_dirname)
+    member = SweepMember.of_environment(HydraConfig.get().overrides.task)
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     from kd_lab.run.console import Reporter
     from kd_lab.run.job import run as run_job
@@ -97,7 +97,9 @@ def list_choices(arguments: list[str]) -> int:
         if real not in groups:
             raise UserError(f"list {name}: no such group; {choices(name, [*groups, 'teacher', 'student'])}")
         usage = {"model": "teacher=NAME, student=NAME", "recipe": "teacher/recipe=NAME, student/recipe=NAME"}
-        usage |= {g: f"student/recipe/{g}=NAME" for g in ("optimizer", "schedule")} | {"augment": "dataset/augment=NAME"}
+        usage |= {g: f"student/recipe/{g}=NAME" for g in ("optimizer", "schedule")} | {
+            "augment": "dataset/augment=NAME"
+        }
         print(f"{name}  ({usage.get(real, f'{real}=NAME')})")  # noqa: T201
         for file in sorted(groups[real].glob("*.yaml")):
             print(f"  {file.stem:<14} {description(file)}")  # noqa: T201
@@ -120,7 +122,9 @@ def ui(arguments: list[str]) -> int:
         return 0
     database = Path(uri.removeprefix("sqlite:///"))
     if not database.exists():
-        raise UserError(f"tracking.uri={uri}: no runs here yet; expected the file {database}, which a first `kd-lab` makes")
+        raise UserError(
+            f"tracking.uri={uri}: no runs here yet; expected the file {database}, which a first `kd-lab` makes"
+        )
     if not options["port"].isdigit():
         raise UserError(f"port={options['port']}: expected a number such as 5000")
     print(f"http://127.0.0.1:{options['port']}  (Ctrl-C ends it)", flush=True)  # noqa: T201

@@ -127,18 +127,22 @@ def _implied(arguments: list[str], keys: set[str]) -> Iterator[str]:
 
 def explain(error: Exception, arguments: list[str]) -> str:
     """Hydra's message in one sentence: the key, the value, what was expected."""
+    from hydra.errors import OverrideParseException
+
     text = str(error)
-    missing = re.search(r"Could not find '([^']+)/([^'/]+)'(?:.*?Available options in '[^']+':\n(.*?)\nConfig)?", text, re.S)
+    missing = re.search(
+        r"Could not find '([^']+)/([^'/]+)'(?:.*?Available options in '[^']+':\n(.*?)\nConfig)?", text, re.S
+    )
     if missing:
         known = [line.strip() for line in (missing[3] or "").splitlines()]
         return f"{missing[1]}={missing[2]}: no such {missing[1].split('/')[-1]}; {choices(missing[2], known)}"
-    unknown = re.search(r"Could not (?:override|append to config|delete from config\.)\W*'?([^'\s]+?)'?[.\s]", text + " ")
+    unknown = re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", text)
     if unknown:
         key = unknown[1]
         given = next((a for a in arguments if _key(a) == key), key)
         return f"{given}: no such key; {_nearest_key(key)}"
-    if type(error).__name__ == "OverrideParseException":
-        return f"{text.splitlines()[0]}: expected overrides of the form key=value, such as seed=1 or loss=kd"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: expected an override of the form key=value, such as seed=1 or loss=kd"
     return " ".join(text.split())
 
 
@@ -157,15 +161,17 @@ def _nearest_key(key: str) -> str:
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]}?"
-    last = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
-    return f"did you mean {last[0]}?" if last else "see `kd-lab --cfg job` for every key, `kd-lab list` for every choice"
+    last = [k for k in known if k.split(".")[-1] == key.rsplit(".", maxsplit=1)[-1]]
+    return (
+        f"did you mean {last[0]}?" if last else "see `kd-lab --cfg job` for every key, `kd-lab list` for every choice"
+    )
 
 
 def _paths(node: object, prefix: str = "") -> Iterator[str]:
-    from omegaconf import DictConfig
+    from omegaconf import DictConfig, OmegaConf
 
     if isinstance(node, DictConfig):
-        for key in node:
+        for key in map(str, node):
             yield f"{prefix}{key}"
-            if not node._is_interpolation(key) and not node._is_missing(key):
+            if not OmegaConf.is_interpolation(node, key) and not OmegaConf.is_missing(node, key):
                 yield from _paths(node[key], f"{prefix}{key}.")

@@ -70,7 +70,7 @@ class Mnist:
         files = _find(self._path) or self._download()
         arrays = [self._read(file) for file in files]
         for images, labels, file in zip(arrays[::2], arrays[1::2], files[::2], strict=True):
-            if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels) or labels.max() > 9:
+            if images.shape[1:] != (28, 28) or labels.ndim != 1 or len(images) != len(labels) or labels.max() > 9:
                 raise UserError(
                     f"dataset.path={self._path}: {file.name} has shape {list(images.shape)} and its labels "
                     f"{list(labels.shape)}, expected [N, 28, 28] and [N] with classes 0 to 9."

@@ -6,7 +6,6 @@ the teacher. T^2 keeps the size of the gradient when T changes, so that a weight
 
 Legend: B batch, K classes.
 """
-# ruff: noqa: N803, N806 - names end in their dimensions
 
 import math
 from typing import ClassVar

@@ -6,7 +6,6 @@ started from. The gradient is that of `KD(temperature=1.0)`; the value is larger
 
 Legend: B batch, K classes.
 """
-# ruff: noqa: N803, N806 - names end in their dimensions
 
 from typing import ClassVar
 

@@ -12,7 +12,7 @@ from kd_lab import names
 from kd_lab.measures.predict import eval_mode
 from kd_lab.types import Measurement
 
-THROUGHPUT_BUDGET_S = 1.0
+THROUGHPUT_BUDGET_S = 0.3
 """Throughput batches stop after this many seconds per repetition: a large network on a CPU needs that for one."""
 
 
@@ -47,7 +47,12 @@ def latency(
     Raises:
         ValueError: a count below 1 (warm-up: below 0).
     """
-    counts = {"runs": runs, "repetitions": repetitions, "batch_size": batch_size, "threads": 1 if threads is None else threads}
+    counts = {
+        "runs": runs,
+        "repetitions": repetitions,
+        "batch_size": batch_size,
+        "threads": 1 if threads is None else threads,
+    }
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"Expected `{name}` to be at least 1, but got {count}.")

@@ -30,7 +30,11 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(member() for _ in range(size))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs [B, *input_shape] to log probabilities [B, K], in float32 also under autocast."""
-        # Half precision would lose the small probabilities that a student learns from.
-        log_mbk = torch.stack([member(inputs).float().log_softmax(dim=-1) for member in self.members])
+        """Inputs [B, *input_shape] to log probabilities [B, K], float32 also under autocast."""
+        log_mbk = torch.stack([_wide(member(inputs)).log_softmax(dim=-1) for member in self.members])
         return log_mbk.logsumexp(dim=0) - math.log(len(self.members))
+
+
+def _wide(logits_bk: Tensor) -> Tensor:
+    # Half precision would lose the small probabilities that a student learns from.
+    return logits_bk if logits_bk.dtype == torch.float64 else logits_bk.float()

@@ -2,6 +2,8 @@
 
 import functools
 import inspect
+import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
@@ -24,6 +26,7 @@ def locate(key: str, path: object) -> Callable[..., Any]:
     expected = "expected the dotted path of a class that can be imported from here, such as my_module.Net"
     if not isinstance(path, str) or not path:
         raise UserError(f"{key}._target_={path}: {expected}")
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it would say the same a second time
     try:
         found = get_object(path)
     except Exception as error:  # a user's module may raise anything while it is imported
@@ -66,11 +69,22 @@ def call(key: str, target: Callable[..., Any], arguments: Node) -> Any:
     except UserError:
         raise
     except (ValueError, TypeError, ImportError) as error:
-        raise UserError(f"{key}: {' '.join(str(error).split())}") from error
+        raise UserError(_with_key(key, " ".join(str(error).split()), arguments)) from error
+
+
+def _with_key(key: str, message: str, arguments: Node) -> str:
+    """Our own constructors say "Expected `x` to be > 0, but got -1."; the user knows it as key.x=-1."""
+    told = re.fullmatch(r"Expected `(\w+)` to be (.+), but got (.+?)\.?", message)
+    if told is None or told[1] not in arguments:
+        return f"{key}: {message}"
+    value, colon, advice = told[3].partition(": ")
+    return f"{key}.{told[1]}={value}: expected {told[2]}{'; ' if colon else ''}{advice}"
 
 
 def _inner(key: str, value: Any, given: Node | None) -> Any:
-    return build(key, value, given) if isinstance(value, Mapping) and value.get("_target_") else value
+    if not isinstance(value, Mapping) or "_target_" not in value:
+        return value
+    return None if value["_target_"] is None else build(key, value, given)
 
 
 def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -117,5 +131,8 @@ def _converted(key: str, value: Any, annotation: Any) -> Any:
 def complaint(error: ValidationError) -> str:
     """The first thing pydantic found wrong, in our words: what was expected."""
     first = error.errors()[0]
-    message = str(first["msg"]).removeprefix("Value error, ").replace("Input should be", "expected")
+    message = str(first["msg"]).removeprefix("Value error, ")
+    message = re.sub(r"Input should be (?=greater|less)", "expected a value ", message).replace(
+        "Input should be", "expected"
+    )
     return message[0].lower() + message[1:]

@@ -11,12 +11,20 @@ from kd_lab.run.describe import loss_name, network_name
 from kd_lab.run.report import steps_note, table, verdict
 from kd_lab.types import RunResult
 
+WIDTH_WITHOUT_TERMINAL = 120
+
+
+def console() -> Console:
+    """The console; output that goes into a file or a pipe is not squeezed into Rich's 80 columns."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=WIDTH_WITHOUT_TERMINAL)
+
 
 class Reporter:
     """Writes to the console; in a sweep (`compact`) a job gets one line."""
 
     def __init__(self, *, compact: bool = False, label: str = "") -> None:
-        self.console = Console(highlight=False)
+        self.console = console()
         self.compact = compact
         self.label = label
 

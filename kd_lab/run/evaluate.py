@@ -5,20 +5,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from kd_lab import names
 from kd_lab.measures.predict import predict
 from kd_lab.models.common.weights import load_weights, weights_sha256
 from kd_lab.run.build import build, call
+from kd_lab.run.console import console
 from kd_lab.run.describe import network_name
 from kd_lab.run.devices import resolve
 from kd_lab.run.measured import measure
 from kd_lab.run.plan import Plan
 from kd_lab.run.report import ROWS
 from kd_lab.run.settings import Settings
-from kd_lab.tracking.store import Store, StoredRun
+from kd_lab.tracking.store import Store
+from kd_lab.tracking.stored import StoredRun
 from kd_lab.types import Data, Measurement
 
 
@@ -33,15 +34,15 @@ def evaluate(run_id: str, uri: str, trainer: Mapping[str, Any]) -> Measurement:
     devices = resolve(settings.trainer)
     data: Data = call("dataset", build("dataset", settings.dataset).load, {})
     plan = Plan(settings, devices, data)
-    console = Console(highlight=False)
+    out = console()
     if data.fingerprint != stored.tags.get(names.TAG_DATA_FINGERPRINT):
-        console.print("The data is not what the run was measured on: its fingerprint differs.", style="yellow")
+        out.print("The data is not what the run was measured on: its fingerprint differs.", style="yellow")
     network = _rebuild(plan, stored)
     if weights_sha256(network) != stored.tags.get(names.TAG_WEIGHTS_SHA256):
-        console.print("The weights are not what the run recorded: their sha256 differs.", style="yellow")
+        out.print("The weights are not what the run recorded: their sha256 differs.", style="yellow")
     teacher_logits = _teacher_logits(plan, stored, uri)
     found = measure(plan, network, precision=settings.student.recipe.precision, teacher_logits=teacher_logits)
-    console.print(_table(stored, found.measurement, plan))
+    out.print(_table(stored, found.measurement, plan))
     return found.measurement
 
 

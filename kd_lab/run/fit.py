@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytorch_lightning as pl
 import torch
 from torch import nn
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from kd_lab import names
 from kd_lab.callbacks.cost import Cost
@@ -105,7 +106,7 @@ def _run(trainer: pl.Trainer, module: Distiller) -> None:
         # Lightning 2.6 turns Ctrl-C into SystemExit(1) and leaves SIGINT ignored.
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from error
-    except torch.multiprocessing.ProcessRaisedException as error:
+    except ProcessRaisedException as error:
         told = re.search(rf"{TrainingFailedError.__name__}: (.+)", str(error))
         if told:
             raise TrainingFailedError(told[1]) from error

@@ -16,7 +16,8 @@ from kd_lab.run.plan import Plan
 from kd_lab.run.report import report_markdown, verdict
 from kd_lab.run.settings import NetworkSettings, Settings
 from kd_lab.run.teacher import given_teacher
-from kd_lab.tracking.store import Run, Store
+from kd_lab.tracking.run import Run
+from kd_lab.tracking.store import Store
 from kd_lab.training.objective import Objective
 from kd_lab.types import Measurement, NetworkResult, RunResult
 
@@ -29,9 +30,12 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
         TrainingFailedError: Training stopped by itself; its run is FAILED.
     """
     plan = Plan.of(Settings.of(config))
-    store = Store.open(plan.settings.tracking.uri, plan.settings.study)
+    uri, teacher_settings = plan.settings.tracking.uri, plan.settings.teacher
+    if teacher_settings is not None and (teacher_settings.weights or "").startswith("run:"):
+        Store.existing(uri).get(str(teacher_settings.weights).removeprefix("run:"))
+    store = Store.open(uri, plan.settings.study)
     keeper = Keeper(plan, store, config, context, reporter)
-    teacher = _teacher(keeper, plan.settings.teacher) if plan.settings.teacher is not None else None
+    teacher = _teacher(keeper, teacher_settings) if teacher_settings is not None else None
     baseline = _baseline(keeper, teacher) if plan.settings.baseline is not None else None
     student = _student(keeper, teacher, baseline)
     result = _result(teacher, baseline, student.result)
@@ -151,7 +155,9 @@ def _student(keeper: Keeper, teacher: Kept | None, baseline: Kept | None) -> Kep
     def extra(measurement: Measurement) -> Measurement:
         if teacher is None or baseline is None:
             return {}
-        accuracies = [m[names.TEST_ACCURACY_TOP1] for m in (measurement, baseline.result.measurement, teacher.result.measurement)]
+        accuracies = [
+            m[names.TEST_ACCURACY_TOP1] for m in (measurement, baseline.result.measurement, teacher.result.measurement)
+        ]
         gap = gap_recovered(*accuracies)
         return {} if gap is None else {names.TEST_GAP_RECOVERED: gap}
 

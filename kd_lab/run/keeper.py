@@ -21,7 +21,9 @@ from kd_lab.run.measured import Measured, measure, runtime
 from kd_lab.run.plan import Plan
 from kd_lab.run.settings import Node, RecipeSettings
 from kd_lab.tracking.provenance import provenance
-from kd_lab.tracking.store import Run, Store, StoredRun
+from kd_lab.tracking.run import Run
+from kd_lab.tracking.store import Store
+from kd_lab.tracking.stored import StoredRun
 from kd_lab.types import Measurement, NetworkResult
 
 VERIFY_TOLERANCE = 0.005
@@ -30,7 +32,7 @@ VERIFY_TOLERANCE = 0.005
 
 @dataclass(frozen=True)
 class Context:
-    """What a job knows of the command it belongs to: its sweep (an id and a title) and what is special about the job."""
+    """What a job knows of the command it belongs to: its sweep (id and title) and what is special about the job."""
 
     sweep: str | None = None
     sweep_title: str = ""

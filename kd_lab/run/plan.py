@@ -5,7 +5,6 @@ import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +12,7 @@ from torch import nn
 import kd_lab
 from kd_lab.datasets.common.batches import Batches
 from kd_lab.errors import UserError
+from kd_lab.measures.predict import eval_mode
 from kd_lab.models.common.weights import load_weights
 from kd_lab.run.build import build, call, locate, parameters
 from kd_lab.run.devices import Devices, resolve
@@ -65,7 +65,9 @@ class Plan:
         given = {"num_classes": self.data.num_classes, "input_shape": self.data.input_shape}
         network = build(key, node, given)
         if not isinstance(network, nn.Module):
-            raise UserError(f"{key}._target_={node.get('_target_')}: expected a torch.nn.Module, got {type(network).__name__}")
+            raise UserError(
+                f"{key}._target_={node.get('_target_')}: expected a torch.nn.Module, got {type(network).__name__}"
+            )
         return network
 
     def student_rows(self) -> torch.Tensor:
@@ -140,7 +142,9 @@ def soft_terms(settings: Settings) -> dict[str, nn.Module]:
 
 def _check_recipe(key: str, recipe: RecipeSettings) -> None:
     """Build optimizer and schedule once for one parameter and one step: their own checks speak now, not later."""
-    optimizer = call(f"{key}.optimizer", build(f"{key}.optimizer", recipe.optimizer), {"params": [nn.Parameter(torch.zeros(1))]})
+    optimizer = call(
+        f"{key}.optimizer", build(f"{key}.optimizer", recipe.optimizer), {"params": [nn.Parameter(torch.zeros(1))]}
+    )
     schedule = build(f"{key}.schedule", recipe.schedule)
     steps = recipe.steps or 1
     call(f"{key}.schedule", schedule, {"step": 0, "base_lr": optimizer.param_groups[0]["lr"], "total_steps": steps})
@@ -157,14 +161,18 @@ def _check_weights(weights: str | None, node: Node, network: nn.Module) -> None:
                 "choose teacher=timm or teacher=torchvision"
             )
         return
-    load_weights(network, Path(weights).expanduser())
+    try:
+        load_weights(network, Path(weights).expanduser())
+    except UserError as error:
+        raise UserError(f"teacher.{error}") from error
 
 
 def check_batch(key: str, batch_size: int, num_rows: int) -> None:
     """Raise a UserError if there are fewer samples than one batch takes."""
     if batch_size > num_rows:
         raise UserError(
-            f"{key}.batch_size={batch_size}: larger than the {num_rows} samples it is drawn from; expected at most {num_rows}"
+            f"{key}.batch_size={batch_size}: larger than the {num_rows} samples it is drawn from; "
+            f"expected at most {num_rows}"
         )
 
 
@@ -174,21 +182,20 @@ def check_logits(key: str, network: nn.Module, data: Data) -> None:
     Raises:
         UserError: The network cannot take the dataset's shape, or answers for another number of classes.
     """
-    was_training = network.training
-    network.eval()
     try:
-        with torch.no_grad():
+        with eval_mode(network), torch.no_grad():
             logits = network(torch.zeros(2, *data.input_shape))
     except Exception as error:  # a user's network may raise anything
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{key}: the network cannot take this dataset's samples of shape {list(data.input_shape)} ({reason})") from error
-    finally:
-        network.train(was_training)
+        raise UserError(
+            f"{key}: the network cannot take this dataset's samples of shape {list(data.input_shape)} ({reason}); "
+            "expected a network for that shape"
+        ) from error
     got = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if got != [2, data.num_classes]:
         raise UserError(
             f"{key}: expected logits of shape [batch, {data.num_classes}] for the dataset's {data.num_classes} classes, "
-            f"but for a batch of 2 got {got}"
+            f"but a batch of 2 gave {got}"
         )
 
 

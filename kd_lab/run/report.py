@@ -61,15 +61,18 @@ def verdict(result: RunResult) -> str:
         if result.teacher is None:
             return f"The student, trained on hard labels, reaches {student:.2%}."
         teacher = result.teacher.measurement[names.TEST_ACCURACY_TOP1]
-        return f"The student reaches {student:.2%}, its teacher {teacher:.2%}; without a baseline nobody knows what distilling gained."
+        return (
+            f"The student reaches {student:.2%}, its teacher {teacher:.2%}; "
+            "without a baseline nobody knows what distilling gained."
+        )
     alone = result.baseline.measurement[names.TEST_ACCURACY_TOP1]
     points = 100 * (student - alone)
     if abs(points) < 0.005:
         told = f"The distilled student is as accurate as the same student alone ({student:.2%})"
     else:
         told = (
-            f"The distilled student ({student:.2%}) is {abs(points):.2f} points {'more' if points > 0 else 'less'} accurate "
-            f"than the same student alone ({alone:.2%})"
+            f"The distilled student ({student:.2%}) is {abs(points):.2f} points {'more' if points > 0 else 'less'} "
+            f"accurate than the same student alone ({alone:.2%})"
         )
     gap = result.student.measurement.get(names.TEST_GAP_RECOVERED)
     share = f" and recovers {gap:.2f} of the gap to its teacher" if gap is not None else ""
@@ -84,7 +87,7 @@ def steps_note(result: RunResult) -> str | None:
     alone, student = result.baseline.measurement.get(key), result.student.measurement.get(key)
     if alone is None or student is None or alone == student:
         return None
-    return f"Not the same budget: the student alone took {alone:,.0f} optimizer steps, the distilled student {student:,.0f}."
+    return f"Not the same budget: {alone:,.0f} optimizer steps alone, {student:,.0f} distilled."
 
 
 def report_markdown(result: RunResult) -> str:

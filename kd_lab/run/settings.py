@@ -1,4 +1,4 @@
-"""The whole config, checked: types, ranges and names of everything that needs neither data nor a network to be judged."""
+"""The whole config, checked: types, ranges and names of all that needs neither data nor a network to be judged."""
 
 import math
 from collections.abc import Mapping
@@ -141,7 +141,8 @@ class Settings(Strict):
         has_teacher = config["teacher"].get("_target_") is not None
         if loss.terms and not has_teacher:
             raise UserError(
-                f"teacher=none: loss={'+'.join(loss.terms)} needs a teacher; choose one, such as teacher=cnn, or loss=none"
+                f"teacher=none: loss={'+'.join(loss.terms)} needs a teacher; "
+                "choose one, such as teacher=cnn, or loss=none"
             )
         return cls(
             seed=config["seed"],
@@ -197,11 +198,13 @@ def _network(key: str, node: Node) -> NetworkSettings:
     recipe = _parsed(f"{key}.recipe", node["recipe"], RecipeSettings)
     if (recipe.epochs is None) == (recipe.steps is None):
         raise UserError(
-            f"{key}.recipe.epochs={recipe.epochs} and {key}.recipe.steps={recipe.steps}: expected one of the two, the other null"
+            f"{key}.recipe.epochs={recipe.epochs} and {key}.recipe.steps={recipe.steps}: "
+            "expected one of the two, the other null"
         )
     own = {k: v for k, v in node.items() if k not in RESERVED}
-    kept = {k: node[k] for k in ("weights", "reuse", "seed") if k in node}
-    return _parsed(key, {"node": own, "recipe": recipe, **kept}, NetworkSettings)
+    kept: dict[str, Any] = {k: node[k] for k in ("weights", "reuse", "seed") if k in node}
+    everything: dict[str, Any] = {"node": own, "recipe": recipe, **kept}
+    return _parsed(key, everything, NetworkSettings)
 
 
 def _baseline(node: object) -> BaselineSettings | None:
@@ -234,7 +237,9 @@ def _loss(node: Node) -> LossSettings:
             _to_the_term(terms, key, value)
     for name, term in terms.items():
         if term.get("_target_") is None:
-            raise UserError(f"loss.terms.{name}: no such loss is chosen; write loss={name}, or loss=[...,{name}] for several")
+            raise UserError(
+                f"loss.terms.{name}: no such loss is chosen; write loss={name}, or loss=[...,{name}] for several"
+            )
     weights = {name: _weight(f"loss.terms.{name}.weight", term.pop("weight", 1.0)) for name, term in terms.items()}
     published = [_weight(f"loss.terms.{name}.hard_weight", t.pop("hard_weight", 1.0)) for name, t in terms.items()]
     hard = node["hard_weight"]
@@ -248,10 +253,14 @@ def _loss(node: Node) -> LossSettings:
 def _to_the_term(terms: dict[str, Node], key: str, value: object) -> None:
     """`loss.temperature=2` is short for `loss.terms.kd.temperature=2` where kd is the only loss."""
     if len(terms) != 1:
-        which = "loss=none has no settings" if not terms else f"say whose, such as loss.terms.{next(iter(terms))}.{key}={value}"
+        which = (
+            "loss=none has no settings"
+            if not terms
+            else f"say whose, such as loss.terms.{next(iter(terms))}.{key}={value}"
+        )
         raise UserError(f"loss.{key}={value}: {which}")
     name, term = next(iter(terms.items()))
     if key not in term:
         known = [k for k in term if k != "_target_"]
-        raise UserError(f"loss.{key}={value}: loss={name} has no such key; {choices(key, [*known, 'hard_weight'])}")
+        raise UserError(f"loss.{key}={value}: loss={name} has no such key; {choices(key, known)}")
     term[key] = value

@@ -3,12 +3,12 @@
 import math
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from kd_lab import names
 from kd_lab.analysis.runs import pairs, runs, sweep_summary
 from kd_lab.errors import UserError
+from kd_lab.run.console import console
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 
@@ -81,7 +81,7 @@ def _print(rows: list[Row], study: str) -> None:
         table.add_column(name, justify="left" if name == "student" else "right")
     for row in rows:
         table.add_row(*row.values())
-    Console(highlight=False).print(table)
+    console().print(table)
 
 
 def _markdown(rows: list[Row]) -> str:

@@ -12,7 +12,7 @@ from kd_lab.errors import UserError
 from kd_lab.models.common.weights import load_weights
 from kd_lab.run.keeper import Keeper, Order
 from kd_lab.run.settings import NetworkSettings, Node
-from kd_lab.tracking.store import Run
+from kd_lab.tracking.run import Run
 from kd_lab.types import Measurement
 
 Train = Callable[[Keeper, NetworkSettings, nn.Module, Run], Measurement]
@@ -35,7 +35,7 @@ def given_teacher(keeper: Keeper, settings: NetworkSettings, weights: str, train
 def _order(keeper: Keeper, settings: NetworkSettings, node: Node, path: Path, source: str) -> Order:
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
 
-    def load(network: nn.Module, run: Run) -> Measurement:
+    def load(network: nn.Module, _run: Run) -> Measurement:
         load_weights(network, path)
         return {}
 
@@ -62,8 +62,8 @@ def _from_run(keeper: Keeper, settings: NetworkSettings, weights: str) -> Order:
     ):
         if theirs != ours:
             raise UserError(
-                f"teacher.weights={weights}: that network was trained for {what} {theirs}, but the dataset and the student "
-                f"have {ours}; expected a teacher of the same"
+                f"teacher.weights={weights}: that network was trained for {what} {theirs}, but the dataset and the "
+                f"student have {ours}; expected a teacher of the same"
             )
     return _order(keeper, settings, rebuild["node"], stored.download(names.ARTIFACT_WEIGHTS), weights)
 

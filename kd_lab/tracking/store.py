@@ -45,29 +45,15 @@ class Store:
         if not study.strip():
             raise UserError("study=: expected the name of a study, but it is empty.")
         location.check()
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
-        lock = location.creation_lock()
-        try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            # Without the lock all but one process of a cold start fail and the file is lost (MLflow 3.17).
-            with FileLock(lock):
-                return cls(location, study, _experiment(location, study))
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            if is_disk_full(error):
-                raise disk_full_error(location.uri) from error
-            raise UserError(
-                f"tracking.uri={location.uri}: MLflow cannot use this store ({first_line(error)}); "
-                "choose another file or server."
-            ) from error
+        with _being_opened(location):
+            return cls(location, study, _experiment(location, study))
 
     @classmethod
     def existing(cls, uri: str) -> "Store":
         """Open a store to read from it, whatever the study; never makes one.
 
         Raises:
-            UserError: there is no store at this address.
+            UserError: there is no store at this address, or MLflow cannot use it.
         """
         location = Location.parse(uri)
         if location.database is not None and not location.database.is_file():
@@ -75,6 +61,11 @@ class Store:
                 f"tracking.uri={uri}: there is no file {location.database}; run kd-lab first, or name the right file."
             )
         location.check()
+        with _being_opened(location):
+            # An empty file is one that MLflow would fill.
+            if location.database is not None and location.database.stat().st_size == 0:
+                raise UserError(f"tracking.uri={uri}: {location.database} is empty; run kd-lab first.")
+            client(location.uri).search_experiments(max_results=1)
         return cls(location, "", "")
 
     def start_run(
@@ -100,18 +91,14 @@ class Store:
         Raises:
             TrainingFailedError: the store does not answer, or the disk is full.
         """
-        from mlflow.entities import Param
-
         all_tags = {key: value[:MAX_TAG_LENGTH] for key, value in tags.items()} | {TAG_ROLE: role}
         if parent is not None:
             all_tags[TAG_PARENT] = parent
-        flat = [Param(key, value) for key, value in flatten(params).items()]
         with one_sentence(self.uri):
             mlflow = client(self.uri)
             run = Run(self.uri, mlflow.create_run(self.experiment_id, tags=all_tags, run_name=name).info.run_id)
             try:
-                for start in range(0, len(flat), MAX_PARAMS):
-                    mlflow.log_batch(run.run_id, params=flat[start : start + MAX_PARAMS])
+                _log_params(self.uri, run.run_id, params)
                 run.log_text(config_yaml, ARTIFACT_CONFIG)
             except BaseException as error:
                 with suppress(Exception):
@@ -213,6 +200,27 @@ class Store:
         return found[0] if found else None
 
 
+@contextmanager
+def _being_opened(location: Location) -> Iterator[None]:
+    """Be the only process that makes, or first looks at, this store; what MLflow cannot use is the user's error."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    lock = location.creation_lock()
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        # Without the lock all but one process of a cold start fail and the file is lost (MLflow 3.17).
+        with FileLock(lock):
+            yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        if is_disk_full(error):
+            raise disk_full_error(location.uri) from error
+        raise UserError(
+            f"tracking.uri={location.uri}: MLflow cannot use this store ({first_line(error)}); "
+            "choose another file or server."
+        ) from error
+
+
 def _experiment(location: Location, study: str) -> str:
     mlflow = client(location.uri)
     found = mlflow.get_experiment_by_name(study)
@@ -223,6 +231,14 @@ def _experiment(location: Location, study: str) -> str:
             f"study={study}: this study was deleted in {location.uri}; restore it in MLflow's UI or choose another."
         )
     return str(found.experiment_id)
+
+
+def _log_params(uri: str, run_id: str, params: Mapping[str, object]) -> None:
+    from mlflow.entities import Param
+
+    flat = [Param(key, value) for key, value in flatten(params).items()]
+    for start in range(0, len(flat), MAX_PARAMS):
+        client(uri).log_batch(run_id, params=flat[start : start + MAX_PARAMS])
 
 
 def _studies(uri: str) -> dict[str, str]:

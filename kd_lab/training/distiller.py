@@ -5,6 +5,7 @@ automatic path costs about as much per step as a small network itself (experimen
 """
 
 from collections.abc import Iterable
+from typing import cast
 
 import pytorch_lightning as pl
 import torch
@@ -63,7 +64,7 @@ class Distiller(pl.LightningModule):
     def on_train_start(self) -> None:
         """Take the optimizer out of Lightning's wrapper once; loss scaling (16-mixed) needs the wrapper."""
         scaled = self.recipe.precision == "16-mixed"
-        self._optimizer = self.optimizers(use_pl_optimizer=scaled)
+        self._optimizer = cast("torch.optim.Optimizer", self.optimizers(use_pl_optimizer=scaled))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One optimizer step: hard-label cross-entropy and soft terms, each by name in `last_terms`."""

@@ -205,6 +205,11 @@ def test_sweep_summary__other_metric(uri):
         sweep_summary(pairs(runs("digits", uri)), "test/nll")
 
 
+def test_sweep_summary__own_setting__what_was_asked(uri):
+    summary = sweep_summary(pairs(runs("digits", uri)), by=["study", "seed"])
+    assert list(summary["seed"]) == [0, 1, 2]
+
+
 def test_bootstrap_interval__two_values__the_known_distribution():
     """Of two values the mean of a resample is low, middle or high with probability 1/4, 1/2, 1/4."""
     assert bootstrap_interval(np.array([0.0, 1.0]), np.random.default_rng(0)) == (0.0, 1.0)

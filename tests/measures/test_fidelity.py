@@ -1,6 +1,3 @@
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,12 +5,7 @@ from hypothesis import strategies as st
 
 from kd_lab import names
 from kd_lab.measures.fidelity import fidelity
-
-_spec = importlib.util.spec_from_file_location(
-    "measures_numpy", Path(__file__).parents[1] / "reference" / "measures_numpy.py"
-)
-reference = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(reference)
+from tests.reference import measures_numpy as reference
 
 
 @settings(deadline=None, max_examples=50)

@@ -48,3 +48,10 @@ def test_cnn__every_parameter_gets_a_gradient():
 def test_cnn__says_what_is_wrong(shape, options, message):
     with pytest.raises(ValueError, match=message):
         CNN(10, shape, **options)
+
+
+def test_cnn__memory_layout_changes_no_answer():
+    torch.manual_seed(0)
+    module, inputs = CNN(3, (2, 8, 8), channels=[4, 4], hidden=8).eval(), torch.randn(5, 2, 8, 8)
+    found = module(inputs)
+    torch.testing.assert_close(module.to(memory_format=torch.contiguous_format)(inputs), found)

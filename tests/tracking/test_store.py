@@ -53,6 +53,25 @@ def test_open__schema_of_another_version__user_error(store, tmp_path, empty_data
         Store.open(f"sqlite:///{other}", "digits")
 
 
+def test_existing__reads_every_study(store, start):
+    run = start()
+    assert Store.existing("sqlite:///mlflow.db").get(run.run_id).study == "digits"
+
+
+def test_existing__no_file__user_error_and_none_is_made(tmp_path):
+    with pytest.raises(UserError, match=r"^tracking\.uri=.*x\.db: there is no file .*x\.db; run kd-lab first"):
+        Store.existing(f"sqlite:///{tmp_path}/x.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"", r"x\.db is empty"), (b"junk" * 500, "MLflow cannot use this")])
+def test_existing__another_file__user_error_and_left_as_it_is(tmp_path, content, message):
+    (tmp_path / "x.db").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        Store.existing(f"sqlite:///{tmp_path}/x.db")
+    assert (tmp_path / "x.db").read_bytes() == content
+
+
 def test_open__says_nothing(tmp_path):
     """Alembic and MLflow would print a hundred lines while they make the tables."""
     code = "from kd_lab.tracking.store import Store; Store.open('sqlite:///mlflow.db', 'digits')"

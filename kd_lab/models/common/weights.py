@@ -6,6 +6,7 @@ Nothing here runs code from a file: pickles are read with `weights_only=True`.
 import hashlib
 import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if _is_pickle(path):
             raise UserError(
                 f"weights={path}: expected weights only, but the file holds Python objects that would have to be "
                 "unpickled, which can run code; save network.state_dict() or a .safetensors file."
@@ -101,6 +102,12 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
             f"{type(content).__name__} with other content; save network.state_dict()."
         )
     return {str(name): tensor for name, tensor in content.items()}
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whole, as far as its container tells: a zip with its directory at the end, or an old file's pickle opcode."""
+    with path.open("rb") as file:
+        return zipfile.is_zipfile(path) or file.read(1) == b"\x80"
 
 
 def _unreadable(path: Path) -> UserError:
