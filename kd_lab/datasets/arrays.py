@@ -93,22 +93,18 @@ class Arrays:
         """The arrays of one or two files."""
         arrays, names = read(self._path, self._key, bare="X", wanted=_NAMES)
         if "X" not in arrays:
-            raise UserError(
-                f"{self._key}: no array named X, it holds {', '.join(names) or 'nothing'}; rename one to X."
-            )
+            raise UserError(f"{self._key}: no array named X, it holds {_listed(names)}; rename one to X.")
         if self._targets is not None:
             key = f"dataset.targets={self._targets}"
             if "y" in arrays:
                 raise UserError(f"{key}: {self._path} already holds y, leave dataset.targets away.")
             labels, others = read(self._targets, key, bare="y", wanted=("y",))
             if "y" not in labels:
-                raise UserError(
-                    f"{key}: no array named y, it holds {', '.join(others) or 'nothing'}; use an .npy file."
-                )
+                raise UserError(f"{key}: no array named y, it holds {_listed(others)}; use an .npy file.")
             arrays |= labels
         if "y" not in arrays:
             raise UserError(
-                f"{self._key}: no array named y, it holds {', '.join(names)}; add it or set dataset.targets=FILE.npy."
+                f"{self._key}: no array named y, it holds {_listed(names)}; add it or set dataset.targets=FILE.npy."
             )
         return arrays
 
@@ -183,6 +179,11 @@ class Arrays:
         pool, test = stratified(targets, labelled, len(labelled) - size, self._settings.seed)
         check_every_class(targets, pool, num_classes, asked)
         return torch.cat([pool, rows[~known]]), test
+
+
+def _listed(names: list[str]) -> str:
+    """The first few names: any zip archive may come, with thousands."""
+    return ", ".join(names[:8]) + ", ..." * (len(names) > 8) or "nothing"
 
 
 def _standardized(inputs: Tensor, rows: Tensor) -> Tensor:

@@ -105,12 +105,12 @@ class Mnist:
         """Lets torchvision fetch the files into MNIST/raw."""
         from torchvision.datasets import MNIST
 
-        reason: str | Exception = "nothing came"
+        reason = "nothing came"
         try:
             with _quiet():
                 MNIST(root=str(Path(self._path).expanduser()), train=True, download=True)
         except (OSError, RuntimeError, ValueError, EOFError, zlib.error) as error:
-            reason = error
+            reason = " ".join(str(error).split())
         files = _find(self._path)
         if files is None:
             raise UserError(

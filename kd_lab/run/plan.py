@@ -194,7 +194,7 @@ def check_logits(key: str, network: nn.Module, data: Data) -> None:
     got = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if got != [2, data.num_classes]:
         raise UserError(
-            f"{key}: expected logits of shape [batch, {data.num_classes}] for the {data.num_classes} classes of the dataset, "
+            f"{key}: expected logits of shape [batch, {data.num_classes}], one for each class of the dataset, "
             f"but a batch of 2 gave {got}"
         )
 

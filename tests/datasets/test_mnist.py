@@ -39,7 +39,7 @@ def _write(folder: Path, packed: bool = False) -> list[np.ndarray[Any, Any]]:
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*, root: str, train: bool, download: bool) -> None:
         print("Failed to download, trying next")
-        raise RuntimeError("no route to host")
+        raise RuntimeError("no route\nto host\n")
 
     monkeypatch.setattr(torchvision.datasets, "MNIST", refuse)
 
