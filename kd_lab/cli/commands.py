@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from kd_lab.cli.compose import conf_dir, expand, explain, register
+from kd_lab.cli.compose import NOT_A_NAME, conf_dir, expand, explain, register, separated
 from kd_lab.cli.signals import terminate_like_interrupt
 from kd_lab.cli.sweep import Sweep, SweepMember
 from kd_lab.errors import TrainingFailedError, UserError, choices
@@ -23,13 +23,18 @@ def run(arguments: list[str]) -> int:
 
     register()
     terminate_like_interrupt()
-    sweeping = any(a in {"-m", "--multirun"} for a in arguments)
-    expanded = arguments if COMPLETION_FLAGS & set(arguments) else expand(arguments)
+    overrides, options = ([], arguments) if COMPLETION_FLAGS & set(arguments) else separated(arguments)
+    expanded = [*options, *expand(overrides)]
+    sweeping = any(a in {"-m", "--multirun"} for a in options)
     with Sweep(arguments) if sweeping else nullcontext() as sweep:
         try:
             _hydra(expanded)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error, arguments)) from error
+        except ValueError as error:
+            if not str(error).startswith(NOT_A_NAME):
+                raise
+            raise UserError(explain(error, overrides)) from error
     if sweep is not None:
         return sweep.exit_code
     if FAILED:
@@ -129,7 +134,10 @@ def ui(arguments: list[str]) -> int:
         raise UserError(f"port={options['port']}: expected a number such as 5000")
     print(f"http://127.0.0.1:{options['port']}  (Ctrl-C ends it)", flush=True)  # noqa: T201
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", options["port"]]
-    return subprocess.run(command, check=False).returncode
+    try:
+        return subprocess.run(command, check=False).returncode
+    except KeyboardInterrupt:
+        return 0
 
 
 def _default_uri() -> str:

@@ -9,7 +9,7 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 
 import kd_lab
-from kd_lab.errors import choices
+from kd_lab.errors import UserError, choices
 
 ALIASES = {
     "teacher": "model",
@@ -90,6 +90,27 @@ def register() -> None:
     Plugins.instance().register(AliasSource)
 
 
+def separated(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The overrides, and Hydra's options with their values: Hydra wants the overrides side by side, a user need not.
+
+    Raises:
+        UserError: an option that does not exist, or a value that it does not take.
+    """
+    from argparse import ArgumentError
+
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+    parser.exit_on_error, parser.allow_abbrev = False, False
+    try:
+        parsed, unknown = parser.parse_known_intermixed_args(arguments)
+    except ArgumentError as error:
+        raise UserError(f"{error.argument_name}: {error.message}") from error
+    if unknown:
+        raise UserError(f"{unknown[0]}: no such option; see `kd-lab --help`")
+    return parsed.overrides, [a for a in arguments if a not in parsed.overrides]
+
+
 def expand(arguments: list[str]) -> list[str]:
     """Complete the overrides with what they imply, so that the short form a user expects to work does.
 
@@ -117,7 +138,7 @@ def _implied(arguments: list[str], keys: set[str]) -> Iterator[str]:
         if key in {"teacher._target_", "student._target_"} and key.split(".")[0] not in keys:
             yield f"{key.split('.')[0]}=custom"
         if key == "loss" and "[" in value and "tuned/loss" not in keys:
-            yield "tuned/loss=null"
+            yield "~tuned/loss"
         length = re.match(r"(.+\.recipe)\.(epochs|steps)$", key)
         if length and value != "null":
             other = f"{length[1]}.{'steps' if length[2] == 'epochs' else 'epochs'}"
@@ -125,11 +146,17 @@ def _implied(arguments: list[str], keys: set[str]) -> Iterator[str]:
                 yield f"{other}=null"
 
 
+NOT_A_NAME = "Config group override must be a string or a list"
+"""How Hydra 1.3 begins what it says, as a bare ValueError, of `teacher=null` and of `=3`."""
+
+
 def explain(error: Exception, arguments: list[str]) -> str:
     """Hydra's message in one sentence: the key, the value, what was expected."""
     from hydra.errors import OverrideParseException
 
     text = str(error)
+    if text.startswith(NOT_A_NAME):
+        return _not_a_name(arguments)
     missing = re.search(
         r"Could not find '([^']+)/([^'/]+)'(?:.*?Available options in '[^']+':\n(.*?)\nConfig)?", text, re.S
     )
@@ -144,6 +171,17 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override}: expected an override of the form key=value, such as seed=1 or loss=kd"
     return " ".join(text.split())
+
+
+def _not_a_name(arguments: list[str]) -> str:
+    """Which override is meant Hydra does not tell: the first that chooses a part with something that is no name."""
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not key:
+            return f"{argument}: expected an override of the form key=value, such as seed=1 or loss=kd"
+        if equals and "." not in key and re.fullmatch(r"null|true|false|[-+.\de]*", value, re.I):
+            return f"{argument}: expected the name of a choice; see `kd-lab list {key.split('/')[-1]}`"
+    return "expected the name of a choice where a part is chosen; see `kd-lab list`"
 
 
 def _nearest_key(key: str) -> str:

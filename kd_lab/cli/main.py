@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _main(arguments: list[str]) -> int:
-    if arguments and arguments[0] in {"-h", "--help", "help"}:
+    if arguments[:1] == ["help"] or {"-h", "--help"} & set(arguments):
         print(HELP, end="")  # noqa: T201
         return 0
     if arguments and arguments[0] == "--version":

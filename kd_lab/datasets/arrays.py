@@ -176,7 +176,7 @@ class Arrays:
         size = count_of(self._test, len(labelled))
         if size >= len(labelled):
             raise UserError(f"{asked}: there are only {len(labelled)} labelled points to cut it from, choose fewer.")
-        pool, test = stratified(targets, labelled, len(labelled) - size, self._settings.seed)
+        pool, test = stratified(targets, labelled, len(labelled) - size, self._settings.seed, asked)
         check_every_class(targets, pool, num_classes, asked)
         return torch.cat([pool, rows[~known]]), test
 

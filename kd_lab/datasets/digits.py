@@ -45,6 +45,6 @@ class Digits:
         inputs = torch.from_numpy(bunch.images).to(torch.float32).div_(16).unsqueeze(1)
         targets = torch.from_numpy(bunch.target).to(torch.int64)
         rows = torch.arange(len(targets))
-        pool, test = stratified(targets, rows, len(rows) - _TEST, self._settings.seed)
+        pool, test = stratified(targets, rows, len(rows) - _TEST, self._settings.seed, "dataset=digits")
         targets, parts = cut(targets, pool, test, 10, self._settings)
         return assemble("digits", inputs, targets, parts, num_classes=10, augment=self._settings.augment)

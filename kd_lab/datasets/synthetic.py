@@ -48,6 +48,8 @@ class Synthetic:
         modes = torch.randint(_MODES, (_POINTS,), generator=generator)
         noise = torch.randn(_POINTS, _FEATURES, generator=generator)
         inputs = (_SPREAD * centres[targets, modes] + _SPREAD * noise) / (_SPREAD * 2**0.5)
-        pool, test = stratified(targets, torch.arange(_POINTS), _POINTS - _TEST, self._settings.seed)
+        pool, test = stratified(
+            targets, torch.arange(_POINTS), _POINTS - _TEST, self._settings.seed, "dataset=synthetic"
+        )
         targets, parts = cut(targets, pool, test, _CLASSES, self._settings)
         return assemble("synthetic", inputs, targets, parts, num_classes=_CLASSES, augment=self._settings.augment)

@@ -132,6 +132,8 @@ def complaint(error: ValidationError) -> str:
     """The first thing pydantic found wrong, in our words: what was expected."""
     first = error.errors()[0]
     message = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "sequence_str":
+        message = "expected a list, such as [64,32]"
     message = re.sub(r"Input should be (?=greater|less)", "expected a value ", message).replace(
         "Input should be", "expected"
     )

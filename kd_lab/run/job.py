@@ -15,7 +15,7 @@ from kd_lab.run.keeper import Context, Keeper, Kept, Order
 from kd_lab.run.plan import Plan
 from kd_lab.run.report import report_markdown, verdict
 from kd_lab.run.settings import NetworkSettings, Settings
-from kd_lab.run.teacher import given_teacher
+from kd_lab.run.teacher import given_teacher, look_up
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 from kd_lab.training.objective import Objective
@@ -32,7 +32,7 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
     plan = Plan.of(Settings.of(config))
     uri, teacher_settings = plan.settings.tracking.uri, plan.settings.teacher
     if teacher_settings is not None and (teacher_settings.weights or "").startswith("run:"):
-        Store.existing(uri).get(str(teacher_settings.weights).removeprefix("run:"))
+        look_up(plan.data, Store.existing(uri), str(teacher_settings.weights))
     store = Store.open(uri, plan.settings.study)
     keeper = Keeper(plan, store, config, context, reporter)
     teacher = _teacher(keeper, teacher_settings) if teacher_settings is not None else None

@@ -47,7 +47,10 @@ class Plan:
         plan = cls(settings, devices, data)
         for key, network in _networks(settings):
             rows = data.train if key == "teacher" else plan.student_rows()
-            check_batch(f"{key}.recipe", network.recipe.batch_size, len(rows))
+            if network.weights in {None, "pretrained"}:
+                check_batch(f"{key}.recipe", network.recipe.batch_size, len(rows))
+            elif str(network.weights).startswith("run:"):
+                continue  # that run says what network it is; nothing is built from here
             check_logits(key, built := plan.network(key, network.node), data)
             if key == "teacher":
                 _check_weights(network.weights, network.node, built)
@@ -118,6 +121,7 @@ class Plan:
             "network": node,
             "source": _source(node),
             "recipe": recipe.model_dump() if recipe else None,
+            "augment": self.settings.dataset.get("augment") if recipe and recipe.augment else None,
             "seed": seed,
             **more,
         }

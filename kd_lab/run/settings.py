@@ -230,8 +230,16 @@ def _weight(key: str, value: object) -> float:
     return float(value)  # type: ignore[arg-type]
 
 
+def _mapping(key: str, node: object) -> Node:
+    if not isinstance(node, dict):
+        raise UserError(f"{key}={'null' if node is None else node}: expected the settings of a loss; choose loss=NAME")
+    return node
+
+
 def _loss(node: Node) -> LossSettings:
-    terms = {name: dict(term) for name, term in node["terms"].items()}
+    terms = {}
+    for name, term in _mapping("loss.terms", node["terms"]).items():
+        terms[name] = dict(_mapping(f"loss.terms.{name}", term))
     for key, value in node.items():
         if key not in {"terms", "hard_weight"}:
             _to_the_term(terms, key, value)

@@ -13,7 +13,9 @@ from kd_lab.models.common.weights import load_weights
 from kd_lab.run.keeper import Keeper, Order
 from kd_lab.run.settings import NetworkSettings, Node
 from kd_lab.tracking.run import Run
-from kd_lab.types import Measurement
+from kd_lab.tracking.store import Store
+from kd_lab.tracking.stored import StoredRun
+from kd_lab.types import Data, Measurement
 
 Train = Callable[[Keeper, NetworkSettings, nn.Module, Run], Measurement]
 
@@ -53,9 +55,21 @@ def _order(keeper: Keeper, settings: NetworkSettings, node: Node, path: Path, so
 
 def _from_run(keeper: Keeper, settings: NetworkSettings, weights: str) -> Order:
     """The network that run kept, with its own architecture; the choice `teacher=NAME` does not matter."""
-    stored = keeper.store.get(weights.removeprefix("run:"))
-    rebuild = json.loads(stored.download(names.ARTIFACT_NETWORK).read_text())
-    data = keeper.plan.data
+    stored, node = look_up(keeper.plan.data, keeper.store, weights)
+    return _order(keeper, settings, node, stored.download(names.ARTIFACT_WEIGHTS), weights)
+
+
+def look_up(data: Data, store: Store, weights: str) -> tuple[StoredRun, Node]:
+    """The run that `run:ID` names, and what builds its network.
+
+    Raises:
+        UserError: There is no such run, it kept no network, or one for other classes or inputs.
+    """
+    try:
+        stored = store.get(weights.removeprefix("run:"))
+        rebuild = json.loads(stored.download(names.ARTIFACT_NETWORK).read_text())
+    except UserError as error:
+        raise UserError(f"teacher.weights={error}") from error
     for what, theirs, ours in (
         ("classes", rebuild["num_classes"], data.num_classes),
         ("an input shape of", tuple(rebuild["input_shape"]), data.input_shape),
@@ -65,7 +79,7 @@ def _from_run(keeper: Keeper, settings: NetworkSettings, weights: str) -> Order:
                 f"teacher.weights={weights}: that network was trained for {what} {theirs}, but the dataset and the "
                 f"student have {ours}; expected a teacher of the same"
             )
-    return _order(keeper, settings, rebuild["node"], stored.download(names.ARTIFACT_WEIGHTS), weights)
+    return stored, rebuild["node"]
 
 
 def _pretrained(keeper: Keeper, settings: NetworkSettings, train: Train) -> Order:

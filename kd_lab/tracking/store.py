@@ -225,7 +225,9 @@ def _experiment(location: Location, study: str) -> str:
     mlflow = client(location.uri)
     found = mlflow.get_experiment_by_name(study)
     if found is None:
-        return str(mlflow.create_experiment(study, artifact_location=location.artifacts(study)))
+        # The tag opens MLflow's pages for training runs; without it they open on those for language-model traces.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return str(mlflow.create_experiment(study, artifact_location=location.artifacts(study), tags=kind))
     if found.lifecycle_stage == "deleted":
         raise UserError(
             f"study={study}: this study was deleted in {location.uri}; restore it in MLflow's UI or choose another."

@@ -177,7 +177,7 @@ def test_arrays__test_larger_than_the_pool() -> None:
 
 def test_arrays__test_that_leaves_a_class_without_an_example() -> None:
     _save(**_points(6))
-    _refused("dataset.test=5: class . has no labelled example left for training", test=5, validation=0)
+    _refused("dataset.test=5: 6 labelled points cannot be cut into 1 and 5 with every class", test=5, validation=0)
 
 
 def test_arrays__augment_that_does_not_fit() -> None:

@@ -1,9 +1,5 @@
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.model_selection import train_test_split
 
 from kd_lab.datasets.common.splits import (
     SplitSettings,
@@ -18,29 +14,24 @@ from kd_lab.errors import UserError
 from kd_lab.types import UNLABELLED
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    counts=st.lists(st.integers(2, 30), min_size=2, max_size=8),
-    share=st.floats(0.1, 0.9),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_stratified__equals_scikit_learn(counts: list[int], share: float, seed: int) -> None:
-    targets = np.random.RandomState(seed).permutation(np.repeat(np.arange(len(counts)), counts))
-    total = len(targets)
-    first = min(max(round(share * total), len(counts)), total - len(counts))
-    rows = np.random.RandomState(seed).permutation(total)
-    expected = train_test_split(rows, train_size=first, stratify=targets[rows], random_state=seed)
-    got = stratified(torch.from_numpy(targets), torch.from_numpy(rows), first, seed)
-    assert [part.tolist() for part in got] == [part.tolist() for part in expected]
+def test_stratified__keeps_proportions_and_every_row_once() -> None:
+    targets = torch.tensor([0] * 30 + [1] * 60)
+    rows = torch.arange(90)
+    one, two = stratified(targets, rows, 30, 0, "dataset.labels=30")
+    assert torch.bincount(targets[one]).tolist() == [10, 20]
+    assert sorted([*one.tolist(), *two.tolist()]) == rows.tolist()
+
+
+def test_stratified__all_rows_in_the_first_part() -> None:
+    targets = torch.arange(30) % 10
+    one, two = stratified(targets, torch.arange(30), 30, 0, "dataset.labels=30")
+    assert (len(one), len(two)) == (30, 0)
 
 
 def test_stratified__a_second_part_smaller_than_the_classes() -> None:
     targets = torch.arange(30) % 10
-    one, two = stratified(targets, torch.arange(30), 29, seed=0)
-    assert len(two) == 1
-    assert sorted([*one.tolist(), *two.tolist()]) == list(range(30))
-    one, two = stratified(targets, torch.arange(30), 30, seed=0)
-    assert (len(one), len(two)) == (30, 0)
+    with pytest.raises(UserError, match="dataset.labels=29: 30 labelled points cannot be cut into 29 and 1 with every"):
+        stratified(targets, torch.arange(30), 29, 0, "dataset.labels=29")
 
 
 def test_count_of__a_fraction_is_rounded_up_and_a_number_kept() -> None:
@@ -80,7 +71,9 @@ def test_cut__rare_class_without_a_label_says_how_many_are_enough() -> None:
 def test_cut__validation_that_takes_a_class_away() -> None:
     targets = torch.tensor([0] * 9 + [1])
     rows = torch.arange(10)
-    with pytest.raises(UserError, match=r"dataset.validation=9: class 1 has no labelled example left for training"):
+    with pytest.raises(
+        UserError, match=r"dataset.validation=9: 10 labelled points cannot be cut into 1 and 9 with every class"
+    ):
         cut(targets, rows, rows[:0], 2, SplitSettings(None, 9, 1))
 
 

@@ -1,24 +1,15 @@
-"""How a dataset is cut into its parts: the same data seed gives the same parts, on every machine.
-
-The stratified cut is that of scikit-learn's `train_test_split(stratify=..., random_state=seed)`, number for number
-(Pedregosa et al., 2011; `StratifiedShuffleSplit`), without its limits on the size of the second part. A test compares
-the two.
-"""
+"""How a dataset is cut into its parts: the same data seed gives the same parts, on every machine."""
 
 import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from kd_lab.errors import UserError
 from kd_lab.types import UNLABELLED, Augment, Data
-
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -75,50 +66,38 @@ def count_of(size: int | float, total: int) -> int:
     return math.ceil(size * total) if isinstance(size, float) else size
 
 
-def stratified(targets: Tensor, rows: Tensor, first: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Cuts rows in two, each class in proportion.
+def stratified(targets: Tensor, rows: Tensor, first: int, seed: int, setting: str) -> tuple[Tensor, Tensor]:
+    """Cuts rows in two, each class in proportion, with scikit-learn's `train_test_split`.
 
     Args:
         targets: [N] int64, the targets of the whole dataset.
         rows: [R] int64, the labelled rows to cut; their order matters for which points go where.
-        first: how many rows the first part gets, 0 <= first <= R.
+        first: how many rows the first part gets, 0 < first <= R.
         seed: the data seed.
+        setting: the key and value that the message blames, as in `dataset.validation=0.5`.
 
     Returns:
         The first part [first] and the second [R - first], int64, in random order.
+
+    Raises:
+        UserError: a part is too small to hold a point of each class, or a class has one point only.
     """
-    classes: IntArray = targets[rows].numpy()
-    names, inverse, counts = np.unique(classes, return_inverse=True, return_counts=True)
-    random = np.random.RandomState(seed)
-    take = _allot(counts.astype(np.int64), first, random)
-    # The second draw changes nothing (all that is left goes to the second part), except the state of `random`.
-    _allot(counts - take, len(rows) - first, random)
-    parts: tuple[list[IntArray], list[IntArray]] = ([], [])
-    for name in range(len(names)):
-        of_class = np.flatnonzero(inverse == name)[random.permutation(counts[name])]
-        parts[0].append(of_class[: take[name]])
-        parts[1].append(of_class[take[name] :])
-    one, two = (random.permutation(np.concatenate(part)) for part in parts)
-    return rows[torch.from_numpy(one)], rows[torch.from_numpy(two)]
+    from sklearn.model_selection import train_test_split
 
-
-def _allot(counts: IntArray, draws: int, random: np.random.RandomState) -> IntArray:
-    """How many of `draws` each class gets: rounded down, the rest to the largest remainders, ties drawn."""
-    if draws == 0:
-        return np.zeros_like(counts)
-    exact = counts / counts.sum() * draws
-    allotted = np.floor(exact)
-    missing = int(draws - allotted.sum())
-    remainder = exact - allotted
-    for value in np.unique(remainder)[::-1]:
-        if missing == 0:
-            break
-        tied = np.flatnonzero(remainder == value)
-        chosen = random.choice(tied, size=min(len(tied), missing), replace=False)
-        allotted[chosen] += 1
-        missing -= len(chosen)
-    counted: IntArray = allotted.astype(np.int64)
-    return counted
+    second = len(rows) - first
+    if second == 0:
+        return rows, rows[:0]
+    classes = targets[rows].numpy()
+    try:
+        one, two = train_test_split(
+            rows.numpy(), train_size=first, test_size=second, stratify=classes, random_state=seed
+        )
+    except ValueError as error:
+        raise UserError(
+            f"{setting}: {len(rows)} labelled points cannot be cut into {first} and {second} with every class on both "
+            f"sides ({error}); choose another size or give more examples."
+        ) from error
+    return torch.from_numpy(one), torch.from_numpy(two)
 
 
 def hide_labels(targets: Tensor, rows: Tensor) -> Tensor:
@@ -152,7 +131,7 @@ def cut(targets: Tensor, pool: Tensor, test: Tensor, num_classes: int, settings:
     if size > 0 and size >= total:
         raise UserError(f"{asked}: there are only {total} labelled training points to cut it from, choose fewer.")
     if size > 0:
-        labelled, validation = stratified(targets, labelled, total - size, settings.seed)
+        labelled, validation = stratified(targets, labelled, total - size, settings.seed, asked)
     else:
         validation = labelled[:0]
     check_every_class(targets, labelled, num_classes, asked)
@@ -172,7 +151,7 @@ def _keep_labels(targets: Tensor, rows: Tensor, num_classes: int, settings: Spli
         raise UserError(f"{asked}: only {total} labelled training points are there, choose fewer (null keeps all).")
     if labels < num_classes:
         raise UserError(f"{asked}: fewer than the {num_classes} classes, choose at least one label per class.")
-    train, hidden = stratified(targets, rows, labels, settings.seed)
+    train, hidden = stratified(targets, rows, labels, settings.seed, asked)
     counts = torch.bincount(targets[rows], minlength=num_classes)
     if (torch.bincount(targets[train], minlength=num_classes) == 0).any():
         rare = int(counts.argmin())
@@ -239,7 +218,7 @@ def _check_augment(augment: Augment, sample: Tensor) -> None:
     try:
         result = augment(sample, torch.Generator().manual_seed(0))
     except ValueError as error:
-        raise UserError(f"dataset.augment={name}: {error} Choose augment@dataset.augment=none.") from error
+        raise UserError(f"dataset.augment={name}: {error} Choose dataset/augment=none.") from error
     if result.shape != sample.shape:
         raise UserError(
             f"dataset.augment={name}: it must keep the shape of its inputs, but made {list(result.shape)} "
