@@ -4,7 +4,7 @@ import math
 import os
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,10 @@ def job(config: Any) -> float:
 
     member = SweepMember.of_environment(HydraConfig.get().overrides.task)
     resolved: Any = OmegaConf.to_container(config, resolve=True)
-    from kd_lab.run.console import Reporter
-    from kd_lab.run.job import run as run_job
-    from kd_lab.run.keeper import Context
+    with starting():
+        from kd_lab.run.console import Reporter
+        from kd_lab.run.job import run as run_job
+        from kd_lab.run.keeper import Context
 
     label = member.label if member else ""
     reporter = Reporter(compact=member is not None, label=label)
@@ -82,6 +83,13 @@ def job(config: Any) -> float:
             reporter.failed(error)
         return math.nan
     return math.nan if result.validation_accuracy is None else result.validation_accuracy
+
+
+def starting() -> AbstractContextManager[object]:
+    """A spinner for the seconds that importing torch, Lightning and MLflow takes; importing Rich takes none."""
+    from rich.console import Console
+
+    return Console(stderr=True).status("starting") if sys.stderr.isatty() else nullcontext()
 
 
 def check_complete(node: Any, path: str = "") -> None:

@@ -12,7 +12,7 @@ from kd_lab import names
 from kd_lab.measures.predict import eval_mode
 from kd_lab.types import Measurement
 
-THROUGHPUT_BUDGET_S = 0.3
+THROUGHPUT_BUDGET_S = 0.1
 """Throughput batches stop after this many seconds per repetition: a large network on a CPU needs that for one."""
 
 

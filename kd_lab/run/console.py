@@ -1,6 +1,8 @@
 """What a person sees: one line per stage, a table at the end, one line per job in a sweep."""
 
+import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +20,11 @@ def console() -> Console:
     """The console; output that goes into a file or a pipe is not squeezed into Rich's 80 columns."""
     found = Console(highlight=False)
     return found if found.is_terminal else Console(highlight=False, width=WIDTH_WITHOUT_TERMINAL)
+
+
+def busy(what: str) -> AbstractContextManager[object]:
+    """A spinner on standard error while something takes its time, if a person is looking."""
+    return Console(stderr=True).status(what) if sys.stderr.isatty() else nullcontext()
 
 
 class Reporter:

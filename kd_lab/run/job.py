@@ -9,7 +9,7 @@ from kd_lab import names
 from kd_lab.measures.gap import gap_recovered
 from kd_lab.models.common.frozen import FrozenTeacher
 from kd_lab.models.ensemble import Ensemble
-from kd_lab.run.console import Reporter
+from kd_lab.run.console import Reporter, busy
 from kd_lab.run.fit import Fit, fit
 from kd_lab.run.keeper import Context, Keeper, Kept, Order
 from kd_lab.run.plan import Plan
@@ -29,11 +29,13 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
         UserError: Something in the config or the data cannot work; nothing was written.
         TrainingFailedError: Training stopped by itself; its run is FAILED.
     """
-    plan = Plan.of(Settings.of(config))
+    with busy("checking the config, loading the data"):
+        plan = Plan.of(Settings.of(config))
     uri, teacher_settings = plan.settings.tracking.uri, plan.settings.teacher
     if teacher_settings is not None and (teacher_settings.weights or "").startswith("run:"):
         look_up(plan.data, Store.existing(uri), str(teacher_settings.weights))
-    store = Store.open(uri, plan.settings.study)
+    with busy(f"opening {uri}"):
+        store = Store.open(uri, plan.settings.study)
     keeper = Keeper(plan, store, config, context, reporter)
     teacher = _teacher(keeper, teacher_settings) if teacher_settings is not None else None
     baseline = _baseline(keeper, teacher) if plan.settings.baseline is not None else None

@@ -15,7 +15,7 @@ from kd_lab.analysis.figures import confusion_matrix, reliability
 from kd_lab.errors import UserError
 from kd_lab.measures.predictive import confusion, reliability_bins
 from kd_lab.models.common.weights import load_weights, save_weights, weights_sha256
-from kd_lab.run.console import Reporter
+from kd_lab.run.console import Reporter, busy
 from kd_lab.run.describe import network_name, role_params
 from kd_lab.run.measured import Measured, measure, runtime
 from kd_lab.run.plan import Plan
@@ -142,7 +142,8 @@ class Keeper:
         )
 
     def _measure(self, order: Order, network: nn.Module) -> Measured:
-        return measure(self.plan, network, precision=order.recipe.precision, teacher_logits=order.teacher_logits)
+        with busy(f"measuring the {order.role}"):
+            return measure(self.plan, network, precision=order.recipe.precision, teacher_logits=order.teacher_logits)
 
     def _keep(self, run: Run, order: Order, network: nn.Module, measured: Measured) -> None:
         """The weights, what rebuilds the network, and the two pictures."""

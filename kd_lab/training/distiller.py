@@ -66,9 +66,10 @@ class Distiller(pl.LightningModule):
         return batch
 
     def on_train_start(self) -> None:
-        """Take the optimizer out of Lightning's wrapper once; loss scaling (16-mixed) needs the wrapper."""
-        scaled = self.recipe.precision == "16-mixed"
-        self._optimizer = cast("torch.optim.Optimizer", self.optimizers(use_pl_optimizer=scaled))
+        """Take the bare optimizer, and the gradient scaler where there is one (16-mixed), out of Lightning once."""
+        self._scaler: torch.amp.GradScaler | None = getattr(self.trainer.precision_plugin, "scaler", None)
+        self._plain = self.trainer.world_size == 1 and self._scaler is None
+        self._optimizer = cast("torch.optim.Optimizer", self.optimizers(use_pl_optimizer=False))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One optimizer step: hard-label cross-entropy and soft terms, each by name in `last_terms`."""
@@ -80,17 +81,27 @@ class Distiller(pl.LightningModule):
         else:
             loss = self.objective(student, teacher, batch)
         self._optimizer.zero_grad()
-        self.manual_backward(loss.total)
+        if self._plain:
+            loss.total.backward()
+        else:
+            self.manual_backward(loss.total)
         if self.recipe.clip_norm is not None:
             self._clip(self.recipe.clip_norm)
-        self._optimizer.step()
+        self._step()
         self.last_terms = loss
 
     def _clip(self, norm: float) -> None:
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if scaler is not None:
-            scaler.unscale_(getattr(self._optimizer, "optimizer", self._optimizer))
+        if self._scaler is not None:
+            self._scaler.unscale_(self._optimizer)
         nn.utils.clip_grad_norm_(self._parameters_to_clip, norm)
+
+    def _step(self) -> None:
+        if self._scaler is None:
+            self._optimizer.step()
+            return
+        # Not through Lightning's plugin: it unscales again what was unscaled to be clipped, which torch refuses.
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
 
     def _global_scales(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What turns this process's means into its share of the means over the global batch.
