@@ -133,7 +133,7 @@ def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 def table(results: dict[str, Any]) -> str:
     """The medians as Markdown, for the README."""
     lines = [
-        "| threads | contestant | training, s | us per step | ratio to the loop | per round | test accuracy, % | other load, cores |",
+        "| threads | contestant | training, s | us per step | ratio | per round | accuracy, % | other load |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for setting, found in results["settings"].items():
@@ -225,7 +225,7 @@ def kd_lab(data: Path, threads: int) -> dict[str, float]:
 
 
 def lightning(data: Path, threads: int) -> dict[str, float]:
-    """What Lightning's own introduction shows: DataLoader, automatic optimization, self.log, everything else default."""
+    """What Lightning's own introduction shows: DataLoader, automatic optimization, self.log, all else default."""
     import pytorch_lightning as pl
     import torch
     from pytorch_lightning.loggers import MLFlowLogger

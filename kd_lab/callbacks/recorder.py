@@ -18,6 +18,9 @@ class Sink(Protocol):
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Take the values of one optimizer step."""
 
+    def flush(self) -> None:
+        """Write what was taken."""
+
 
 class Recorder(pl.Callback):
     """Every `every` steps (and at the end) hands the mean of each term since the last time to the sink.
@@ -49,18 +52,23 @@ class Recorder(pl.Callback):
             self._hand_on(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Hand on what is left."""
+        """Hand on what is left; a spawned process takes the sink's buffer with it, so it is written now."""
         if self._window:
             self._hand_on(trainer)
+        if trainer.world_size > 1 and trainer.is_global_zero:
+            self.sink.flush()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Keep what was measured so far; only finite values are worth keeping."""
         if self._window and bool(torch.stack(self._window).isfinite().all()):
-            self._hand_on(trainer)
+            self._hand_on(trainer, alone=True)
+        if trainer.world_size > 1 and trainer.is_global_zero:
+            self.sink.flush()
 
-    def _hand_on(self, trainer: pl.Trainer) -> None:
+    def _hand_on(self, trainer: pl.Trainer, *, alone: bool = False) -> None:
         window = torch.stack(self._window).float()
-        if trainer.world_size > 1 and torch.distributed.is_initialized():
+        # Alone: after an exception nobody knows whether the other processes still answer.
+        if trainer.world_size > 1 and not alone:
             torch.distributed.all_reduce(window)
             window /= trainer.world_size
         window = window.cpu()

@@ -33,6 +33,8 @@ class Validation(pl.Callback):
         assert isinstance(pl_module, Distiller)
         precision = pl_module.recipe.precision
         logits = predict(pl_module.network, self.inputs, device=pl_module.device, precision=precision)
+        if not bool(logits.isfinite().all()):
+            return  # the recorder is about to stop this training, with the step and the term that did it
         accuracy = (logits.argmax(-1) == self.targets).double().mean()
         nll = torch.nn.functional.cross_entropy(logits.double(), self.targets)
         values = {names.VAL_ACCURACY_TOP1: accuracy, names.VAL_NLL_NATS: nll}

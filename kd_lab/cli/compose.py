@@ -138,7 +138,7 @@ def _implied(arguments: list[str], keys: set[str]) -> Iterator[str]:
         if key in {"teacher._target_", "student._target_"} and key.split(".")[0] not in keys:
             yield f"{key.split('.')[0]}=custom"
         if key == "loss" and "[" in value and "tuned/loss" not in keys:
-            yield "~tuned/loss"
+            yield "tuned/loss=none"
         length = re.match(r"(.+\.recipe)\.(epochs|steps)$", key)
         if length and value != "null":
             other = f"{length[1]}.{'steps' if length[2] == 'epochs' else 'epochs'}"

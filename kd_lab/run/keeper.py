@@ -122,7 +122,8 @@ class Keeper:
             self._keep(run, order, network, measured)
             run.set_tags({names.TAG_WEIGHTS_SHA256: sha256})
             order.done(run, result)
-            run.log_measurement({**measurement, names.COST_TRACKING_S: run.seconds})
+            final = {k: v for k, v in measurement.items() if not k.startswith("val/")}  # those are curves already
+            run.log_measurement({**final, names.COST_TRACKING_S: run.seconds})
         return Kept(network, result, measured.logits)
 
     def _open(self, order: Order) -> Run:

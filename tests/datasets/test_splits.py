@@ -30,7 +30,7 @@ def test_stratified__all_rows_in_the_first_part() -> None:
 
 def test_stratified__a_second_part_smaller_than_the_classes() -> None:
     targets = torch.arange(30) % 10
-    with pytest.raises(UserError, match="dataset.labels=29: 30 labelled points cannot be cut into 29 and 1 with every"):
+    with pytest.raises(UserError, match=r"dataset.labels=29: 30 labelled points cannot be cut into 29 and 1"):
         stratified(targets, torch.arange(30), 29, 0, "dataset.labels=29")
 
 

@@ -35,12 +35,12 @@ class Clock:
 
 def test_latency__percentiles_and_throughput_by_hand():
     singles = [[0.001, 0.002, 0.003], [0.010, 0.020, 0.030], [0.002, 0.004, 0.006]]
-    batches = [[0.1, 0.1, 0.1], [0.2, 0.2, 0.2], [0.4, 0.4, 0.4]]
+    batches = [[0.01, 0.01, 0.01], [0.02, 0.02, 0.02], [0.03, 0.03, 0.03]]
     clock = Clock([s for part in singles + batches for s in part])
     found = latency(Probe(), (2,), device="cpu", warmup=0, runs=3, batch_size=8, clock=clock)
-    # The middle repetition: 2, 4, 6 ms; p95 lies 0.9 of the way from 4 to 6. 24 samples in 0.6 s.
+    # The middle repetition: 2, 4, 6 ms; p95 lies 0.9 of the way from 4 to 6. 24 samples in 0.06 s.
     assert found == pytest.approx(
-        {names.COST_LATENCY_MS_P50: 4.0, names.COST_LATENCY_MS_P95: 5.8, names.COST_THROUGHPUT: 40.0}
+        {names.COST_LATENCY_MS_P50: 4.0, names.COST_LATENCY_MS_P95: 5.8, names.COST_THROUGHPUT: 400.0}
     )
 
 

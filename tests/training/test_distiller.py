@@ -18,8 +18,8 @@ from kd_lab.training.objective import Objective
 from kd_lab.types import Batch, Outputs
 from tests.reference import losses_numpy as reference
 from tests.training.toys import (
-    Lines,
     Linear,
+    Lines,
     Noisy,
     Plain,
     Projected,
@@ -192,7 +192,7 @@ def test_student__parameters_that_are_frozen_by_hand_stay_as_they_are() -> None:
 
 
 def test_step__two_steps_of_sgd_equal_the_closed_form_gradient() -> None:
-    """w <- w - lr * (0.1 * dCE + 0.9 * dKD) on the whole dataset, in NumPy; a second step shows that nothing piles up."""
+    """w <- w - lr * (0.1 * dCE + 0.9 * dKD) on the whole dataset, in NumPy; a second step: nothing piles up."""
     data, student, teacher, rate = toy_data(12), Linear(0), Linear(1), 0.5
     x, y = data.inputs.double().numpy(), data.targets.numpy()
     w, b = (p.detach().double().numpy().copy() for p in student.parameters())

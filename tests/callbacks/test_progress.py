@@ -1,0 +1,74 @@
+import io
+import itertools
+from types import SimpleNamespace
+
+import pytest
+
+from tests.training.toys import Plain, toy_recipe, train
+
+
+class Screen(io.StringIO):
+    """A standard error that a person looks at, or not."""
+
+    def __init__(self, *, terminal: bool) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, *, terminal: bool, step_s: float, network: Plain | None = None) -> str:
+    """What stands on the screen after ten steps that take `step_s` each by the bar's own clock."""
+    screen = Screen(terminal=terminal)
+    clock = itertools.count()
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", screen)
+        patch.setenv("TERM", "xterm")
+        patch.setenv("COLUMNS", "100")
+        patch.delenv("NO_COLOR", raising=False)
+        patch.setattr("kd_lab.callbacks.progress.time", SimpleNamespace(perf_counter=lambda: step_s * next(clock)))
+        try:
+            train(network if network is not None else Plain(), recipe=toy_recipe(steps=10))
+        except KeyboardInterrupt:
+            screen.write("<interrupted>")
+    return screen.getvalue()
+
+
+def test_progress__nothing_where_nobody_looks_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown(monkeypatch, terminal=False, step_s=60.0) == ""
+
+
+def test_progress__nothing_under_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown(monkeypatch, terminal=True, step_s=0.19) == ""  # ten steps: 1.9 s
+
+
+def test_progress__after_two_seconds_the_label_and_the_steps_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(monkeypatch, terminal=True, step_s=0.3)  # due at the seventh step: 2.1 s
+    assert "toy" in text
+    assert "/10" in text
+
+
+def test_progress__is_taken_away_when_the_training_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(monkeypatch, terminal=True, step_s=0.3)
+    assert text.endswith(ERASED)
+    assert SHOW_CURSOR in text
+
+
+def test_progress__is_taken_away_when_the_training_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(Plain):
+        calls = itertools.count(1)
+
+        def forward(self, inputs):
+            if next(self.calls) == 9:
+                raise KeyboardInterrupt
+            return super().forward(inputs)
+
+    text = shown(monkeypatch, terminal=True, step_s=0.5, network=Interrupted())
+    assert "/10" in text
+    assert text.endswith(f"{ERASED}<interrupted>")
+    assert SHOW_CURSOR in text
+
+
+SHOW_CURSOR = "\x1b[?25h"
+ERASED = "\x1b[2K"

@@ -1,0 +1,193 @@
+"""What needs processes of its own: sweeps, jobs side by side, interruptions, DDP, a full disk."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from safetensors.torch import load_file
+
+from kd_lab import names
+
+pytestmark = pytest.mark.slow
+
+COMMAND = [sys.executable, "-c", "from kd_lab.cli.main import main; main()"]
+SMALL = [
+    "dataset=synthetic",
+    "teacher=mlp",
+    "teacher.recipe.steps=30",
+    "student.recipe.steps=60",
+    "measure.latency_runs=5",
+]
+TWO_PROCESSES = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*COMMAND, *overrides], cwd=folder, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def kd_lab(folder: Path, *overrides: str) -> tuple[int, str, str]:
+    return finish(start(folder, *overrides))
+
+
+def client(folder: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+
+def all_runs(folder: Path, study: str = "synthetic") -> list[Run]:
+    experiment = client(folder).get_experiment_by_name(study)
+    if experiment is None:
+        return []
+    return list(client(folder).search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
+
+
+def roles(runs: list[Run]) -> Counter[str]:
+    return Counter(run.data.tags["role"] for run in runs)
+
+
+def test_sweep__one_parent_and_a_failing_job_that_stops_nobody(tmp_path: Path) -> None:
+    code, out, err = kd_lab(tmp_path, "-m", *SMALL, "seed=0,1", "student.recipe.batch_size=64,9999")
+    assert code == 2, err
+    assert "Traceback" not in err
+    assert out.count("failed: student.recipe.batch_size=9999: larger than") == 2
+    found = all_runs(tmp_path)
+    assert roles(found) == {"sweep": 1, "teacher": 1, "baseline": 2, "student": 2}
+    parent = next(run for run in found if run.data.tags["role"] == "sweep")
+    assert parent.info.status == "FAILED"
+    assert "seed=0,1" in parent.info.run_name
+    children = [run for run in found if run is not parent]
+    assert {run.data.tags[names.TAG_PARENT] for run in children} == {parent.info.run_id}
+    students = [run for run in found if run.data.tags["role"] == "student"]
+    assert [run.data.tags[names.TAG_JOB] for run in students] == [
+        f"seed={seed} student.recipe.batch_size=64" for seed in (0, 1)
+    ]
+    assert "mean ± sample sd" in out
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "mlartifacts",
+        "mlflow.db",
+        "mlflow.db.lock",
+        "mlflow.db.locks",
+    ]
+
+
+def test_sweep__misspelt_key_leaves_nothing(tmp_path: Path) -> None:
+    code, _, err = kd_lab(tmp_path, "-m", "seed=0,1", "student.recipe.epoch=1")
+    assert code == 2
+    assert err.strip() == ("kd-lab: student.recipe.epoch=1: no such key; did you mean student.recipe.epochs?")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_side_by_side__the_same_teacher_is_trained_once(tmp_path: Path) -> None:
+    jobs = [start(tmp_path, *SMALL, "teacher.recipe.steps=800", f"seed={seed}") for seed in (0, 1)]
+    results = [finish(job) for job in jobs]
+    assert [code for code, _, _ in results] == [0, 0], results
+    assert roles(all_runs(tmp_path)) == {"teacher": 1, "baseline": 2, "student": 2}
+    assert sum("found again and verified" in out for _, out, _ in results) == 1
+
+
+def test_side_by_side__eight_jobs_on_a_store_that_does_not_exist(tmp_path: Path) -> None:
+    jobs = [start(tmp_path, *SMALL, "baseline=false", f"seed={seed}") for seed in range(8)]
+    results = [finish(job) for job in jobs]
+    assert [code for code, _, _ in results] == [0] * 8, results
+    found = all_runs(tmp_path)
+    assert roles(found) == {"teacher": 1, "student": 8}
+    assert all(run.info.status == "FINISHED" for run in found)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted__ends_killed_and_keeps_the_curves(tmp_path: Path, number: signal.Signals) -> None:
+    job = start(tmp_path, *SMALL, "baseline=false", "student.recipe.steps=400000")
+    deadline = time.monotonic() + 120
+    student: list[Run] = []
+    while not (student and names.train_loss("kd") in student[0].data.metrics):
+        assert time.monotonic() < deadline, job.poll()
+        time.sleep(0.5)
+        if (tmp_path / "mlartifacts").exists():
+            student = [run for run in all_runs(tmp_path) if run.data.tags["role"] == "student"]
+    job.send_signal(number)
+    code, _, err = finish(job)
+    assert code == 130, err
+    assert err.strip() == "kd-lab: interrupted; what was measured so far is kept"
+    run = client(tmp_path).get_run(student[0].info.run_id)
+    assert run.info.status == "KILLED"
+    assert len(client(tmp_path).get_metric_history(run.info.run_id, names.train_loss("kd"))) > 1
+
+
+def test_diverged__step_and_term_and_failed(tmp_path: Path) -> None:
+    overrides = ["student/recipe/optimizer=sgd", "student.recipe.optimizer.lr=1e12", "baseline=false"]
+    code, _, err = kd_lab(tmp_path, *SMALL, *overrides)
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+    assert err.startswith("kd-lab: training stopped at step ")
+    assert "the loss term 'kd' became " in err or "the loss term 'hard' became " in err
+    student = next(run for run in all_runs(tmp_path) if run.data.tags["role"] == "student")
+    assert student.info.status == "FAILED"
+    assert "training stopped at step" in student.data.tags[names.TAG_REASON]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    student = next(run for run in all_runs(folder) if run.data.tags["role"] == "student")
+    return load_file(client(folder).download_artifacts(student.info.run_id, names.ARTIFACT_WEIGHTS))
+
+
+def test_ddp__two_processes_end_where_one_does(tmp_path: Path) -> None:
+    # 2400 transfer points in batches of 37: the last one is uneven, labels are spread unevenly, hard and soft terms.
+    job = [*SMALL, "student.recipe.batch_size=37", "student.recipe.steps=80", "loss.hard_weight=0.5", "baseline=false"]
+    job += ["student/recipe/optimizer=sgd", "student.recipe.optimizer.lr=0.02"]
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder, trainer in zip(
+        folders, ([], ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]), strict=True
+    ):
+        folder.mkdir()
+        code, _, err = kd_lab(folder, *job, *trainer)
+        assert code == 0, err
+    one, two = (weights(folder) for folder in folders)
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-5)
+    histories = []
+    for folder in folders:
+        found = all_runs(folder)
+        assert roles(found) == {"teacher": 1, "student": 1}
+        run_id = next(run.info.run_id for run in found if run.data.tags["role"] == "student")
+        histories.append(client(folder).get_metric_history(run_id, names.train_loss("kd")))
+    steps = [[point.step for point in history] for history in histories]
+    assert steps[0] == steps[1] == sorted(set(steps[1]))
+
+
+def test_ddp__a_sweep_trains_each_job_once(tmp_path: Path) -> None:
+    code, _, err = kd_lab(tmp_path, "-m", *SMALL, *TWO_PROCESSES, "baseline=false", "seed=0,1")
+    assert code == 0, err
+    assert roles(all_runs(tmp_path)) == {"sweep": 1, "teacher": 1, "student": 2}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1300k", "tmpfs", str(tmp_path)], check=False)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    yield tmp_path
+    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+def test_full_disk__is_a_sentence(small_disk: Path) -> None:
+    code, _, err = kd_lab(small_disk, *SMALL, "teacher.widths=[2000]")
+    assert code == 1, err
+    assert len(err.strip().splitlines()) == 1
+    assert "disk is full" in err
