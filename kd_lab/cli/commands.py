@@ -1,10 +1,12 @@
 """The subcommands: run (single and sweep), list, ui, evaluate."""
 
+import gc
 import math
 import os
 import subprocess
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +87,23 @@ def job(config: Any) -> float:
     return math.nan if result.validation_accuracy is None else result.validation_accuracy
 
 
-def starting() -> AbstractContextManager[object]:
-    """A spinner for the seconds that importing torch, Lightning and MLflow takes; importing Rich takes none."""
+@contextmanager
+def starting() -> Iterator[None]:
+    """A spinner for the seconds that importing torch, Lightning and MLflow takes.
+
+    Without garbage collection meanwhile: it looks through millions of new objects again and again, all in use, and
+    costs a quarter of the time (6.3 s against 4.9 s with torch 2.15, MLflow 3.17).
+    """
     from rich.console import Console
 
-    return Console(stderr=True).status("starting") if sys.stderr.isatty() else nullcontext()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with Console(stderr=True).status("starting") if sys.stderr.isatty() else nullcontext():
+            yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def check_complete(node: Any, path: str = "") -> None:

@@ -114,7 +114,7 @@ class Run:
         """Store a figure; the artifact's suffix (.png, .svg, .pdf) is its format."""
         with self._timed(), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(artifact).name
-            figure.savefig(path, dpi=150, bbox_inches="tight")
+            figure.savefig(path, dpi=120)
             self._upload(path, artifact)
 
     def finish(self, status: str = "FINISHED", reason: str | None = None) -> None:
