@@ -108,6 +108,8 @@ def separated(arguments: list[str]) -> tuple[list[str], list[str]]:
         raise UserError(f"{error.argument_name}: {error.message}") from error
     if unknown:
         raise UserError(f"{unknown[0]}: no such option; see `kd-lab --help`")
+    if parsed.multirun and (parsed.cfg or parsed.info):
+        raise UserError(f"{'--cfg' if parsed.cfg else '--info'}: shows the config of one job; leave -m away")
     return parsed.overrides, [a for a in arguments if a not in parsed.overrides]
 
 
@@ -163,6 +165,12 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if missing:
         known = [line.strip() for line in (missing[3] or "").splitlines()]
         return f"{missing[1]}={missing[2]}: no such {missing[1].split('/')[-1]}; {choices(missing[2], known)}"
+    of_several = re.search(r"Could not load '([^']+)/([^'/]+)'", text)
+    if of_several:
+        group, name = of_several.groups()
+        folder = conf_dir() / ALIASES.get(group.split("/")[-1], group)
+        known = sorted(p.stem for p in folder.glob("*.yaml"))
+        return f"{group}=[...{name}...]: no such {group.split('/')[-1]}; {choices(name, known)}"
     unknown = re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", text)
     if unknown:
         key = unknown[1]
