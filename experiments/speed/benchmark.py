@@ -198,15 +198,11 @@ def loop(data: Path, threads: int) -> dict[str, float]:
 
 def kd_lab(data: Path, threads: int) -> dict[str, float]:
     """The real command with everything it logs, measures and draws; the times are the ones it kept in MLflow."""
-    from kd_lab.cli.main import main as command
+    from kd_lab.cli.main import _main  # not main, which leaves the process
 
-    sys.argv = ["kd-lab", "experiment=article", "dataset=arrays", f"dataset.path={data}", "dataset.validation=0"]
-    sys.argv += ["baseline=false", f"trainer.threads={threads}", "tracking.uri=sqlite:///mlflow.db"]
-    try:
-        command()
-    except SystemExit as end:
-        if end.code:
-            raise
+    line = ["experiment=article", "dataset=arrays", f"dataset.path={data}", "dataset.validation=0", "baseline=false"]
+    if _main([*line, f"trainer.threads={threads}", "tracking.uri=sqlite:///mlflow.db"]):
+        raise SystemExit("kd-lab failed")
     from kd_lab import names
     from kd_lab.analysis.runs import runs
 
