@@ -66,6 +66,16 @@ def train_loss(term: str) -> str:
     return f"train/loss_{term}"
 
 
+def train_reading(reading: str) -> str:
+    """The key of what a loss says of itself, or of a scheduled setting: `train/kd_temperature`."""
+    return f"train/{reading}"
+
+
+def of_stage(term: str, key: str) -> str:
+    """The key of a training metric of a loss's own first stage: `first_stage_ab/train/loss_total`."""
+    return f"first_stage_{term}/{key}"
+
+
 def of_member(index: int, key: str) -> str:
     """The key of a training metric of one member of an ensemble: `member_0/train/loss_total`."""
     return f"member_{index}/{key}"

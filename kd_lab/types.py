@@ -1,10 +1,10 @@
 """The objects that are handed from layer to layer, each defined once.
 
-Legend: B batch, K classes, N samples of a dataset.
+Legend: B batch, K classes, N samples of a dataset, C channels.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,6 +16,9 @@ UNLABELLED = -100
 Measurement = dict[str, float]
 """What was measured of one network: a key of `kd_lab.names` to its value."""
 
+Shape = tuple[int, ...]
+"""The shape of one sample's feature, without the batch: (C,), (C, length) or (C, height, width)."""
+
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """A batch transform: inputs [B, ...] and a source of randomness to inputs of the same shape."""
 
@@ -24,12 +27,14 @@ class Batch(NamedTuple):
     """What a training step sees.
 
     inputs: [B, *input_shape] float32. targets: [B] int64, `UNLABELLED` where there is no label.
-    index: [B] int64, the row of each sample in its dataset, the same in every epoch.
+    index: [B] int64, the row of each sample in its dataset, the same in every epoch. strong: the same samples under a
+    stronger augmentation, where a loss asks for a second view, else None.
     """
 
     inputs: Tensor
     targets: Tensor
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a batch
+    strong: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,15 @@ class Data:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network says of a batch: logits [B, K] and, where layers were named, their outputs by module path."""
+    """What a network says of a batch.
+
+    logits: [B, K]. features: of the layers that were tapped, in their order, channels first: vectors [B, C],
+    sequences [B, C, length] or maps [B, C, height, width]. strong_logits: [B, K] of the batch's second view.
+    """
 
     logits: Tensor
-    features: Mapping[str, Tensor] = field(default_factory=dict)
+    features: tuple[Tensor, ...] = ()
+    strong_logits: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from kd_lab.training.recipe import Schedule
 
 
 class LearningRate(pl.Callback):
-    """Before optimizer step t, sets each parameter group's rate to `schedule(t, base_lr=..., total_steps=...)`.
+    """Before optimizer step t, sets each parameter group's rate to `schedule(t, base=..., total_steps=...)`.
 
     The base rate of a group is the one the optimizer was built with.
     """
@@ -28,6 +28,6 @@ class LearningRate(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Set this step's rate."""
-        for group, base_lr in self._groups:
-            group["lr"] = self.schedule(self._step, base_lr=base_lr, total_steps=self.total_steps)
+        for group, base in self._groups:
+            group["lr"] = self.schedule(self._step, base=base, total_steps=self.total_steps)
         self._step += 1

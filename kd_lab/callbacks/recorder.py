@@ -1,7 +1,7 @@
 """Keeps what training says of itself (each loss term, the learning rate used) and stops a loss that is not finite."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
 import torch
@@ -80,6 +80,8 @@ class Recorder(pl.Callback):
                 self.rename(names.train_loss(n)): v for n, v in zip(self._names, window.mean(0).tolist(), strict=True)
             }
             values[self.rename(names.TRAIN_LEARNING_RATE)] = float(trainer.optimizers[0].param_groups[0]["lr"])
+            readings = cast("Distiller", trainer.lightning_module).objective.readings()
+            values |= {self.rename(names.train_reading(n)): v for n, v in readings.items()}
             self.sink.log(self._step, values)
 
     def _check(self, window: Tensor, first_step: int) -> None:

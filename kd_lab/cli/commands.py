@@ -1,11 +1,11 @@
-"""The subcommands: run (single and sweep), list, ui, evaluate."""
+"""The subcommands: run (single and sweep), doctor, list, ui, evaluate."""
 
 import gc
 import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,17 @@ COMPLETION_FLAGS = {"-sc", "--shell-completion"}
 
 def run(arguments: list[str]) -> int:
     """Hydra composes the config(s); each job runs in `job`. Returns the exit code."""
+    return _compose(arguments, job)
+
+
+def doctor(arguments: list[str]) -> int:
+    """`kd-lab doctor [KEY=VALUE ...]`: what the job would compare and how strongly each term pulls; trains nothing."""
+    if {"-m", "--multirun"} & set(arguments):
+        raise UserError("doctor: looks at one job; leave -m away")
+    return _compose(arguments[1:], examine)
+
+
+def _compose(arguments: list[str], task: Callable[[Any], float]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -30,7 +41,7 @@ def run(arguments: list[str]) -> int:
     sweeping = any(a in {"-m", "--multirun"} for a in options)
     with Sweep(arguments) if sweeping else nullcontext() as sweep:
         try:
-            _hydra(expanded)
+            _hydra(expanded, task)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error, arguments)) from error
         except ValueError as error:
@@ -48,13 +59,13 @@ FAILED: list[Exception] = []
 """Why the single job of this process failed; not raised through Hydra, which would add lines of its own."""
 
 
-def _hydra(arguments: list[str]) -> None:
+def _hydra(arguments: list[str], task: Callable[[Any], float]) -> None:
     """Hand over to Hydra with the expanded command line; its errors come back as exceptions."""
     import hydra
 
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [sys.argv[0], *arguments]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()
 
 
 def job(config: Any) -> float:
@@ -85,6 +96,21 @@ def job(config: Any) -> float:
             reporter.failed(error)
         return math.nan
     return math.nan if result.validation_accuracy is None else result.validation_accuracy
+
+
+def examine(config: Any) -> float:
+    """One job, looked at instead of run."""
+    from omegaconf import OmegaConf
+
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    with starting():
+        from kd_lab.run.doctor import doctor as look
+    try:
+        check_complete(resolved)
+        look({str(k): v for k, v in resolved.items()})
+    except (UserError, TrainingFailedError) as error:
+        FAILED.append(error)
+    return math.nan
 
 
 @contextmanager

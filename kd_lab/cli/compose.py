@@ -117,6 +117,7 @@ def expand(arguments: list[str]) -> list[str]:
     """Complete the overrides with what they imply, so that the short form a user expects to work does.
 
     - `loss.temperature=2`: the key of a single loss, whichever is chosen.
+    - `loss.terms.kd.standardize=true`, `loss.terms.kd.schedules.temperature=cosine`: what any loss can be given.
     - `student._target_=my.Net`: the arguments of the built-in network are left out (student=custom).
     - `student.recipe.epochs=3`: steps is null, and the other way round.
     - `loss=[kd,soft_label]`: no settings tuned for a single loss.
@@ -130,8 +131,14 @@ def _key(argument: str) -> str:
 
 
 def _short_loss(argument: str) -> str:
-    short = re.match(r"loss\.(?!terms\b|hard_weight\b)\w+=", argument)
-    return f"++{argument}" if short else argument
+    """What Hydra must be told to add, where the YAML of a loss does not have the key: it is no setting of the loss."""
+    key, _, value = argument.partition("=")
+    if re.fullmatch(r"loss\.(terms\.\w+\.)?schedules\.\w+", key):
+        by_name = re.fullmatch(r"[a-z_]+(,[a-z_]+)*", value) and value != "null"
+        return f"+schedule@{argument}" if by_name else f"++{argument}"
+    of_the_only_one = re.fullmatch(r"loss\.(?!terms\b|hard_weight\b|schedules\b)\w+", key)
+    of_any = re.fullmatch(r"loss\.terms\.\w+\.(standardize|student_layers|teacher_layers)", key)
+    return f"++{argument}" if of_the_only_one or of_any else argument
 
 
 def _implied(arguments: list[str], keys: set[str]) -> Iterator[str]:

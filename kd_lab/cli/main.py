@@ -13,6 +13,7 @@ kd-lab: train a teacher, distil it into a small student, and measure what the st
 
   kd-lab [KEY=VALUE ...]             teacher -> student alone -> distilled student -> table
   kd-lab -m seed=0,1,2 [...]         a sweep: every combination of the comma-separated values
+  kd-lab doctor [KEY=VALUE ...]      what would be compared, and how strongly each term pulls; trains nothing
   kd-lab evaluate run=ID [...]       measure a finished run's network again, here
   kd-lab list [GROUP]                what can be chosen, one line each
   kd-lab ui [port=5000]              MLflow's own pages on the same runs
@@ -71,7 +72,7 @@ def _main(arguments: list[str]) -> int:
 def _command(arguments: list[str]) -> Callable[[list[str]], int]:
     from kd_lab.cli import commands
 
-    named = {"list": commands.list_choices, "ui": commands.ui, "evaluate": commands.evaluate}
+    named = {"list": commands.list_choices, "ui": commands.ui, "evaluate": commands.evaluate, "doctor": commands.doctor}
     return named.get(arguments[0], commands.run) if arguments else commands.run
 
 

@@ -81,8 +81,13 @@ def _with_key(key: str, message: str, arguments: Node) -> str:
     return f"{key}.{told[1]}={value}: expected {told[2]}{'; ' if colon else ''}{advice}"
 
 
+def is_node(value: Any) -> bool:
+    """Whether a value of the config describes an object."""
+    return isinstance(value, Mapping) and "_target_" in value
+
+
 def _inner(key: str, value: Any, given: Node | None) -> Any:
-    if not isinstance(value, Mapping) or "_target_" not in value:
+    if not is_node(value):
         return value
     return None if value["_target_"] is None else build(key, value, given)
 

@@ -13,6 +13,8 @@ def network_name(node: Node) -> str:
     target = str(node.get("_target_", ""))
     if isinstance(node.get("member"), Mapping):
         return f"{node.get('size')} x {network_name(node['member'])}"
+    if isinstance(node.get("student"), Mapping):
+        return f"{network_name(node['student'])} + projector"
     if isinstance(node.get("name"), str):
         return str(node["name"])
     if not target.startswith("kd_lab."):

@@ -16,23 +16,28 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from kd_lab import names
 from kd_lab.callbacks.cost import Cost
 from kd_lab.callbacks.learning_rate import LearningRate
+from kd_lab.callbacks.loss_schedule import LossSchedule
 from kd_lab.callbacks.progress import ProgressBar
 from kd_lab.callbacks.recorder import Recorder, Sink
 from kd_lab.callbacks.validation import Validation
 from kd_lab.errors import TrainingFailedError
 from kd_lab.models.common.frozen import FrozenTeacher
+from kd_lab.models.common.taps import Tap
 from kd_lab.run.plan import Plan
 from kd_lab.training.distiller import Distiller
 from kd_lab.training.objective import Objective
 from kd_lab.training.recipe import Recipe
-from kd_lab.types import Measurement
+from kd_lab.types import Augment, Measurement
 
 PRECISIONS = {"32": "32-true"}
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What one training needs beside the plan."""
+    """What one training needs beside the plan.
+
+    taps: the student's layers that are listened to. validate: whether accuracy on the validation part is followed.
+    """
 
     label: str
     network: nn.Module
@@ -42,6 +47,9 @@ class Fit:
     seed: int
     teacher: FrozenTeacher | None = None
     rename: Callable[[str], str] = str
+    taps: tuple[Tap, ...] = ()
+    strong: Augment | None = None
+    validate: bool = True
 
 
 def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
@@ -51,12 +59,15 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
         TrainingFailedError: The loss stopped being finite.
         KeyboardInterrupt: Somebody stopped it.
     """
-    batches = plan.batches(job.rows, job.recipe, job.seed)
-    module = Distiller(job.network, job.objective, job.recipe, batches, job.teacher)
+    batches = plan.batches(job.rows, job.recipe, job.seed, job.strong)
+    module = Distiller(job.network, job.objective, job.recipe, batches, teacher=job.teacher, taps=job.taps)
     torch.manual_seed(job.seed)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = _trainer(plan, job, sink, batches.epochs, scratch)
-        _run(trainer, module)
+        try:
+            _run(trainer, module)
+        finally:
+            module.stop_listening()
     job.network.eval()
     return {
         key: float(trainer.callback_metrics[key])
@@ -74,18 +85,19 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
 def _trainer(plan: Plan, job: Fit, sink: Sink, epochs: int, scratch: str) -> pl.Trainer:
     callbacks: list[pl.Callback] = [
         LearningRate(job.recipe.schedule, job.recipe.steps),
+        LossSchedule(job.recipe.steps),
         Recorder(sink, plan.settings.tracking.every_n_steps, job.rename),
         Cost(),
         ProgressBar(job.label, job.recipe.steps),
     ]
     rows = plan.data.validation
-    if len(rows):
+    if len(rows) and job.validate:
         callbacks.append(Validation(sink, plan.data.inputs[rows], plan.data.targets[rows], job.rename))
     quiet()
     return pl.Trainer(
         accelerator=plan.devices.accelerator,
         devices=plan.devices.count,
-        strategy=plan.devices.strategy,
+        strategy=_strategy(plan.devices.strategy, job),
         precision=PRECISIONS.get(job.recipe.precision, job.recipe.precision),  # type: ignore[arg-type]
         max_epochs=epochs,
         callbacks=callbacks,
@@ -96,6 +108,11 @@ def _trainer(plan: Plan, job: Fit, sink: Sink, epochs: int, scratch: str) -> pl.
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
+
+
+def _strategy(name: str, job: Fit) -> str:
+    """A loss of layers may leave the classifier without a gradient, which DDP must be told."""
+    return f"{name}_find_unused_parameters_true" if job.taps and name == "ddp_spawn" else name
 
 
 def _run(trainer: pl.Trainer, module: Distiller) -> None:

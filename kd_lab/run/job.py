@@ -7,14 +7,15 @@ from torch import nn
 
 from kd_lab import names
 from kd_lab.measures.gap import gap_recovered
-from kd_lab.models.common.frozen import FrozenTeacher
 from kd_lab.models.ensemble import Ensemble
+from kd_lab.run.bind import Bound, told
 from kd_lab.run.console import Reporter, busy
+from kd_lab.run.distil import distil, together
 from kd_lab.run.fit import Fit, fit
 from kd_lab.run.keeper import Context, Keeper, Kept, Order
 from kd_lab.run.plan import Plan
 from kd_lab.run.report import report_markdown, verdict
-from kd_lab.run.settings import NetworkSettings, Settings
+from kd_lab.run.settings import NetworkSettings, Node, Settings
 from kd_lab.run.teacher import given_teacher, look_up
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
@@ -38,8 +39,11 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
         store = Store.open(uri, plan.settings.study)
     keeper = Keeper(plan, store, config, context, reporter)
     teacher = _teacher(keeper, teacher_settings) if teacher_settings is not None else None
+    node, bound = plan.student(teacher.network if teacher else None)
+    for line in bound.described():
+        reporter.note(line)
     baseline = _baseline(keeper, teacher) if plan.settings.baseline is not None else None
-    student = _student(keeper, teacher, baseline)
+    student = _student(keeper, teacher, baseline, node, bound)
     result = _result(teacher, baseline, student.result)
     reporter.finished(result, config)
     return result
@@ -91,7 +95,7 @@ def _train_teacher(keeper: Keeper, settings: NetworkSettings, network: nn.Module
             network.members[i] = plan.network("teacher.member", _one_member(settings), settings.seed + i)
         label = f"teacher {i + 1}/{len(network.members)}"
         costs.append(one(network.members[i], settings.seed + i, label, _Member(i)))
-    return _added(costs)
+    return together(costs)
 
 
 class _Member:
@@ -106,18 +110,6 @@ class _Member:
 
 def _one_member(settings: NetworkSettings) -> dict[str, Any]:
     return {k: v for k, v in settings.node["member"].items() if k != "_partial_"}
-
-
-def _added(costs: list[Measurement]) -> Measurement:
-    """What the members' trainings cost together."""
-    wall = sum(c[names.COST_TRAIN_WALL_S] for c in costs)
-    samples = sum(c[names.COST_TRAIN_SAMPLES_PER_S] * c[names.COST_TRAIN_WALL_S] for c in costs)
-    return {
-        names.COST_TRAIN_WALL_S: wall,
-        names.COST_TRAIN_SAMPLES_PER_S: samples / wall,
-        names.COST_TRAIN_STEPS: sum(c[names.COST_TRAIN_STEPS] for c in costs),
-        names.COST_TRAIN_PEAK_MEMORY_BYTES: max(c[names.COST_TRAIN_PEAK_MEMORY_BYTES] for c in costs),
-    }
 
 
 def _baseline(keeper: Keeper, teacher: Kept | None) -> Kept:
@@ -145,14 +137,12 @@ def _baseline(keeper: Keeper, teacher: Kept | None) -> Kept:
     return keeper.obtain(order)
 
 
-def _student(keeper: Keeper, teacher: Kept | None, baseline: Kept | None) -> Kept:
+def _student(keeper: Keeper, teacher: Kept | None, baseline: Kept | None, node: Node, planned: Bound) -> Kept:
     plan, settings = keeper.plan, keeper.plan.settings
+    teaching = teacher.network if teacher else None
 
     def train(network: nn.Module, run: Run) -> Measurement:
-        rows = plan.student_rows()
-        recipe = plan.recipe("student.recipe", settings.student.recipe, len(rows))
-        frozen = FrozenTeacher(teacher.network) if teacher and settings.loss.terms else None
-        return fit(plan, Fit("student", network, plan.objective(), recipe, rows, settings.seed, frozen), run)
+        return distil(plan, plan.bound(network, teaching), network, teaching, run)
 
     def extra(measurement: Measurement) -> Measurement:
         if teacher is None or baseline is None:
@@ -170,10 +160,11 @@ def _student(keeper: Keeper, teacher: Kept | None, baseline: Kept | None) -> Kep
 
     order = Order(
         role=names.STUDENT,
-        node=settings.student.node,
+        node=node,
         recipe=settings.student.recipe,
         seed=settings.seed,
         train=train,
+        params={"layers": {name: [told(pair) for pair in pairs] for name, pairs in planned.pairs.items()}},
         teacher_logits=teacher.logits if teacher else None,
         tags=_teacher_tags(teacher) | ({names.TAG_BASELINE_RUN: baseline.result.run_id} if baseline else {}),
         extra=extra,

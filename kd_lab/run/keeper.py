@@ -57,6 +57,7 @@ class Order:
     reuse: bool = True
     teacher_logits: Tensor | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, object] = field(default_factory=dict)
     extra: Callable[[Measurement], Measurement] = lambda _: {}
     done: Callable[[Run, NetworkResult], None] = lambda _run, _result: None
 
@@ -136,7 +137,10 @@ class Keeper:
         return self.store.start_run(
             role=order.role,
             name=name,
-            params=role_params(order.role, self.config, order.node, order.recipe.model_dump(), order.seed),
+            params={
+                **role_params(order.role, self.config, order.node, order.recipe.model_dump(), order.seed),
+                **order.params,
+            },
             tags={**provenance(), **runtime(self.plan), **own, **order.tags},
             config_yaml=yaml.safe_dump(dict(self.config), sort_keys=False),
             parent=parent,

@@ -14,12 +14,12 @@ from kd_lab.datasets.common.batches import Batches
 from kd_lab.errors import UserError
 from kd_lab.measures.predict import eval_mode
 from kd_lab.models.common.weights import load_weights
-from kd_lab.run.build import build, call, locate, parameters
+from kd_lab.run.bind import Bound, adopt, bind, deployed_node, loss_class
+from kd_lab.run.build import build, call, check_arguments, is_node, locate, parameters
 from kd_lab.run.devices import Devices, resolve
 from kd_lab.run.settings import BaselineRecipe, NetworkSettings, Node, RecipeSettings, Settings
-from kd_lab.training.objective import Objective
 from kd_lab.training.recipe import Recipe
-from kd_lab.types import Data
+from kd_lab.types import Augment, Data
 
 
 @dataclass(frozen=True)
@@ -38,24 +38,29 @@ class Plan:
             UserError: Something cannot work; the message names the key, the value and what was expected.
         """
         dataset = build("dataset", settings.dataset)
-        soft_terms(settings)
+        _check_terms(settings)
         for key, network in _networks(settings):
             locate(key, network.node.get("_target_"))
-            _check_recipe(f"{key}.recipe", network.recipe)
+            _check_optimizer(f"{key}.recipe", network.recipe)
         devices = resolve(settings.trainer)
         data: Data = call("dataset", dataset.load, {})
         plan = cls(settings, devices, data)
+        built: dict[str, nn.Module] = {}
         for key, network in _networks(settings):
             rows = data.train if key == "teacher" else plan.student_rows()
             if network.weights in {None, "pretrained"}:
                 check_batch(f"{key}.recipe", network.recipe.batch_size, len(rows))
+                plan.check_schedule(f"{key}.recipe", network.recipe, len(rows))
             elif str(network.weights).startswith("run:"):
                 continue  # that run says what network it is; nothing is built from here
-            check_logits(key, built := plan.network(key, network.node), data)
+            check_logits(key, made := plan.network(key, network.node), data)
+            built[key] = made
             if key == "teacher":
-                _check_weights(network.weights, network.node, built)
+                _check_weights(network.weights, network.node, made)
         if settings.baseline is not None:
             check_batch("baseline.recipe", plan.baseline_recipe().batch_size, len(data.train))
+        if settings.teacher is None or "teacher" in built:  # else the run says what network it is, see `look_up`
+            plan.student(built.get("teacher"))
         return plan
 
     def network(self, key: str, node: Node, seed: int = 0) -> nn.Module:
@@ -73,15 +78,35 @@ class Plan:
             )
         return network
 
-    def student_rows(self) -> torch.Tensor:
-        """What the student is trained on: the transfer part, or the labelled one where there is no soft term."""
-        return self.data.transfer if self.settings.loss.terms else self.data.train
+    @property
+    def distils(self) -> bool:
+        """Whether a loss asks a teacher; regularizers alone train the student on what the baseline is trained on."""
+        return any(loss_class(name, term).needs_teacher for name, term in self.settings.loss.terms.items())
 
-    def objective(self) -> Objective:
-        """The student's objective."""
-        settings = self.settings
-        terms = {name: (term, settings.loss.weights[name]) for name, term in soft_terms(settings).items()}
-        return Objective(terms, settings.loss.hard_weight, settings.student.recipe.label_smoothing)
+    def student_rows(self) -> torch.Tensor:
+        """What the student is trained on: the transfer part where a teacher answers, else the labelled one."""
+        return self.data.transfer if self.distils else self.data.train
+
+    def student(self, teacher: nn.Module | None) -> tuple[Node, Bound]:
+        """What builds the network that is trained as the student, and what it is trained for.
+
+        A loss may put another network in the student's place (SimKD); then the node says how to build that one.
+
+        Raises:
+            UserError: a loss cannot compare student and teacher.
+        """
+        plain = self.settings.student.node
+        network = self.network("student", plain, self.settings.seed)
+        node = deployed_node(self.settings, self.data, network, teacher)
+        if node is not None:
+            network = self.network("student", node, self.settings.seed)
+        return node or plain, self.bound(network, teacher)
+
+    def bound(self, student: nn.Module, teacher: nn.Module | None) -> Bound:
+        """The objective for a network that `student` told how to build, beside this teacher; see there for errors."""
+        if teacher is not None:
+            adopt(student, self.data, teacher)
+        return bind(self.settings, self.data, student, teacher)
 
     def recipe(self, key: str, settings: RecipeSettings, num_rows: int) -> Recipe:
         """The recipe with its length in steps; the last, incomplete batch of an epoch is a step too."""
@@ -96,6 +121,12 @@ class Plan:
             precision=settings.precision,
             augment=settings.augment,
         )
+
+    def check_schedule(self, key: str, settings: RecipeSettings, num_rows: int) -> None:
+        """Ask for the first learning rate: a warm-up longer than the training speaks now."""
+        recipe = self.recipe(key, settings, num_rows)
+        base = recipe.build_optimizer([nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"]
+        call(f"{key}.schedule", recipe.schedule, {"step": 0, "base": base, "total_steps": recipe.steps})
 
     def student_steps(self) -> int:
         """How many optimizer steps the student takes."""
@@ -127,10 +158,16 @@ class Plan:
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
-    def batches(self, rows: torch.Tensor, recipe: Recipe, seed: int) -> Batches:
+    def batches(self, rows: torch.Tensor, recipe: Recipe, seed: int, strong: Augment | None = None) -> Batches:
         """The batches of one training."""
         return Batches(
-            self.data, rows, batch_size=recipe.batch_size, total_steps=recipe.steps, seed=seed, augment=recipe.augment
+            self.data,
+            rows,
+            batch_size=recipe.batch_size,
+            total_steps=recipe.steps,
+            seed=seed,
+            augment=recipe.augment,
+            strong=strong,
         )
 
 
@@ -139,19 +176,28 @@ def _networks(settings: Settings) -> list[tuple[str, NetworkSettings]]:
     return [(key, network) for key, network in networks if network is not None]
 
 
-def soft_terms(settings: Settings) -> dict[str, nn.Module]:
-    """The soft terms of the objective, built."""
-    return {name: build(f"loss.terms.{name}", node) for name, node in settings.loss.terms.items()}
+def _check_terms(settings: Settings) -> None:
+    """What of the losses can be judged without data and networks: classes, names of settings, schedules, a teacher."""
+    for name, term in settings.loss.terms.items():
+        key = f"loss.terms.{name}"
+        kind = loss_class(name, term)
+        if kind.needs_teacher and settings.teacher is None:
+            raise UserError(
+                f"teacher=none: loss={'+'.join(settings.loss.terms)} needs a teacher; "
+                "choose one, such as teacher=cnn, or loss=none"
+            )
+        own = {k: v for k, v in term.node.items() if k != "_target_"}
+        check_arguments(key, kind, {k: v for k, v in own.items() if not is_node(v)})
+        if all(n in own or p.default is not p.empty for n, p in parameters(kind).items()):
+            build(key, term.node)  # it wants to know nothing of data and networks: its own checks speak now
+        for setting, node in term.schedules.items():
+            build(f"{key}.schedules.{setting}", node)
 
 
-def _check_recipe(key: str, recipe: RecipeSettings) -> None:
-    """Build optimizer and schedule once for one parameter and one step: their own checks speak now, not later."""
-    optimizer = call(
-        f"{key}.optimizer", build(f"{key}.optimizer", recipe.optimizer), {"params": [nn.Parameter(torch.zeros(1))]}
-    )
-    schedule = build(f"{key}.schedule", recipe.schedule)
-    steps = recipe.steps or 1
-    call(f"{key}.schedule", schedule, {"step": 0, "base_lr": optimizer.param_groups[0]["lr"], "total_steps": steps})
+def _check_optimizer(key: str, recipe: RecipeSettings) -> None:
+    """Build the optimizer once for one parameter: its own checks speak now, not later."""
+    call(f"{key}.optimizer", build(f"{key}.optimizer", recipe.optimizer), {"params": [nn.Parameter(torch.zeros(1))]})
+    build(f"{key}.schedule", recipe.schedule)
 
 
 def _check_weights(weights: str | None, node: Node, network: nn.Module) -> None:

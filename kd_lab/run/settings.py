@@ -10,8 +10,11 @@ from kd_lab.errors import UserError, choices
 from kd_lab.run.build import complaint
 
 Node = dict[str, Any]
-RESERVED = ("recipe", "weights", "reuse", "seed")
+RESERVED = ("recipe", "weights", "reuse", "seed", "layers")
 """The keys of `teacher` and `student` that are not arguments of the network."""
+
+OF_TERM = ("weight", "hard_weight", "standardize", "schedules", "student_layers", "teacher_layers")
+"""The keys of a term that are not arguments of the loss."""
 
 
 class Strict(BaseModel):
@@ -100,14 +103,30 @@ class NetworkSettings(Strict):
     weights: str | None = None
     reuse: bool = True
     seed: int
+    layers: list[str] | None = None
+
+
+class TermSettings(Strict):
+    """`loss.terms.NAME`: the loss itself, and what the objective does with it.
+
+    node: what builds the loss. standardize: z-score the logits of both networks first. schedules: what moves the weight
+    or another number of the loss. student_layers, teacher_layers: what it compares, if not what all losses do.
+    """
+
+    node: Node
+    weight: float
+    standardize: bool = False
+    schedules: dict[str, Node] = {}
+    student_layers: list[str] | None = None
+    teacher_layers: list[str] | None = None
 
 
 class LossSettings(Strict):
-    """`loss`, with the terms' weights taken out of their nodes."""
+    """`loss`."""
 
-    terms: dict[str, Node]
-    weights: dict[str, float]
+    terms: dict[str, TermSettings]
     hard_weight: float
+    hard_schedule: Node | None = None
 
 
 class Settings(Strict):
@@ -139,11 +158,6 @@ class Settings(Strict):
         if config["student"].get("_target_") is None:
             raise UserError("student=none: expected a network to train, such as student=mlp")
         has_teacher = config["teacher"].get("_target_") is not None
-        if loss.terms and not has_teacher:
-            raise UserError(
-                f"teacher=none: loss={'+'.join(loss.terms)} needs a teacher; "
-                "choose one, such as teacher=cnn, or loss=none"
-            )
         return cls(
             seed=config["seed"],
             study=str(config["study"]),
@@ -202,7 +216,7 @@ def _network(key: str, node: Node) -> NetworkSettings:
             "expected one of the two, the other null"
         )
     own = {k: v for k, v in node.items() if k not in RESERVED}
-    kept: dict[str, Any] = {k: node[k] for k in ("weights", "reuse", "seed") if k in node}
+    kept: dict[str, Any] = {k: node[k] for k in RESERVED if k in node and k != "recipe"}
     everything: dict[str, Any] = {"node": own, "recipe": recipe, **kept}
     return _parsed(key, everything, NetworkSettings)
 
@@ -240,22 +254,35 @@ def _loss(node: Node) -> LossSettings:
     terms = {}
     for name, term in _mapping("loss.terms", node["terms"]).items():
         terms[name] = dict(_mapping(f"loss.terms.{name}", term))
+    schedules = dict(_mapping("loss.schedules", node.get("schedules") or {}))
+    hard_schedule = schedules.pop("hard_weight", None)
     for key, value in node.items():
-        if key not in {"terms", "hard_weight"}:
+        if key not in {"terms", "hard_weight", "schedules"}:
             _to_the_term(terms, key, value)
+    if schedules:
+        _to_the_term(terms, "schedules", schedules)
     for name, term in terms.items():
         if term.get("_target_") is None:
             raise UserError(
                 f"loss.terms.{name}: no such loss is chosen; write loss={name}, or loss=[...,{name}] for several"
             )
-    weights = {name: _weight(f"loss.terms.{name}.weight", term.pop("weight", 1.0)) for name, term in terms.items()}
-    published = [_weight(f"loss.terms.{name}.hard_weight", t.pop("hard_weight", 1.0)) for name, t in terms.items()]
+    published = [_weight(f"loss.terms.{name}.hard_weight", t.get("hard_weight", 1.0)) for name, t in terms.items()]
     hard = node["hard_weight"]
     hard_weight = max(published, default=1.0) if hard is None else _weight("loss.hard_weight", hard)
-    if hard_weight == 0 and not any(weights.values()):
-        shown = ", ".join([f"loss.terms.{n}.weight=0" for n in weights] + ["loss.hard_weight=0"])
+    parsed = {name: _term(name, term) for name, term in terms.items()}
+    if hard_weight == 0 and not any(term.weight for term in parsed.values()):
+        shown = ", ".join([f"loss.terms.{n}.weight=0" for n in parsed] + ["loss.hard_weight=0"])
         raise UserError(f"{shown}: all weights are zero; expected at least one above 0")
-    return LossSettings(terms=terms, weights=weights, hard_weight=hard_weight)
+    return LossSettings(terms=parsed, hard_weight=hard_weight, hard_schedule=hard_schedule)
+
+
+def _term(name: str, term: Node) -> TermSettings:
+    key = f"loss.terms.{name}"
+    own = {k: v for k, v in term.items() if k not in OF_TERM}
+    said: dict[str, Any] = {k: term[k] for k in ("standardize", "student_layers", "teacher_layers") if k in term}
+    schedules = {k: v for k, v in _mapping(f"{key}.schedules", term.get("schedules") or {}).items() if v is not None}
+    weight = _weight(f"{key}.weight", term.get("weight", 1.0))
+    return _parsed(key, {"node": own, "weight": weight, "schedules": schedules, **said}, TermSettings)
 
 
 def _to_the_term(terms: dict[str, Node], key: str, value: object) -> None:
@@ -268,7 +295,9 @@ def _to_the_term(terms: dict[str, Node], key: str, value: object) -> None:
         )
         raise UserError(f"loss.{key}={value}: {which}")
     name, term = next(iter(terms.items()))
-    if key not in term:
+    if key not in term and key not in OF_TERM:
         known = [k for k in term if k != "_target_"]
         raise UserError(f"loss.{key}={value}: loss={name} has no such key; {choices(key, known)}")
+    if key == "schedules" and isinstance(value, dict):
+        value = {**_mapping(f"loss.terms.{name}.schedules", term.get(key) or {}), **value}
     term[key] = value

@@ -9,33 +9,33 @@ from kd_lab.schedules.common.warmup import check_settings, progress, warmup_fact
 
 
 def inverse_time(
-    step: int, *, base_lr: float, total_steps: int, warmup_steps: int = 0, decay_rate: float | None = None
+    step: int, *, base: float, total_steps: int, warmup_steps: float = 0, decay_rate: float | None = None
 ) -> float:
-    """`base_lr / (1 + r * s)`, where s goes from 0 after the warm-up to 1 at the end.
+    """`base / (1 + r * s)`, where s goes from 0 after the warm-up to 1 at the end.
 
-    With `decay_rate=None`, r is `base_lr`, as the article writes it. That is almost no decay: the last learning rate is
-    `base_lr / (1 + base_lr)`, 0.1 percent below the first for the usual 1e-3 of Adam. With 9 it ends at a tenth.
+    With `decay_rate=None`, r is `base`, as the article writes it. That is almost no decay: the last learning rate is
+    `base / (1 + base)`, 0.1 percent below the first for the usual 1e-3 of Adam. With 9 it ends at a tenth.
 
     Args:
         step: optimizer step, 0 for the first.
-        base_lr: the learning rate after the warm-up.
+        base: the value after the warm-up: a learning rate, or the weight or temperature of a loss.
         total_steps: number of optimizer steps of the training.
-        warmup_steps: number of steps below `base_lr` at the start; they are part of `total_steps`.
-        decay_rate: r, without unit; None for `base_lr`.
+        warmup_steps: number of steps below `base` at the start (part of `total_steps`); below 1, their share of all.
+        decay_rate: r, without unit; None for `base`.
 
     Returns:
-        The learning rate of the step.
+        The value at the step.
 
     Raises:
         ValueError: a setting is out of range.
 
     Example:
-        >>> inverse_time(5, base_lr=1.0, total_steps=10, decay_rate=2.0)
+        >>> inverse_time(5, base=1.0, total_steps=10, decay_rate=2.0)
         0.5
     """
-    check_settings(step, base_lr=base_lr, total_steps=total_steps, warmup_steps=warmup_steps)
-    rate = base_lr if decay_rate is None else decay_rate
+    warmup = check_settings(step, base=base, total_steps=total_steps, warmup_steps=warmup_steps)
+    rate = base if decay_rate is None else decay_rate
     if not (rate >= 0 and math.isfinite(rate)):
         raise ValueError(f"Expected `decay_rate` to be a finite number >= 0 or null, but got {decay_rate}.")
-    done = progress(step, total_steps=total_steps, warmup_steps=warmup_steps)
-    return base_lr / (1 + rate * done) * warmup_factor(step, warmup_steps)
+    done = progress(step, total_steps=total_steps, warmup_steps=warmup)
+    return base / (1 + rate * done) * warmup_factor(step, warmup)

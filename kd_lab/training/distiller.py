@@ -5,7 +5,7 @@ automatic path costs about as much per step as a small network itself (experimen
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import pytorch_lightning as pl
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kd_lab.datasets.common.batches import Batches
 from kd_lab.models.common.frozen import FrozenTeacher
+from kd_lab.models.common.taps import Tap, Taps
 from kd_lab.training.objective import Objective
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import UNLABELLED, Batch, LossTerms, Outputs
@@ -33,7 +34,9 @@ class Distiller(pl.LightningModule):
         objective: Objective,
         recipe: Recipe,
         batches: Batches,
+        *,
         teacher: FrozenTeacher | None = None,
+        taps: Sequence[Tap] = (),
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -42,16 +45,24 @@ class Distiller(pl.LightningModule):
         self.recipe = recipe
         self.batches = batches
         self.frozen_teacher = teacher
+        self.taps = Taps(network, taps)
         self.last_terms: LossTerms | None = None
 
     def on_fit_start(self) -> None:
-        """Bring the teacher to this device; Lightning does not know it."""
+        """Bring the teacher to this device, Lightning does not know it; begin to listen to the layers."""
         if self.device.type == "cpu":
             # Lightning sets this to "1", and Adam then looks for the CUDA driver at every step: 55 us, against 1 us.
             os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
         if self.frozen_teacher is not None:
-            self.frozen_teacher.to(self.device)
+            self.frozen_teacher.to(self.device).taps.attach()
+        self.taps.attach()
         self._parameters_to_clip = [p for p in self.parameters() if p.requires_grad]
+
+    def stop_listening(self) -> None:
+        """Take the hooks off both networks again."""
+        self.taps.remove()
+        if self.frozen_teacher is not None:
+            self.frozen_teacher.taps.remove()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimizer over the network and every trainable part of the objective."""
@@ -73,8 +84,8 @@ class Distiller(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One optimizer step: hard-label cross-entropy and soft terms, each by name in `last_terms`."""
-        teacher = self.frozen_teacher(batch.inputs) if self.frozen_teacher is not None else None
-        student = Outputs(self.network(batch.inputs))
+        teacher = self.frozen_teacher(batch.inputs, batch.strong) if self.frozen_teacher is not None else None
+        student = self._answers(batch)
         if self.trainer.world_size > 1:
             hard, soft = self._global_scales(batch)
             loss = self.objective(student, teacher, batch, hard_scale=hard, soft_scale=soft)
@@ -89,6 +100,12 @@ class Distiller(pl.LightningModule):
             self._clip(self.recipe.clip_norm)
         self._step()
         self.last_terms = loss
+
+    def _answers(self, batch: Batch) -> Outputs:
+        """What the student says: logits, the features of the first view, logits of the second where there is one."""
+        logits = self.network(batch.inputs)
+        features = self.taps.take()
+        return Outputs(logits, features, None if batch.strong is None else self.network(batch.strong))
 
     def _clip(self, norm: float) -> None:
         if self._scaler is not None:

@@ -5,71 +5,86 @@ Legend: B batch, K classes.
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Protocol, cast
+from dataclasses import dataclass, field, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kd_lab.losses.common.loss import Loss, standardized
+from kd_lab.training.recipe import Schedule
 from kd_lab.types import UNLABELLED, Batch, LossTerms, Outputs
 
 HARD = "hard"
 """The name of the hard-label cross-entropy among the terms."""
 
+HARD_WEIGHT = "hard_weight"
+
 _RESERVED = (HARD, "total")
 
 
-class Loss(Protocol):
-    """A soft term: an `nn.Module` class with keyword-only settings, whose declarations the contract tests check.
+@dataclass(frozen=True)
+class Term:
+    """One soft term.
 
-    zero_at_equality: 0, its minimum, when the student's outputs equal the teacher's.
-    shift_invariant: a constant added to all logits of a sample changes nothing.
-    batch_relational: compares samples of a batch, so it is not the mean of its values on each sample alone.
+    weight: its factor in the total. standardize: the logits of both networks are z-scored over the classes first.
+    student_slots, teacher_slots: which of the networks' features, in this order, are the loss's. schedules: a setting
+    of the loss that is a number ("temperature", or "weight") to the function that moves it, from the value that it has
+    now as the base.
     """
 
-    zero_at_equality: ClassVar[bool]
-    shift_invariant: ClassVar[bool]
-    batch_relational: ClassVar[bool]
-
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        """Scalar, mean over the samples, with gradient for the student and none for the teacher."""
+    loss: Loss
+    weight: float = 1.0
+    standardize: bool = False
+    student_slots: tuple[int, ...] = ()
+    teacher_slots: tuple[int, ...] = ()
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
 
 
 class Objective(nn.Module):
     """The weighted sum of the hard-label cross-entropy and named soft terms.
 
-    The terms are submodules: what they train is in `parameters()` and in the checkpoint. A hard weight of 0 leaves the
+    The losses are submodules: what they train is in `parameters()` and in the checkpoint. A hard weight of 0 leaves the
     cross-entropy out; a soft term of weight 0 is still computed, so that its curve can be compared over a sweep.
 
     Args:
-        terms: name to (loss, weight); empty to train on hard labels alone.
+        terms: by name; empty to train on hard labels alone.
         hard_weight: weight of the cross-entropy with the labels.
         label_smoothing: share of the label's probability spread evenly over all classes, in [0, 1).
+        hard_schedule: moves the hard weight.
 
     Raises:
-        ValueError: a weight is negative or not finite, all weights are 0, `label_smoothing` is out of range, or a term
-            has a name that cannot be used.
+        ValueError: a weight is negative or not finite, all weights are 0, `label_smoothing` is out of range, a term has
+            a name that cannot be used, or a schedule moves something that is no number of its loss.
     """
 
     def __init__(
-        self, terms: Mapping[str, tuple[nn.Module, float]], hard_weight: float, label_smoothing: float = 0.0
+        self,
+        terms: Mapping[str, Term],
+        hard_weight: float,
+        label_smoothing: float = 0.0,
+        hard_schedule: Schedule | None = None,
     ) -> None:
         super().__init__()
-        _check_weight("`hard_weight`", hard_weight)
-        for name, (_, weight) in terms.items():
-            _check_weight(f"`weight` of the term `{name}`", weight)
-        if hard_weight == 0 and all(weight == 0 for _, weight in terms.values()):
+        _check_weight(f"`{HARD_WEIGHT}`", hard_weight)
+        for name, term in terms.items():
+            _check_weight(f"`weight` of the term `{name}`", term.weight)
+        if hard_weight == 0 and all(term.weight == 0 for term in terms.values()):
             soft = ", ".join(f"the `weight` of `{name}`" for name in terms) or "there is no soft term"
             raise ValueError(f"Expected at least one weight to be > 0, but got `hard_weight` 0 and {soft}.")
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"Expected `label_smoothing` to be in [0, 1), but got {label_smoothing}.")
         self.hard_weight = float(hard_weight)
+        self._with_hard = hard_weight > 0  # and stays there while a schedule brings the weight to 0
         self.label_smoothing = float(label_smoothing)
-        self.terms = nn.ModuleDict()
-        for name, (loss, _) in terms.items():
-            _check_name(name, self.terms)
-            self.terms[name] = loss
-        self.weights = tuple(float(weight) for _, weight in terms.values())
+        self.losses = nn.ModuleDict()
+        for name, term in terms.items():
+            _check_name(name, self.losses)
+            self.losses[name] = term.loss
+        self.terms = dict(terms)
+        self.weights = {name: float(term.weight) for name, term in terms.items()}
+        self.scheduled = _scheduled(self.terms, self.hard_weight, hard_schedule)
 
     def forward(
         self,
@@ -84,11 +99,11 @@ class Objective(nn.Module):
 
         Where ranks hold batches of different size, each passes `world * own count / global count` as scale (labelled
         points for `hard_scale`, all points for `soft_scale`): the mean of the ranks' gradients, which DDP takes, is
-        then exactly the gradient of the mean over the global batch.
+        then exactly the gradient of the mean over the global batch. A loss that gathers has seen the global batch.
 
         Args:
-            student: logits [B, K].
-            teacher: logits [B, K], or None where there is no soft term.
+            student: logits [B, K] and features.
+            teacher: logits [B, K] and features, or None where there is no teacher.
             batch: targets [B], `UNLABELLED` where there is no label.
             hard_scale: factor on the hard term in the total.
             soft_scale: factor on every soft term in the total.
@@ -98,19 +113,48 @@ class Objective(nn.Module):
             soft term by name. Terms still carry gradient: the caller detaches what it logs.
 
         Raises:
-            ValueError: there are soft terms, but no teacher.
+            ValueError: a term needs a teacher, but there is none.
         """
         terms: dict[str, Tensor] = {}
         parts: list[Tensor] = []
-        if self.hard_weight > 0:
+        if self._with_hard:
             terms[HARD] = self._cross_entropy(student.logits, batch.targets)
             parts.append(_times(terms[HARD], self.hard_weight * hard_scale))
-        for (name, loss), weight in zip(self.terms.items(), self.weights, strict=True):
-            if teacher is None:
+        for name, term in self.terms.items():
+            loss = term.loss
+            if teacher is None and loss.needs_teacher:
                 raise ValueError(f"Expected a teacher for the term `{name}`, but got None.")
-            terms[name] = cast("Loss", loss)(student, teacher, batch)
-            parts.append(_times(terms[name], weight * soft_scale))
+            own = _seen(student, term.student_slots, standardize=term.standardize)
+            theirs = None if teacher is None else _seen(teacher, term.teacher_slots, standardize=term.standardize)
+            terms[name] = loss(own, theirs, batch)
+            scale = 1.0 if loss.gather else hard_scale if loss.labelled_only else soft_scale
+            parts.append(_times(terms[name], self.weights[name] * scale))
         return LossTerms(total=sum(parts[1:], start=parts[0]), terms=terms)
+
+    def at_step(self, step: int, total_steps: int) -> None:
+        """Set what is scheduled to its value for this optimizer step, 0 for the first."""
+        for (name, setting), (schedule, base) in self.scheduled.items():
+            value = schedule(step, base=base, total_steps=total_steps) if base else 0.0
+            if not name:
+                self.hard_weight = value
+            elif setting == "weight":
+                self.weights[name] = value
+            else:
+                setattr(self.losses[name], setting, value)
+
+    def readings(self) -> dict[str, float]:
+        """What is worth a curve beside the terms: scheduled settings as they are now, and what losses say of
+        themselves; `kd_temperature`, `hard_weight`."""
+        found = {}
+        for name, setting in self.scheduled:
+            if not name:
+                found[HARD_WEIGHT] = self.hard_weight
+            else:
+                value = self.weights[name] if setting == "weight" else getattr(self.losses[name], setting)
+                found[f"{name}_{setting}"] = float(value)
+        for name, loss in self.losses.items():
+            found |= {f"{name}_{what}": value for what, value in cast("Loss", loss).readings().items()}
+        return found
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean over the labelled points; 0 with a gradient of 0 when there is none."""
@@ -129,6 +173,33 @@ class Objective(nn.Module):
         return f"hard_weight={self.hard_weight}, weights={self.weights}, label_smoothing={self.label_smoothing}"
 
 
+def _seen(outputs: Outputs, slots: tuple[int, ...], *, standardize: bool) -> Outputs:
+    """What one loss is shown: its own features, in its order."""
+    if outputs.features:
+        outputs = replace(outputs, features=tuple(outputs.features[i] for i in slots))
+    return standardized(outputs) if standardize else outputs
+
+
+def _scheduled(
+    terms: Mapping[str, Term], hard_weight: float, hard_schedule: Schedule | None
+) -> dict[tuple[str, str], tuple[Schedule, float]]:
+    """(term, setting) to its schedule and base; the hard weight belongs to no term."""
+    found: dict[tuple[str, str], tuple[Schedule, float]] = {}
+    if hard_schedule is not None:
+        found["", HARD_WEIGHT] = (hard_schedule, hard_weight)
+    for name, term in terms.items():
+        for setting, schedule in term.schedules.items():
+            base = term.weight if setting == "weight" else getattr(term.loss, setting, None)
+            if not isinstance(base, int | float) or isinstance(base, bool):
+                numbers = [k for k, v in vars(term.loss).items() if isinstance(v, float) and not k.startswith("_")]
+                raise ValueError(
+                    f"Expected the schedule of the term `{name}` to move one of {', '.join(['weight', *numbers])}, "
+                    f"but got {setting}."
+                )
+            found[name, setting] = (schedule, float(base))
+    return found
+
+
 def _times(value: Tensor, factor: float | Tensor) -> Tensor:
     # The common factor of 1 costs nothing, forward or backward.
     return value if isinstance(factor, float) and factor == 1.0 else value * factor
@@ -139,13 +210,13 @@ def _check_weight(what: str, weight: float) -> None:
         raise ValueError(f"Expected {what} to be a finite number >= 0, but got {weight}.")
 
 
-def _check_name(name: str, terms: nn.ModuleDict) -> None:
+def _check_name(name: str, losses: nn.ModuleDict) -> None:
     if name in _RESERVED:
         raise ValueError(
             f"Expected another name for the term `{name}`: `{name}` is a key that the objective itself writes."
         )
     # nn.ModuleDict keeps its modules as attributes, so its own attributes are taken.
-    if not name.isidentifier() or hasattr(terms, name):
+    if not name.isidentifier() or hasattr(losses, name):
         raise ValueError(
             f"Expected a plain word that PyTorch does not use itself as the name of a term, but got `{name}`."
         )

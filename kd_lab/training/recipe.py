@@ -12,7 +12,7 @@ OptimizerFactory = Callable[..., torch.optim.Optimizer]
 """Everything of an optimizer but its parameters: `functools.partial(torch.optim.Adam, lr=1e-3)`."""
 
 Schedule = Callable[..., float]
-"""A function of `kd_lab.schedules`: `schedule(step, base_lr=..., total_steps=...)` to that step's learning rate."""
+"""A function of `kd_lab.schedules`: `schedule(step, base=..., total_steps=...)` to that step's learning rate."""
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,9 @@ def test_learning_rate__each_step_is_taken_with_the_rate_of_the_table(name: str)
 def test_learning_rate__the_length_is_that_of_the_recipe_and_the_steps_count_from_zero() -> None:
     asked: list[tuple[int, int]] = []
 
-    def noted(step: int, *, base_lr: float, total_steps: int) -> float:
+    def noted(step: int, *, base: float, total_steps: int) -> float:
         asked.append((step, total_steps))
-        return base_lr
+        return base
 
     train(Plain(), recipe=toy_recipe(schedule=noted, steps=5))
 

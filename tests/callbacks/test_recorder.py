@@ -3,30 +3,30 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from kd_lab import names
 from kd_lab.errors import TrainingFailedError
+from kd_lab.losses.common.loss import Loss
 from kd_lab.losses.soft_label import SoftLabel
-from kd_lab.training.objective import Objective
+from kd_lab.training.objective import Objective, Term
 from kd_lab.types import Batch, Outputs
 from tests.training.toys import BadAt, Lines, Plain, kd, toy_data, toy_recipe, train
 
 
-class Counting(nn.Module):
+class Counting(Loss):
     """A loss that is 1 in the first step, 2 in the second, and so on."""
 
     def __init__(self) -> None:
         super().__init__()
         self.calls = 0
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+    def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         self.calls += 1
         return 0 * student.logits.sum() + self.calls
 
 
 def counted(weight: float = 1.0) -> Objective:
-    return Objective({"counting": (Counting(), weight)}, 0.0)
+    return Objective({"counting": Term(Counting(), weight)}, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_recorder__each_point_is_the_mean_since_the_one_before_the_last_window_m
 
 def test_recorder__the_total_and_every_term_by_name_and_nothing_else() -> None:
     sink = Lines()
-    objective = Objective({"counting": (Counting(), 0.5), "soft_label": (SoftLabel(), 2.0)}, 0.25)
+    objective = Objective({"counting": Term(Counting(), 0.5), "soft_label": Term(SoftLabel(), 2.0)}, 0.25)
 
     train(Plain(), teacher=Plain(1), objective=objective, sink=sink)
 
@@ -91,7 +91,7 @@ def test_recorder__a_loss_that_is_not_finite_stops_with_its_step_and_term(
     value: float, every: int, bad_step: int
 ) -> None:
     sink = Lines()
-    objective = Objective({"fine": (Counting(), 1.0), "ill": (BadAt(bad_step, value), 1.0)}, 1.0)
+    objective = Objective({"fine": Term(Counting(), 1.0), "ill": Term(BadAt(bad_step, value), 1.0)}, 1.0)
 
     with pytest.raises(TrainingFailedError) as failure:
         train(Plain(), teacher=Plain(1), objective=objective, recipe=toy_recipe(steps=9), sink=sink, every=every)
@@ -105,7 +105,7 @@ def test_recorder__a_loss_that_is_not_finite_stops_with_its_step_and_term(
 
 
 def test_recorder__a_total_that_overflows_where_no_term_does_is_named_total() -> None:
-    objective = Objective({"counting": (Counting(), 1e38)}, 0.0)  # 4e38 is beyond float32
+    objective = Objective({"counting": Term(Counting(), 1e38)}, 0.0)  # 4e38 is beyond float32
     with pytest.raises(TrainingFailedError, match=r"at step 4: the loss term 'total' became inf"):
         train(Plain(), teacher=Plain(1), objective=objective)
 
@@ -128,7 +128,7 @@ def test_recorder__a_diverging_training_is_stopped_by_its_own_loss() -> None:
 def test_recorder__validation_of_a_network_that_broke_puts_nothing_in_the_curves() -> None:
     """The epoch ends inside the window: validation would speak before the loss is looked at."""
     sink = Lines()
-    objective = Objective({"ill": (Poison(2), 1.0)}, 0.0)
+    objective = Objective({"ill": Term(Poison(2), 1.0)}, 0.0)
     with pytest.raises(TrainingFailedError, match=r"at step 2: the loss term 'ill' became nan"):
         train(
             Plain(),
@@ -145,20 +145,20 @@ def test_recorder__validation_of_a_network_that_broke_puts_nothing_in_the_curves
 class Poison(BadAt):
     """A loss whose gradient is not finite either, so that the weights go with it."""
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-        return super().forward(student, teacher, batch) * student.logits.sum()
+    def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+        return super().compute(student, teacher, batch) * student.logits.sum()
 
 
 def test_recorder__what_was_measured_before_an_interruption_is_handed_on() -> None:
     class Interrupting(Counting):
-        def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-            value = super().forward(student, teacher, batch)
+        def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+            value = super().compute(student, teacher, batch)
             if self.calls == 6:
                 raise KeyboardInterrupt
             return value
 
     sink = Lines()
-    objective = Objective({"counting": (Interrupting(), 1.0)}, 0.0)
+    objective = Objective({"counting": Term(Interrupting(), 1.0)}, 0.0)
     with pytest.raises(KeyboardInterrupt):
         train(Plain(), teacher=Plain(1), objective=objective, recipe=toy_recipe(steps=9), sink=sink, every=3)
     assert sink.curve("train/loss_counting") == {3: 2.0, 5: 4.5}
@@ -166,14 +166,14 @@ def test_recorder__what_was_measured_before_an_interruption_is_handed_on() -> No
 
 def test_recorder__a_window_with_a_bad_step_is_dropped_when_something_else_interrupts() -> None:
     class Interrupting(BadAt):
-        def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-            value = super().forward(student, teacher, batch)
+        def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+            value = super().compute(student, teacher, batch)
             if self.calls == 6:
                 raise KeyboardInterrupt
             return value
 
     sink = Lines()
-    objective = Objective({"ill": (Interrupting(5), 1.0)}, 0.0)
+    objective = Objective({"ill": Term(Interrupting(5), 1.0)}, 0.0)
     with pytest.raises(KeyboardInterrupt):
         train(Plain(), teacher=Plain(1), objective=objective, recipe=toy_recipe(steps=9), sink=sink, every=3)
     assert list(sink.curve("train/loss_ill")) == [3]

@@ -24,7 +24,7 @@ PACKAGES = {
 }
 """The group in conf/ to the package in kd_lab/."""
 
-LOSS_KEYS = ("weight", "hard_weight")
+LOSS_KEYS = ("weight", "hard_weight", "schedules")
 """What the YAML of a loss holds for the objective and not for the loss."""
 
 HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "defaults")

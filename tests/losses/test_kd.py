@@ -7,7 +7,8 @@ from torch import Tensor
 
 from kd_lab.losses.kd import KD
 from kd_lab.types import Batch, Outputs
-from tests.reference import losses_numpy as reference
+from tests.reference import losses_numpy
+from tests.reference.losses.kd import reference  # noqa: F401
 
 TEMPERATURES = (0.5, 1.0, 4.0, 20.0)
 SHAPES = [(b, k) for k in (2, 10, 100, 1000) for b in (2, 7, 64)]
@@ -33,8 +34,8 @@ def test_kd__value_and_gradient_are_the_papers(b: int, k: int, temperature: floa
 
     value, gradient = evaluate(KD(temperature=temperature), student, teacher)
 
-    assert value.item() == pytest.approx(reference.kd(student.numpy(), teacher.numpy(), temperature), rel=1e-6)
-    expected = reference.kd_gradient(student.numpy(), teacher.numpy(), temperature)
+    assert value.item() == pytest.approx(losses_numpy.kd(student.numpy(), teacher.numpy(), temperature), rel=1e-6)
+    expected = losses_numpy.kd_gradient(student.numpy(), teacher.numpy(), temperature)
     np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-6, atol=1e-14)
 
 
@@ -43,9 +44,9 @@ def test_kd__value_and_gradient_are_the_papers(b: int, k: int, temperature: floa
 def test_reference__hand_written_gradient_is_the_derivative(b: int, k: int, temperature: float) -> None:
     student, teacher = logits(b, k, 0).numpy(), logits(b, k, 1).numpy()
 
-    slope = reference.central_difference(lambda z: reference.kd(z, teacher, temperature), student)
+    slope = losses_numpy.central_difference(lambda z: losses_numpy.kd(z, teacher, temperature), student)
 
-    np.testing.assert_allclose(reference.kd_gradient(student, teacher, temperature), slope, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(losses_numpy.kd_gradient(student, teacher, temperature), slope, rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)
@@ -55,8 +56,8 @@ def test_kd__float32_agrees_with_float64(temperature: float) -> None:
     value, gradient = evaluate(KD(temperature=temperature), student.float(), teacher.float())
 
     assert value.dtype == torch.float32
-    assert value.item() == pytest.approx(reference.kd(student.numpy(), teacher.numpy(), temperature), rel=1e-5)
-    expected = reference.kd_gradient(student.numpy(), teacher.numpy(), temperature)
+    assert value.item() == pytest.approx(losses_numpy.kd(student.numpy(), teacher.numpy(), temperature), rel=1e-5)
+    expected = losses_numpy.kd_gradient(student.numpy(), teacher.numpy(), temperature)
     np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-4, atol=1e-7)
 
 
@@ -100,7 +101,7 @@ def test_kd__default_temperature_is_4() -> None:
     student, teacher = logits(7, 10, 0), logits(7, 10, 1)
 
     assert evaluate(KD(), student, teacher)[0].item() == pytest.approx(
-        reference.kd(student.numpy(), teacher.numpy(), 4.0), rel=1e-6
+        losses_numpy.kd(student.numpy(), teacher.numpy(), 4.0), rel=1e-6
     )
 
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from kd_lab.losses.kd import KD
 from kd_lab.losses.soft_label import SoftLabel
 from kd_lab.types import Batch, Outputs
-from tests.reference import losses_numpy as reference
+from tests.reference import losses_numpy
+from tests.reference.losses.soft_label import reference  # noqa: F401
 
 SHAPES = [(b, k) for k in (2, 10, 100, 1000) for b in (2, 7, 64)]
 
@@ -32,8 +33,8 @@ def test_soft_label__value_and_gradient_are_the_papers(b: int, k: int) -> None:
 
     value, gradient = evaluate(SoftLabel(), student, teacher)
 
-    assert value.item() == pytest.approx(reference.soft_label(student.numpy(), teacher.numpy()), rel=1e-6)
-    expected = reference.soft_label_gradient(student.numpy(), teacher.numpy())
+    assert value.item() == pytest.approx(losses_numpy.soft_label(student.numpy(), teacher.numpy()), rel=1e-6)
+    expected = losses_numpy.soft_label_gradient(student.numpy(), teacher.numpy())
     np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-6, atol=1e-14)
 
 
@@ -41,9 +42,9 @@ def test_soft_label__value_and_gradient_are_the_papers(b: int, k: int) -> None:
 def test_reference__hand_written_soft_label_gradient_is_the_derivative(b: int, k: int) -> None:
     student, teacher = logits(b, k, 0).numpy(), logits(b, k, 1).numpy()
 
-    slope = reference.central_difference(lambda z: reference.soft_label(z, teacher), student)
+    slope = losses_numpy.central_difference(lambda z: losses_numpy.soft_label(z, teacher), student)
 
-    np.testing.assert_allclose(reference.soft_label_gradient(student, teacher), slope, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(losses_numpy.soft_label_gradient(student, teacher), slope, rtol=1e-5, atol=1e-9)
 
 
 def test_soft_label__equal_to_the_teacher_is_the_teachers_entropy() -> None:
@@ -71,4 +72,4 @@ def test_soft_label__a_certain_teacher_is_a_hard_label() -> None:
 
     value, _ = evaluate(SoftLabel(), student, teacher)
 
-    assert value.item() == pytest.approx(reference.cross_entropy(student.numpy(), targets.tolist()), rel=1e-9)
+    assert value.item() == pytest.approx(losses_numpy.cross_entropy(student.numpy(), targets.tolist()), rel=1e-9)

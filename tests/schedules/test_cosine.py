@@ -9,13 +9,13 @@ from kd_lab.schedules.cosine import cosine
 def test_cosine__table() -> None:
     """cos(0), cos(45), cos(90), cos(135) and cos(180) degrees."""
     half = math.sqrt(0.5)
-    rates = [cosine(step, base_lr=2.0, total_steps=4) for step in range(5)]
+    rates = [cosine(step, base=2.0, total_steps=4) for step in range(5)]
 
     assert rates == pytest.approx([2.0, 1 + half, 1.0, 1 - half, 0.0], abs=1e-15)
 
 
 def test_cosine__table_with_warmup_and_final_lr() -> None:
-    rates = [cosine(step, base_lr=1.0, total_steps=6, warmup_steps=2, final_lr=0.2) for step in range(7)]
+    rates = [cosine(step, base=1.0, total_steps=6, warmup_steps=2, final=0.2) for step in range(7)]
 
     half = math.sqrt(0.5)
     after = [0.2 + 0.4 * (1 + c) for c in (1.0, half, 0.0, -half, -1.0)]
@@ -32,11 +32,11 @@ def test_cosine__is_pytorchs_cosine() -> None:
         optimizer.step()
         scheduler.step()
 
-    assert [cosine(s, base_lr=0.1, total_steps=50, final_lr=0.01) for s in range(50)] == pytest.approx(theirs, rel=1e-9)
+    assert [cosine(s, base=0.1, total_steps=50, final=0.01) for s in range(50)] == pytest.approx(theirs, rel=1e-9)
 
 
-@pytest.mark.parametrize("final_lr", [-0.1, 1.5, math.nan])
-def test_cosine__bad_final_lr_is_refused(final_lr: float) -> None:
-    message = rf"`final_lr` to be >= 0 and <= 1\.0 \(`base_lr`\), but got {final_lr}\."
+@pytest.mark.parametrize("final", [-0.1, 1.5, math.nan])
+def test_cosine__bad_final_lr_is_refused(final: float) -> None:
+    message = rf"`final` to be >= 0 and <= 1\.0 \(`base`\), but got {final}\."
     with pytest.raises(ValueError, match=message):
-        cosine(0, base_lr=1.0, total_steps=4, final_lr=final_lr)
+        cosine(0, base=1.0, total_steps=4, final=final)

@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from kd_lab.schedules.common.warmup import check_settings, progress, warmup_factor
+from kd_lab.schedules.common.warmup import check_settings, progress, warmup_factor, warmup_length
 
-GOOD = {"base_lr": 0.1, "total_steps": 10, "warmup_steps": 3}
+GOOD = {"base": 0.1, "total_steps": 10, "warmup_steps": 3}
 
 
 def test_warmup_factor__rises_in_equal_increments_and_stays_at_one() -> None:
@@ -13,6 +13,19 @@ def test_warmup_factor__rises_in_equal_increments_and_stays_at_one() -> None:
 
 def test_warmup_factor__without_warmup_is_one() -> None:
     assert [warmup_factor(step, 0) for step in range(3)] == [1.0, 1.0, 1.0]
+
+
+def test_warmup_factor__cosine_is_half_a_wave_over_the_same_points() -> None:
+    half = math.sqrt(0.5)
+    expected = [(1 - half) / 2, 0.5, (1 + half) / 2, 1.0, 1.0]
+    assert [warmup_factor(step, 3, "cosine") for step in range(5)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("warmup_steps", "total_steps", "length"), [(0, 10, 0), (3, 10, 3), (0.25, 8, 2), (0.25, 10, 2), (0.999, 10, 9)]
+)
+def test_warmup_length__below_one_is_a_share_of_all_steps(warmup_steps: float, total_steps: int, length: int) -> None:
+    assert warmup_length(warmup_steps, total_steps) == length
 
 
 def test_progress__starts_after_the_warmup_and_ends_at_one() -> None:
@@ -29,11 +42,12 @@ def test_check_settings__accepts_every_step_and_the_end(step: int) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"base_lr": 0.0}, r"`base_lr` to be a finite number > 0, but got 0\.0\."),
-        ({"base_lr": math.nan}, r"`base_lr` to be a finite number > 0, but got nan\."),
-        ({"base_lr": math.inf}, r"`base_lr` to be a finite number > 0, but got inf\."),
+        ({"base": 0.0}, r"`base` to be a finite number > 0, but got 0\.0\."),
+        ({"base": math.nan}, r"`base` to be a finite number > 0, but got nan\."),
+        ({"base": math.inf}, r"`base` to be a finite number > 0, but got inf\."),
         ({"total_steps": 0}, r"`total_steps` to be >= 1, but got 0\."),
-        ({"warmup_steps": -1}, r"`warmup_steps` to be >= 0 and < 10 \(all steps\), but got -1\."),
+        ({"warmup_steps": -1}, r"`warmup_steps` to be a finite number >= 0, but got -1\."),
+        ({"warmup_steps": math.nan}, r"`warmup_steps` to be a finite number >= 0, but got nan\."),
         ({"warmup_steps": 10}, r"`warmup_steps` to be >= 0 and < 10 \(all steps\), but got 10\."),
         ({"step": -1}, r"`step` to be >= 0 and <= 10 \(all steps\), but got -1\."),
         ({"step": 11}, r"`step` to be >= 0 and <= 10 \(all steps\), but got 11\."),

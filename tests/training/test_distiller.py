@@ -14,7 +14,7 @@ from kd_lab.datasets.common.batches import Batches
 from kd_lab.measures.predict import predict
 from kd_lab.models.common.frozen import FrozenTeacher
 from kd_lab.training.distiller import Distiller
-from kd_lab.training.objective import Objective
+from kd_lab.training.objective import Objective, Term
 from kd_lab.types import Batch, Outputs
 from tests.reference import losses_numpy as reference
 from tests.training.toys import (
@@ -248,7 +248,7 @@ def test_step__clip_norm_bounds_the_gradient_of_all_parameters_together(scale: f
             Linear(),
             data=data,
             teacher=Linear(1),
-            objective=Objective({"projected": (Projected(), scale)}, 0.1),
+            objective=Objective({"projected": Term(Projected(), scale)}, 0.1),
             recipe=toy_recipe(spies[clip_norm], clip_norm=clip_norm),
         )
 
@@ -272,7 +272,10 @@ def test_objective__its_own_parameters_are_in_the_optimizer_get_a_gradient_and_m
     loss.projector.weight.register_hook(lambda g: gradients.append(g.norm().item()))
 
     train(
-        Plain(), teacher=Plain(1), objective=Objective({"projected": (loss, 1.0)}, 0.0), recipe=toy_recipe(spy, steps=4)
+        Plain(),
+        teacher=Plain(1),
+        objective=Objective({"projected": Term(loss, 1.0)}, 0.0),
+        recipe=toy_recipe(spy, steps=4),
     )
 
     assert {id(p) for p in loss.parameters()} <= {id(p) for p in spy.parameters}
@@ -282,8 +285,8 @@ def test_objective__its_own_parameters_are_in_the_optimizer_get_a_gradient_and_m
 
 
 def test_objective__its_own_parameters_are_in_the_state_dict_of_the_training() -> None:
-    module = distiller(Plain(), Objective({"projected": (Projected(), 1.0)}, 0.0), teacher=Plain(1))
-    assert "objective.terms.projected.projector.weight" in module.state_dict()
+    module = distiller(Plain(), Objective({"projected": Term(Projected(), 1.0)}, 0.0), teacher=Plain(1))
+    assert "objective.losses.projected.projector.weight" in module.state_dict()
 
 
 # How many steps.
@@ -433,7 +436,8 @@ def distiller(
     data = toy_data()
     recipe = recipe if recipe is not None else toy_recipe()
     batches = Batches(data, data.transfer, batch_size=recipe.batch_size, total_steps=recipe.steps, seed=0)
-    return Distiller(network, objective, recipe, batches, FrozenTeacher(teacher) if teacher is not None else None)
+    frozen = FrozenTeacher(teacher) if teacher is not None else None
+    return Distiller(network, objective, recipe, batches, teacher=frozen)
 
 
 def quiet_trainer(**settings: Any) -> pl.Trainer:

@@ -5,23 +5,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kd_lab.losses.common.loss import Loss
 from kd_lab.losses.kd import KD
 from kd_lab.losses.soft_label import SoftLabel
-from kd_lab.training.objective import Objective
+from kd_lab.training.objective import Objective, Term
 from kd_lab.types import UNLABELLED, Batch, LossTerms, Outputs
 from tests.reference import losses_numpy as reference
 
 B, K = 6, 5
 
 
-class Projected(nn.Module):
+class Projected(Loss):
     """A loss that trains something of its own."""
 
     def __init__(self) -> None:
         super().__init__()
         self.projector = nn.Linear(K, K)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+    def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         return (self.projector(student.logits) - teacher.logits).square().mean()
 
 
@@ -104,7 +105,9 @@ def test_hard_term__half_precision_is_computed_in_float32(targets: list[int | No
 
 def test_total__is_the_weighted_sum_of_the_terms() -> None:
     student, teacher = logits(0), logits(1)
-    objective = Objective({"kd": (KD(temperature=2.0), 0.7), "soft_label": (SoftLabel(), 3.0)}, hard_weight=0.25)
+    objective = Objective(
+        {"kd": Term(KD(temperature=2.0), 0.7), "soft_label": Term(SoftLabel(), 3.0)}, hard_weight=0.25
+    )
 
     result = objective(Outputs(student), Outputs(teacher), batch(SOME))
 
@@ -121,7 +124,7 @@ def test_total__is_the_weighted_sum_of_the_terms() -> None:
 
 def test_total__gradient_is_the_weighted_sum_of_the_gradients() -> None:
     student, teacher = logits(0).requires_grad_(), logits(1)
-    objective = Objective({"kd": (KD(temperature=2.0), 0.7)}, hard_weight=0.25)
+    objective = Objective({"kd": Term(KD(temperature=2.0), 0.7)}, hard_weight=0.25)
 
     (gradient,) = torch.autograd.grad(objective(Outputs(student), Outputs(teacher), batch(ALL)).total, student)
 
@@ -133,7 +136,7 @@ def test_total__gradient_is_the_weighted_sum_of_the_gradients() -> None:
 
 def test_total__hard_weight_zero_leaves_the_cross_entropy_out() -> None:
     student, teacher = logits(0), logits(1)
-    objective = Objective({"kd": (KD(), 1.0)}, hard_weight=0.0)
+    objective = Objective({"kd": Term(KD(), 1.0)}, hard_weight=0.0)
 
     result = objective(Outputs(student), Outputs(teacher), batch(NONE))
 
@@ -143,7 +146,7 @@ def test_total__hard_weight_zero_leaves_the_cross_entropy_out() -> None:
 
 def test_total__soft_term_of_weight_zero_is_reported_and_not_counted() -> None:
     student, teacher = logits(0), logits(1)
-    objective = Objective({"kd": (KD(), 0.0)}, hard_weight=1.0)
+    objective = Objective({"kd": Term(KD(), 0.0)}, hard_weight=1.0)
 
     result = objective(Outputs(student), Outputs(teacher), batch(ALL))
 
@@ -153,7 +156,7 @@ def test_total__soft_term_of_weight_zero_is_reported_and_not_counted() -> None:
 
 @pytest.mark.parametrize("as_tensor", [False, True], ids=["float", "tensor"])
 def test_scale__changes_the_total_and_not_the_terms(as_tensor: bool) -> None:
-    student, teacher, objective = Outputs(logits(0)), Outputs(logits(1)), Objective({"kd": (KD(), 0.9)}, 0.1)
+    student, teacher, objective = Outputs(logits(0)), Outputs(logits(1)), Objective({"kd": Term(KD(), 0.9)}, 0.1)
     plain = objective(student, teacher, batch(ALL))
     hard_scale, soft_scale = (torch.tensor(3.0), torch.tensor(0.5)) if as_tensor else (3.0, 0.5)
 
@@ -166,7 +169,7 @@ def test_scale__changes_the_total_and_not_the_terms(as_tensor: bool) -> None:
 
 @pytest.mark.parametrize("targets", [ALL, SOME, [None, None, None, None, 1, None]], ids=["all", "some", "one_rank"])
 def test_scale__mean_of_two_uneven_ranks_is_the_global_gradient(targets: list[int | None]) -> None:
-    objective = Objective({"kd": (KD(), 0.9)}, hard_weight=0.1)
+    objective = Objective({"kd": Term(KD(), 0.9)}, hard_weight=0.1)
     student, teacher = logits(0).requires_grad_(), logits(1)
     (expected,) = torch.autograd.grad(objective(Outputs(student), Outputs(teacher), batch(targets)).total, student)
 
@@ -188,16 +191,16 @@ def test_scale__mean_of_two_uneven_ranks_is_the_global_gradient(targets: list[in
 
 
 def test_terms__what_a_loss_trains_is_in_parameters_and_state_and_gets_a_gradient() -> None:
-    objective = Objective({"projected": (Projected(), 0.5)}, hard_weight=0.0)
+    objective = Objective({"projected": Term(Projected(), 0.5)}, hard_weight=0.0)
 
     objective(Outputs(logits(0, torch.float32)), Outputs(logits(1, torch.float32)), batch(ALL)).total.backward()
 
-    assert set(objective.state_dict()) == {"terms.projected.projector.weight", "terms.projected.projector.bias"}
+    assert set(objective.state_dict()) == {"losses.projected.projector.weight", "losses.projected.projector.bias"}
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in objective.parameters())
 
 
 def test_objective__pickles() -> None:
-    objective = Objective({"kd": (KD(temperature=2.0), 0.7)}, hard_weight=0.25, label_smoothing=0.1)
+    objective = Objective({"kd": Term(KD(temperature=2.0), 0.7)}, hard_weight=0.25, label_smoothing=0.1)
     arguments = (Outputs(logits(0)), Outputs(logits(1)), batch(SOME))
 
     copy = pickle.loads(pickle.dumps(objective))
@@ -206,14 +209,14 @@ def test_objective__pickles() -> None:
 
 
 def test_objective__print_shows_the_weights() -> None:
-    shown = repr(Objective({"kd": (KD(temperature=2), 0.9)}, hard_weight=0.1))
+    shown = repr(Objective({"kd": Term(KD(temperature=2), 0.9)}, hard_weight=0.1))
 
-    assert "hard_weight=0.1, weights=(0.9,), label_smoothing=0.0" in shown
+    assert "hard_weight=0.1, weights={'kd': 0.9}, label_smoothing=0.0" in shown
     assert "(kd): KD(temperature=2.0)" in shown
 
 
 def test_forward__soft_term_without_teacher_is_refused() -> None:
-    objective = Objective({"kd": (KD(), 1.0)}, hard_weight=0.0)
+    objective = Objective({"kd": Term(KD(), 1.0)}, hard_weight=0.0)
 
     with pytest.raises(ValueError, match=r"Expected a teacher for the term `kd`, but got None\."):
         objective(Outputs(logits(0)), None, batch(ALL))
@@ -222,14 +225,14 @@ def test_forward__soft_term_without_teacher_is_refused() -> None:
 @pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])
 def test_objective__bad_weight_is_refused(weight: float) -> None:
     with pytest.raises(ValueError, match=rf"Expected `hard_weight` to be a finite number >= 0, but got {weight}\."):
-        Objective({"kd": (KD(), 1.0)}, hard_weight=weight)
+        Objective({"kd": Term(KD(), 1.0)}, hard_weight=weight)
     with pytest.raises(ValueError, match=rf"`weight` of the term `kd` to be a finite number >= 0, but got {weight}\."):
-        Objective({"kd": (KD(), weight)}, hard_weight=1.0)
+        Objective({"kd": Term(KD(), weight)}, hard_weight=1.0)
 
 
 def test_objective__nothing_to_minimise_is_refused() -> None:
     with pytest.raises(ValueError, match=r"at least one weight to be > 0, .* and the `weight` of `kd`\."):
-        Objective({"kd": (KD(), 0.0)}, hard_weight=0.0)
+        Objective({"kd": Term(KD(), 0.0)}, hard_weight=0.0)
     with pytest.raises(ValueError, match=r"at least one weight to be > 0, .* and there is no soft term\."):
         Objective({}, hard_weight=0.0)
 
@@ -243,10 +246,10 @@ def test_objective__bad_label_smoothing_is_refused(label_smoothing: float) -> No
 @pytest.mark.parametrize("name", ["hard", "total"])
 def test_objective__reserved_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"Expected another name for the term `{name}`"):
-        Objective({name: (KD(), 1.0)}, hard_weight=1.0)
+        Objective({name: Term(KD(), 1.0)}, hard_weight=1.0)
 
 
 @pytest.mark.parametrize("name", ["a.b", "a/b", "items", "training", ""])
 def test_objective__name_that_cannot_be_a_submodule_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"as the name of a term, but got `{name}`\."):
-        Objective({name: (KD(), 1.0)}, hard_weight=1.0)
+        Objective({name: Term(KD(), 1.0)}, hard_weight=1.0)

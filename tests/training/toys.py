@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kd_lab.losses.common.loss import Loss
 from kd_lab.losses.kd import KD
 from kd_lab.models.common.frozen import FrozenTeacher
 from kd_lab.run.devices import Devices
 from kd_lab.run.fit import Fit, fit
 from kd_lab.run.plan import Plan
 from kd_lab.schedules.constant import constant
-from kd_lab.training.objective import Objective
+from kd_lab.training.objective import Objective, Term
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import UNLABELLED, Batch, Data, Measurement, Outputs
 
@@ -109,7 +110,7 @@ class Plain(nn.Module):
         return self.layers(inputs)
 
 
-class Projected(nn.Module):
+class Projected(Loss):
     """A loss with something of its own to train."""
 
     def __init__(self) -> None:
@@ -117,18 +118,18 @@ class Projected(nn.Module):
         torch.manual_seed(7)
         self.projector = nn.Linear(CLASSES, CLASSES)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+    def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         return (self.projector(student.logits) - teacher.logits).square().mean()
 
 
-class BadAt(nn.Module):
+class BadAt(Loss):
     """A loss that is 1, but `value` at one step, counted from 1."""
 
     def __init__(self, step: int, value: float = math.nan) -> None:
         super().__init__()
         self.step, self.value, self.calls = step, value, 0
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+    def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         self.calls += 1
         factor = self.value if self.calls == self.step else 1.0
         return 0 * student.logits.sum() + factor
@@ -173,7 +174,7 @@ def hard() -> Objective:
 
 
 def kd(weight: float = 0.9, hard_weight: float = 0.1, temperature: float = 2.0) -> Objective:
-    return Objective({"kd": (KD(temperature=temperature), weight)}, hard_weight)
+    return Objective({"kd": Term(KD(temperature=temperature), weight)}, hard_weight)
 
 
 def train(

@@ -22,7 +22,15 @@ class Batches:
     """
 
     def __init__(
-        self, data: Data, rows: Tensor, *, batch_size: int, total_steps: int, seed: int, augment: bool = False
+        self,
+        data: Data,
+        rows: Tensor,
+        *,
+        batch_size: int,
+        total_steps: int,
+        seed: int,
+        augment: bool = False,
+        strong: Augment | None = None,
     ) -> None:
         """Keeps the tensors of the data (no copy).
 
@@ -33,6 +41,7 @@ class Batches:
             total_steps: how many batches there are over all epochs.
             seed: of the order and of the augmentation.
             augment: whether `data.augment` is applied; where the data has none, nothing is.
+            strong: makes the second view of each batch, from the samples as the dataset has them; None: there is none.
 
         Raises:
             ValueError: `batch_size` or `total_steps` is below 1, or there are no rows.
@@ -52,6 +61,7 @@ class Batches:
         self.epoch = 0
         self._inputs, self._targets, self._rows = data.inputs, data.targets, rows.cpu()
         self._augment: Augment | None = data.augment if augment else None
+        self._strong = strong
         self._rank, self._world = 0, 1
 
     @property
@@ -97,7 +107,8 @@ class Batches:
         targets = self._targets.index_select(0, order)
         chunks = zip(torch.split(order, self.batch_size), torch.split(targets, self.batch_size), strict=True)
         pairs = list(islice(chunks, max(steps, 0)))
-        yield from self._plain(pairs) if self._augment is None else self._augmented(pairs, self._augment, epoch)
+        plain = self._augment is None and self._strong is None
+        yield from self._plain(pairs) if plain else self._augmented(pairs, epoch)
 
     def _plain(self, pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Batch]:
         inputs = self._inputs
@@ -106,13 +117,16 @@ class Batches:
         for index, targets in pairs:
             yield Batch(inputs.index_select(0, index), targets, index)
 
-    def _augmented(self, pairs: list[tuple[Tensor, Tensor]], augment: Augment, epoch: int) -> Iterator[Batch]:
+    def _augmented(self, pairs: list[tuple[Tensor, Tensor]], epoch: int) -> Iterator[Batch]:
         generator = torch.Generator()
         for step, (index, targets) in enumerate(pairs):
             generator.manual_seed(_mix(self.seed, epoch, step))
             # The whole batch, then the cut: a sample is augmented alike whatever the number of processes.
-            inputs = augment(self._inputs.index_select(0, index), generator)
-            yield Batch(self._piece(inputs), self._piece(targets), self._piece(index))
+            inputs = raw = self._inputs.index_select(0, index)
+            if self._augment is not None:
+                inputs = self._augment(raw, generator)
+            strong = None if self._strong is None else self._piece(self._strong(raw, generator))
+            yield Batch(self._piece(inputs), self._piece(targets), self._piece(index), strong)
 
     def _piece(self, batch: Tensor) -> Tensor:
         """The part of a global batch [B, ...] that is this process's."""

@@ -3,9 +3,12 @@
 Legend: B batch, K classes.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from kd_lab.models.common.taps import Tap, Taps
 from kd_lab.types import Outputs
 
 
@@ -17,15 +20,24 @@ class FrozenTeacher:
 
     Args:
         module: the network; it is put in eval mode and its parameters stop asking for gradients.
+        taps: the layers whose outputs are wanted too; attach `taps` while they are.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, taps: Sequence[Tap] = ()) -> None:
         self.module = module.eval().requires_grad_(False)
+        self.taps = Taps(module, taps)
 
-    def __call__(self, inputs: Tensor) -> Outputs:
-        """Inputs [B, *input_shape] to its logits [B, K], without a graph."""
+    def __call__(self, inputs: Tensor, strong: Tensor | None = None) -> Outputs:
+        """Inputs [B, *input_shape] to its logits [B, K] and features, without a graph.
+
+        Args:
+            inputs: what the student sees.
+            strong: a second view of the same samples, where the student sees one.
+        """
         with torch.no_grad():
-            return Outputs(logits=self.module(inputs))
+            logits = self.module(inputs)
+            features = self.taps.take()
+            return Outputs(logits, features, None if strong is None else self.module(strong))
 
     def to(self, device: torch.device | str) -> "FrozenTeacher":
         """Moves the network to `device`, in place, and returns itself."""

@@ -1,0 +1,59 @@
+"""AT: attention transfer, where in the image the network is active.
+
+Matches, stage by stage, the map of squared activations averaged over the channels and scaled to length 1: where, not
+what, so channels need not agree. Source: Zagoruyko and Komodakis 2017 (arXiv:1612.03928), equation 2 with p = 2; the
+mean of squared differences and the weight are those of CRD's benchmark (Tian et al. 2020).
+
+Helps a little on CNNs of one family; between families (VGG to MobileNet) it hurt in CRD's benchmark. No parameters;
+costs one pass over the maps. Defaults: every stage but the stem, weight 1000 (the authors' beta / 2 with the mean in
+place of the norm), hard labels 1.
+
+Differs: of two resolutions the larger is average-pooled, axis by axis; CRD's code looks at the height alone.
+
+Legend: B batch, C channels, S positions.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kd_lab.losses.common.checks import with_positions
+from kd_lab.losses.common.loss import Layers, Loss
+from kd_lab.losses.common.maps import at_the_smaller
+from kd_lab.types import Batch, Outputs, Shape
+
+
+class AT(Loss):
+    """`sum_pairs mean_{b,s} (Q_s - Q_t)^2`, Q the squared activations [B, S] averaged over C, of length 1 per sample.
+
+    Args:
+        student_shapes: of the student's layers, channels first.
+        teacher_shapes: of the teacher's layers, with as many axes.
+
+    Raises:
+        ValueError: a layer has no positions, or the two of a pair have not as many axes.
+    """
+
+    zero_at_equality: ClassVar[bool] = True
+    shift_invariant: ClassVar[bool] = True
+    symmetric: ClassVar[bool] = True
+    layers: ClassVar[Layers | None] = "stages"
+    maps: ClassVar[bool] = True
+
+    def __init__(self, *, student_shapes: tuple[Shape, ...], teacher_shapes: tuple[Shape, ...]) -> None:
+        super().__init__()
+        with_positions(student_shapes, teacher_shapes)
+
+    def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:  # noqa: ARG002
+        """Every sample counts, labelled or not."""
+        losses = []
+        for own, theirs in zip(student.features, teacher.features, strict=True):
+            smaller_s, smaller_t = at_the_smaller(own, theirs)
+            losses.append((_attention(smaller_s) - _attention(smaller_t)).square().mean())
+        return torch.stack(losses).sum()
+
+
+def _attention(feature_BCS: Tensor) -> Tensor:
+    return F.normalize(feature_BCS.square().mean(dim=1).flatten(1), dim=1)

@@ -1,0 +1,163 @@
+"""Builds every loss of conf/loss as the composition root does, on outputs of any size.
+
+The test file of a loss may say what else it is to be tried on, with names that the suites look up: SHAPES: pairs
+(student_shapes, teacher_shapes), the first of which the contract tests use. SETTINGS: further settings that its
+reference is compared at. reference: its independent version (see tests/reference/arrays.py).
+"""
+
+import copy
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kd_lab.losses.common.loss import Loss
+from kd_lab.types import UNLABELLED, Batch, Outputs, Shape
+from tests.contracts.plugins import REPOSITORY, arguments, settings, target, with_target
+
+Shapes = tuple[tuple[Shape, ...], tuple[Shape, ...]]
+
+NAMES = with_target("loss")
+BATCH, CLASSES, SAMPLES = 8, 6, 40
+
+MAP: Shapes = (((5, 6, 6),), ((7, 6, 6),))
+VECTOR: Shapes = (((5,),), ((7,),))
+STAGES: Shapes = (((4, 8, 8), (6, 4, 4), (8, 2, 2)), ((6, 8, 8), (8, 4, 4), (10, 2, 2)))
+
+
+def kind(name: str) -> type[Loss]:
+    found = target(settings(REPOSITORY, "loss", name))
+    assert isinstance(found, type)
+    assert issubclass(found, Loss)
+    return found
+
+
+def file_of_tests(name: str) -> ModuleType:
+    return importlib.import_module(f"tests.losses.test_{name}")
+
+
+def shapes_of(name: str) -> list[Shapes]:
+    """What the loss is tried on: what its own test file says, or what its declaration asks for."""
+    layers = kind(name).layers
+    if layers is None:
+        return [((), ())]
+    own: list[Shapes] = getattr(file_of_tests(name), "SHAPES", [])
+    return own or [{"embedding": VECTOR, "stages": STAGES}.get(layers, MAP)]
+
+
+def default_settings(name: str) -> dict[str, Any]:
+    """The loss's arguments in its YAML; what describes an object (an augmentation) is left out."""
+    content = arguments("loss", settings(REPOSITORY, "loss", name))
+    return {k: v for k, v in content.items() if not isinstance(v, dict)}
+
+
+def make(name: str, shapes: Shapes | None = None, *, classes: int = CLASSES, **changes: Any) -> Loss:
+    """The loss with its YAML's settings and what it wants to know of two networks; seeded, in float64."""
+    import inspect
+
+    own, theirs = shapes if shapes is not None else shapes_of(name)[0]
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(5)
+    targets = torch.arange(SAMPLES) % classes
+    targets[::7] = UNLABELLED
+    given: dict[str, Any] = {
+        "student_shapes": own,
+        "teacher_shapes": theirs,
+        "num_classes": classes,
+        "num_samples": SAMPLES,
+        "targets": targets,
+    }
+    wanted = inspect.signature(kind(name)).parameters
+    for head, shape in (("student_head", own), ("teacher_head", theirs)):
+        if head in wanted:
+            given[head] = nn.Linear(shape[0][0], classes).double()
+    if "teacher_norms" in wanted:
+        given["teacher_norms"] = tuple(norm(shape[0], generator) for shape in theirs)
+    if "strong" in wanted:
+        given["strong"] = None
+    used = {k: v for k, v in given.items() if k in wanted}
+    loss = kind(name)(**{**default_settings(name), **used, **changes})
+    return loss.double()
+
+
+def norm(channels: int, generator: torch.Generator) -> nn.BatchNorm2d:
+    made = nn.BatchNorm2d(channels).double()
+    with torch.no_grad():
+        made.weight.copy_(torch.rand(channels, generator=generator) + 0.5)
+        made.bias.copy_(torch.randn(channels, generator=generator))
+    return made
+
+
+def noise(*shape: int, seed: int, scale: float = 2.0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return (scale * torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))).to(dtype)
+
+
+def outputs(name: str, shapes: tuple[Shape, ...], seed: int, rows: int = BATCH, classes: int = CLASSES) -> Outputs:
+    """Random outputs of one network."""
+    strong = noise(rows, classes, seed=seed + 50) if kind(name).two_views else None
+    features = tuple(noise(rows, *shape, seed=seed + 10 + i, scale=1.0) for i, shape in enumerate(shapes))
+    return Outputs(noise(rows, classes, seed=seed), features, strong)
+
+
+def batch(rows: int = BATCH, targets: Tensor | None = None, classes: int = CLASSES) -> Batch:
+    targets = torch.arange(rows) % classes if targets is None else targets
+    return Batch(inputs=torch.zeros(rows, 3), targets=targets, index=torch.arange(rows) % SAMPLES)
+
+
+@dataclass
+class Case:
+    """A loss with outputs of both networks and a batch."""
+
+    name: str
+    loss: Loss
+    student: Outputs
+    teacher: Outputs
+    batch: Batch
+
+    @classmethod
+    def of(
+        cls, name: str, shapes: Shapes | None = None, *, rows: int = BATCH, equal: bool = False, **more: Any
+    ) -> "Case":
+        """equal: both networks say the same (and the student's layers are as the teacher's)."""
+        own, theirs = shapes if shapes is not None else shapes_of(name)[0]
+        if equal:
+            own = theirs
+        classes = more.get("classes", CLASSES)
+        teacher = outputs(name, theirs, 1, rows, classes)
+        student = copy.deepcopy(teacher) if equal else outputs(name, own, 0, rows, classes)
+        return cls(name, make(name, (own, theirs), **more), student, teacher, batch(rows, classes=classes))
+
+    def value(self, **changes: Any) -> Tensor:
+        """Of a fresh copy, so that a memory is as it was."""
+        seen: Mapping[str, Any] = {"student": self.student, "teacher": self.teacher, "batch": self.batch} | changes
+        result = copy.deepcopy(self.loss)(seen["student"], seen["teacher"], seen["batch"])
+        assert isinstance(result, Tensor)
+        return result
+
+    def value_and_gradients(self, **changes: Any) -> tuple[Tensor, list[Tensor]]:
+        """The gradients by all that the student says: logits, features, logits of the strong view."""
+        student = leaves(changes.pop("student", self.student))
+        result = self.value(student=student, **changes)
+        found = torch.autograd.grad(result, tensors(student), allow_unused=True)
+        return result.detach(), [
+            torch.zeros_like(t) if g is None else g for g, t in zip(found, tensors(student), strict=True)
+        ]
+
+
+def tensors(outputs: Outputs) -> list[Tensor]:
+    strong = [] if outputs.strong_logits is None else [outputs.strong_logits]
+    return [outputs.logits, *outputs.features, *strong]
+
+
+def mapped(outputs: Outputs, change: Any) -> Outputs:
+    """The outputs with every tensor changed."""
+    strong = None if outputs.strong_logits is None else change(outputs.strong_logits)
+    return Outputs(change(outputs.logits), tuple(change(f) for f in outputs.features), strong)
+
+
+def leaves(outputs: Outputs) -> Outputs:
+    return mapped(outputs, lambda t: t.detach().clone().requires_grad_())
