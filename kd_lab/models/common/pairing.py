@@ -100,13 +100,20 @@ def embedding(probe: Probe) -> tuple[Tap, Shape]:
     Raises:
         ValueError: the network has no vector before its logits.
     """
-    if probe.head is not None and len(probe.inputs[probe.head].shape) == 1:
-        layer = probe.inputs[probe.head]
-        return layer.tap, layer.shape
-    found = stages(probe, maps=False)
+    read = _read_by_head(probe)
+    found = [read] if read is not None else stages(probe, maps=False)
     if not found:
-        raise ValueError(f"expected a vector before the logits, but there is none; {_layers(probe)}")
+        raise ValueError(f"expected a hidden vector before the logits, but there is none; {_layers(probe)}")
     return found[-1].tap, found[-1].shape
+
+
+def _read_by_head(probe: Probe) -> Layer | None:
+    """The vector that the classifier reads, if something before it is trained."""
+    if probe.head is None:
+        return None
+    read = probe.inputs[probe.head]
+    earlier = [x for x in probe.layers.values() if x.weighty and x.order < read.order]
+    return read if len(read.shape) == 1 and earlier else None
 
 
 def _pooled_pair(student: Probe, teacher: Probe, *, maps: bool) -> Pair:
@@ -146,7 +153,7 @@ def stages(probe: Probe, *, maps: bool) -> list[Layer]:
     if not maps:
         return _segments(probe, kind)
     groups = [group for group in _by_resolution(kind) if _weighty(probe, group)]
-    if len(groups) > 1 and _weighty(probe, groups[0]) == 1:
+    if len(groups) > 2 and _weighty(probe, groups[0]) == 1:
         groups = groups[1:]  # the stem
     if len(groups) != 1:
         return [*(_end(probe, group) for group in groups[:-1]), *(group[-1] for group in groups[-1:])]
@@ -243,9 +250,8 @@ def _stages_of_a_kind(student: Probe, teacher: Probe, *, maps: bool) -> tuple[li
 def vectors(probe: Probe) -> list[Layer]:
     """The hidden vectors; what the classifier reads, where there is no other."""
     found = stages(probe, maps=False)
-    if not found and probe.head is not None and len(probe.inputs[probe.head].shape) == 1:
-        return [probe.inputs[probe.head]]
-    return found
+    read = _read_by_head(probe)
+    return found or ([] if read is None else [read])
 
 
 def _layers(probe: Probe) -> str:
