@@ -153,7 +153,7 @@ def stages(probe: Probe, *, maps: bool) -> list[Layer]:
     if not maps:
         return _segments(probe, kind)
     groups = [group for group in _by_resolution(kind) if _weighty(probe, group)]
-    if len(groups) > 2 and _weighty(probe, groups[0]) == 1:
+    if len(groups) > 1 and _weighty(probe, groups[0]) == 1 and (len(groups) > 2 or len(_repeated(groups[1])) > 1):
         groups = groups[1:]  # the stem
     if len(groups) != 1:
         return [*(_end(probe, group) for group in groups[:-1]), *(group[-1] for group in groups[-1:])]
