@@ -26,7 +26,8 @@ PROJECTOR = "projector"
 class Bound:
     """What trains a student: the objective, the layers to listen to, and what comes before and beside it.
 
-    pairs: by term. stages: a first stage by term, with the term that it minimises. strong: makes the second view.
+    pairs: by term. unused: a sentence for each setting without effect. stages: a first stage by term, with the term
+    that it minimises. strong: makes the second view.
     """
 
     objective: Objective
@@ -35,10 +36,12 @@ class Bound:
     pairs: Mapping[str, tuple[Pair, ...]] = field(default_factory=dict)
     stages: Mapping[str, tuple[Stage, Term]] = field(default_factory=dict)
     strong: Augment | None = None
+    unused: tuple[str, ...] = ()
 
     def described(self) -> list[str]:
-        """One line per pair: term, student's layer, teacher's layer, with their shapes."""
-        return [f"{name}: {line}" for name, pairs in self.pairs.items() for line in map(told, pairs)]
+        """One line per pair: term, student's layer, teacher's layer, with their shapes; what is not used."""
+        lines = [f"{name}: {line}" for name, pairs in self.pairs.items() for line in map(told, pairs)]
+        return [*lines, *self.unused]
 
 
 def told(pair: Pair) -> str:
@@ -100,7 +103,14 @@ def bind(settings: Settings, data: Data, student: nn.Module, teacher: nn.Module 
     }
     objective = call("loss", Objective, arguments)
     shown = {name: found for name, found in pairs.items() if found}
-    return Bound(objective, tuple(slots.student), tuple(slots.teacher), shown, stages, strong)
+    taps = tuple(slots.student), tuple(slots.teacher)
+    return Bound(objective, *taps, shown, stages, strong, () if shown else _unused_layers(settings))
+
+
+def _unused_layers(settings: Settings) -> tuple[str, ...]:
+    given = {"teacher": settings.teacher and settings.teacher.layers, "student": settings.student.layers}
+    loss = "+".join(settings.loss.terms) or "none"
+    return tuple(f"{role}.layers is not used: loss={loss} compares no layers" for role, named in given.items() if named)
 
 
 def deployed_node(settings: Settings, data: Data, student: nn.Module, teacher: nn.Module | None) -> Node | None:

@@ -148,7 +148,7 @@ def pulls(plan: Plan, bound: Bound, student: nn.Module, teacher: nn.Module | Non
 def _pull(name: str, value: Tensor, weight: float, trained: list[nn.Parameter]) -> Pull:
     gradients = torch.autograd.grad(value * weight, trained, retain_graph=True, allow_unused=True)
     norm = sum(float(g.square().sum()) for g in gradients if g is not None) ** 0.5
-    return Pull(name, float(value), weight, norm)
+    return Pull(name, float(value.detach()), weight, norm)
 
 
 def _pulls(found: list[Pull]) -> Table:

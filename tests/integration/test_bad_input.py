@@ -53,6 +53,17 @@ BY_CONFIG = [
         "'loss=[kd,soft_label]' loss.temperature=3",
         r"loss.temperature=3: say whose, such as loss.terms.kd.temperature=3",
     ),
+    ("loss.schedules.temperature=cosin", r"schedule=cosin: no such schedule; did you mean cosine\?"),
+    ("loss.terms.kd.schedules.temprature=cosine", r"move one of weight, temperature, but got temprature"),
+    (
+        "loss.schedules.temperature={_target_:math.nothing}",
+        r"loss.terms.kd.schedules.temperature._target_=math.nothing",
+    ),
+    (
+        "loss=at",
+        r"loss.terms.at: expected maps or sequences to compare, but the student has none; its layers: layers.0",
+    ),
+    ("loss=simkd", r"loss.terms.simkd: the teacher has no single linear classifier that gives its logits"),
     ("teacher.weights=pretrained", r"teacher.weights=pretrained: .*Ensemble has no published weights"),
 ]
 

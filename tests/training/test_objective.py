@@ -253,3 +253,139 @@ def test_objective__reserved_name_is_refused(name: str) -> None:
 def test_objective__name_that_cannot_be_a_submodule_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"as the name of a term, but got `{name}`\."):
         Objective({name: Term(KD(), 1.0)}, hard_weight=1.0)
+
+
+# Layers, standardized logits, schedules.
+
+
+class Summed(Loss):
+    """The first feature of the student plus ten times the first of the teacher, summed: shows what it is given."""
+
+    def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        return student.features[0].sum() + 10 * teacher.features[0].sum()
+
+
+def test_terms__each_loss_sees_its_own_layers_in_its_own_order() -> None:
+    features = tuple(torch.full((B, 1), float(10**i)) for i in range(3))
+    student, teacher = Outputs(logits(0), features), Outputs(logits(1), features)
+    terms = {
+        "a": Term(Summed(), 1.0, student_slots=(2, 0), teacher_slots=(1,)),
+        "b": Term(Summed(), 1.0, False, (1,), (0,)),
+    }
+
+    found = Objective(terms, 0.0)(student, teacher, batch(ALL)).terms
+
+    assert {name: value.item() for name, value in found.items()} == {"a": B * (100 + 100), "b": B * (10 + 10)}
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_standardize__kd_of_z_scores_with_the_sample_deviation(scale: float) -> None:
+    """Sun et al. 2024: both logits are z-scored over the classes (n - 1), before the temperature."""
+    student, teacher = scale * logits(0), scale * logits(1)
+    objective = Objective({"kd": Term(KD(temperature=2.0), 1.0, standardize=True)}, 0.0)
+
+    value = objective(Outputs(student), Outputs(teacher), batch(ALL)).total
+
+    z_s, z_t = ((z - z.mean(1, keepdims=True)) / (z.std(1, ddof=1, keepdims=True) + 1e-7)
+                for z in (student.numpy(), teacher.numpy()))  # fmt: skip
+    assert value.item() == pytest.approx(reference.kd(z_s, z_t, 2.0), rel=1e-9)
+
+
+def test_standardize__is_a_transform_of_any_loss_of_logits_and_of_the_second_view() -> None:
+    seen: list[Outputs] = []
+
+    class Spying(Loss):
+        def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+            seen.extend([student, teacher])
+            return student.logits.sum()
+
+    strong = Outputs(logits(0), strong_logits=logits(2))
+    Objective({"x": Term(Spying(), 1.0, standardize=True)}, 0.0)(strong, strong, batch(ALL))
+
+    for outputs in seen:
+        assert outputs.strong_logits is not None
+        for z in (outputs.logits, outputs.strong_logits):
+            torch.testing.assert_close(z.mean(1), torch.zeros(B, dtype=torch.float64), rtol=0, atol=1e-12)
+            torch.testing.assert_close(z.std(1), torch.ones(B, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+def test_standardize__logits_that_are_all_equal_have_a_finite_gradient() -> None:
+    student = torch.zeros(B, K, requires_grad=True)
+    objective = Objective({"kd": Term(KD(), 1.0, standardize=True)}, 0.0)
+
+    objective(Outputs(student), Outputs(logits(1)), batch(ALL)).total.backward()
+
+    assert student.grad is not None
+    assert student.grad.isfinite().all()
+
+
+def falling(step: int, *, base: float, total_steps: int) -> float:
+    return base * (1 - step / total_steps)
+
+
+def test_schedules__move_the_weight_the_temperature_and_the_hard_weight_from_their_base() -> None:
+    term = Term(KD(temperature=4.0), 2.0, schedules={"weight": falling, "temperature": falling})
+    objective = Objective({"kd": term}, hard_weight=0.8, hard_schedule=falling)
+    student, teacher = logits(0), logits(1)
+
+    for step, share in ((0, 1.0), (2, 0.5), (1, 0.75)):  # from the base each time, in any order
+        objective.at_step(step, 4)
+        result = objective(Outputs(student), Outputs(teacher), batch(ALL))
+        kd = reference.kd(student.numpy(), teacher.numpy(), 4 * share)
+        hard = reference.cross_entropy(student.numpy(), ALL)
+        assert result.terms["kd"].item() == pytest.approx(kd, rel=1e-9)
+        assert result.total.item() == pytest.approx(2 * share * kd + 0.8 * share * hard, rel=1e-9)
+        expected = {"kd_weight": 2 * share, "kd_temperature": 4 * share, "hard_weight": 0.8 * share}
+        assert objective.readings() == pytest.approx(expected)
+
+
+def test_schedules__a_hard_weight_at_zero_keeps_its_curve() -> None:
+    objective = Objective({"kd": Term(KD())}, hard_weight=0.5, hard_schedule=falling)
+    objective.at_step(4, 4)
+
+    result = objective(Outputs(logits(0)), Outputs(logits(1)), batch(ALL))
+
+    assert list(result.terms) == ["hard", "kd"]
+    assert result.total.item() == result.terms["kd"].item()
+
+
+def test_schedules__what_is_no_number_of_the_loss_is_refused() -> None:
+    message = r"Expected the schedule of the term `kd` to move one of weight, temperature, but got temprature\."
+    with pytest.raises(ValueError, match=message):
+        Objective({"kd": Term(KD(), schedules={"temprature": falling})}, 1.0)
+
+
+class Labelled(Loss):
+    """A mean over labelled samples."""
+
+    needs_teacher = False
+    labelled_only = True
+
+    def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        return student.logits.sum()
+
+
+class Gathering(Labelled):
+    """A loss that has seen all processes."""
+
+    labelled_only = False
+    gather = True
+
+
+@pytest.mark.parametrize(("loss", "factor"), [(Labelled(), 3.0), (Gathering(), 1.0), (Summed(), 5.0)])
+def test_scales__follow_what_a_loss_is_a_mean_of(loss: Loss, factor: float) -> None:
+    outputs = Outputs(logits(0), (logits(2),))
+    objective = Objective({"x": Term(loss, 2.0, student_slots=(0,), teacher_slots=(0,))}, 0.0)
+
+    result = objective(outputs, outputs, batch(SOME), hard_scale=3.0, soft_scale=5.0)
+
+    torch.testing.assert_close(result.total, 2.0 * factor * result.terms["x"])
+
+
+def test_controls__need_no_teacher_and_others_say_so() -> None:
+    result = Objective({"x": Term(Labelled())}, 0.0)(Outputs(logits(0)), None, batch(ALL))
+    assert result.total.item() == pytest.approx(logits(0).sum().item())
+    with pytest.raises(ValueError, match="Expected a teacher for the term `kd`, but got None"):
+        Objective({"kd": Term(KD())}, 0.0)(Outputs(logits(0)), None, batch(ALL))
+    with pytest.raises(ValueError, match="Expected a teacher for KD, but got None"):
+        KD()(Outputs(logits(0)), None, batch(ALL))
