@@ -152,7 +152,7 @@ def _pull(name: str, value: Tensor, weight: float, trained: list[nn.Parameter]) 
 
 
 def _pulls(found: list[Pull]) -> Table:
-    table = Table(title="At the first step", title_justify="left")
+    table = Table(title="At the first step, at full weight", title_justify="left")
     for column in ("term", "value", "weight", "weighted", "gradient norm", "share, %"):
         table.add_column(column, justify="left" if column == "term" else "right")
     for pull in found:
