@@ -7,8 +7,9 @@ reference is compared at. reference: its independent version (see tests/referenc
 
 import copy
 import importlib
+import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -55,12 +56,9 @@ def default_settings(name: str) -> dict[str, Any]:
     return {k: v for k, v in content.items() if not isinstance(v, dict)}
 
 
-def make(name: str, shapes: Shapes | None = None, *, classes: int = CLASSES, **changes: Any) -> Loss:
-    """The loss with its YAML's settings and what it wants to know of two networks; seeded, in float64."""
-    import inspect
-
-    own, theirs = shapes if shapes is not None else shapes_of(name)[0]
-    torch.manual_seed(0)
+def facts(name: str, shapes: Shapes, classes: int = CLASSES) -> dict[str, Any]:
+    """What the loss's constructor wants to know of two networks, as the composition root would tell it; seeded."""
+    own, theirs = shapes
     generator = torch.Generator().manual_seed(5)
     targets = torch.arange(SAMPLES) % classes
     targets[::7] = UNLABELLED
@@ -70,18 +68,34 @@ def make(name: str, shapes: Shapes | None = None, *, classes: int = CLASSES, **c
         "num_classes": classes,
         "num_samples": SAMPLES,
         "targets": targets,
+        "strong": None,
     }
     wanted = inspect.signature(kind(name)).parameters
+    torch.manual_seed(1)
     for head, shape in (("student_head", own), ("teacher_head", theirs)):
         if head in wanted:
             given[head] = nn.Linear(shape[0][0], classes).double()
     if "teacher_norms" in wanted:
         given["teacher_norms"] = tuple(norm(shape[0], generator) for shape in theirs)
-    if "strong" in wanted:
-        given["strong"] = None
-    used = {k: v for k, v in given.items() if k in wanted}
-    loss = kind(name)(**{**default_settings(name), **used, **changes})
-    return loss.double()
+    return {k: v for k, v in given.items() if k in wanted}
+
+
+def make(name: str, shapes: Shapes | None = None, *, classes: int = CLASSES, **changes: Any) -> Loss:
+    """The loss with its YAML's settings and what it wants to know of two networks; seeded, in float64."""
+    given = facts(name, shapes if shapes is not None else shapes_of(name)[0], classes)
+    torch.manual_seed(0)
+    return kind(name)(**{**default_settings(name), **given, **changes}).double()
+
+
+def modules_told(name: str, shapes: Shapes, classes: int = CLASSES) -> dict[str, Tensor]:
+    """The numbers of the modules in `facts`: `teacher_head.weight`, `teacher_norms.0.bias`."""
+    found: dict[str, Tensor] = {}
+    for key, value in facts(name, shapes, classes).items():
+        if isinstance(value, nn.Module):
+            found |= {f"{key}.{n}": t for n, t in value.state_dict().items()}
+        elif key == "teacher_norms":
+            found |= {f"{key}.{i}.{n}": t for i, m in enumerate(value) for n, t in m.state_dict().items()}
+    return found
 
 
 def norm(channels: int, generator: torch.Generator) -> nn.BatchNorm2d:
@@ -117,6 +131,7 @@ class Case:
     student: Outputs
     teacher: Outputs
     batch: Batch
+    told: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -129,7 +144,9 @@ class Case:
         classes = more.get("classes", CLASSES)
         teacher = outputs(name, theirs, 1, rows, classes)
         student = copy.deepcopy(teacher) if equal else outputs(name, own, 0, rows, classes)
-        return cls(name, make(name, (own, theirs), **more), student, teacher, batch(rows, classes=classes))
+        made = cls(name, make(name, (own, theirs), **more), student, teacher, batch(rows, classes=classes))
+        made.told = modules_told(name, (own, theirs), classes)
+        return made
 
     def value(self, **changes: Any) -> Tensor:
         """Of a fresh copy, so that a memory is as it was."""
