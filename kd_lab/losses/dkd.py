@@ -23,7 +23,7 @@ from torch import Tensor
 from kd_lab.losses.common.checks import not_negative, positive
 from kd_lab.losses.common.labels import label_or_teachers
 from kd_lab.losses.common.loss import Loss
-from kd_lab.losses.common.probabilities import kl, log_softmax
+from kd_lab.losses.common.probabilities import kl
 from kd_lab.types import Batch, Outputs
 
 
@@ -61,12 +61,9 @@ class DKD(Loss):
     def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Every sample counts; without a label, the teacher's first choice takes its place."""
         target_B1 = label_or_teachers(batch.targets, teacher.logits).unsqueeze(1)
-        log_s_BK = log_softmax(student.logits, self.temperature)
-        log_t_BK = log_softmax(teacher.logits, self.temperature)
-        log_target_s_B1, log_others_s_B1, others_s_BK = _apart(log_s_BK, target_B1)
-        log_target_t_B1, log_others_t_B1, others_t_BK = _apart(log_t_BK, target_B1)
-        tckd = kl(torch.cat([log_target_t_B1, log_others_t_B1], 1), torch.cat([log_target_s_B1, log_others_s_B1], 1))
-        nckd = kl(others_t_BK, others_s_BK)
+        target_s_B2, others_s_BK = _apart(student.logits / self.temperature, target_B1)
+        target_t_B2, others_t_BK = _apart(teacher.logits / self.temperature, target_B1)
+        tckd, nckd = kl(target_t_B2, target_s_B2), kl(others_t_BK, others_s_BK)
         return (self.alpha * tckd + self.beta * nckd) * self.temperature**2
 
     def extra_repr(self) -> str:
@@ -74,9 +71,9 @@ class DKD(Loss):
         return f"temperature={self.temperature}, alpha={self.alpha}, beta={self.beta}"
 
 
-def _apart(log_p_BK: Tensor, target_B1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """log p(y), log(1 - p(y)) and the log-probabilities among the others, without subtracting near-equal numbers."""
-    lowest = torch.finfo(log_p_BK.dtype).min
-    without_BK = log_p_BK.scatter(1, target_B1, lowest)
+def _apart(tempered_BK: Tensor, target_B1: Tensor) -> tuple[Tensor, Tensor]:
+    """[log p(y), log(1 - p(y))] and the log-probabilities among the others; no probability is taken from 1."""
+    without_BK = tempered_BK.scatter(1, target_B1, torch.finfo(tempered_BK.dtype).min)
     log_others_B1 = without_BK.logsumexp(dim=1, keepdim=True)
-    return log_p_BK.gather(1, target_B1), log_others_B1, without_BK.log_softmax(dim=1)
+    both_B2 = torch.cat([tempered_BK.gather(1, target_B1), log_others_B1], dim=1)
+    return both_B2.log_softmax(dim=1), without_BK - log_others_B1
