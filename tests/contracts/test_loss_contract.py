@@ -247,7 +247,8 @@ def test_temperature__value_and_gradient_are_continuous(name: str, temperature: 
     for side in near:
         torch.testing.assert_close(side[0], here[0], rtol=1e-5, atol=1e-9)
         for one_side, gradient in zip(side[1], here[1], strict=True):
-            torch.testing.assert_close(one_side, gradient, rtol=1e-5, atol=1e-9)
+            size = gradient.abs().max().item()  # an entry that happens to be near 0 still moves with the others
+            torch.testing.assert_close(one_side, gradient, rtol=1e-5, atol=1e-9 + 1e-7 * size)
 
 
 CUDA = pytest.param(
