@@ -9,6 +9,7 @@ import dataclasses
 import importlib
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -176,7 +177,10 @@ class Comparison:
         return self.call(numpy_of(self.case.student), {**self.state, name: at})
 
     def gradient(self, gradient: Any, at: Any, function: Callable[[Any], Any]) -> None:
-        slope = arrays.central_difference if self.central else arrays.directional_derivative
+        # Steps in proportion to the point: what has no complex step is a choice (of a sign, of the best) that may flip.
+        step = 1e-5 * float(np.sqrt(np.mean(np.square(at)))) or 1e-5
+        central = partial(arrays.central_difference, step=step)
+        slope = central if self.central else arrays.directional_derivative
         size = float(np.sqrt(np.sum(gradient**2)))
         for _ in range(2):
             direction = self.generator.standard_normal(at.shape)

@@ -4,6 +4,8 @@ Each channel is standardised over the batch and the positions together, and half
 the authors' code (open-mmlab/mmrazor, mmrazor/models/losses/pkd_loss.py) the deviation is divided by n - 1 and 1e-6 is
 added to it, with n = B L. So the loss is (n - 1) / n times the mean over the channels of 1 - r, r Pearson's correlation
 (but for the 1e-6), not quite 1 - r itself. A student of another resolution is brought to the teacher's, bilinear.
+
+`gather` has no effect on one process: a batch that is gathered from all processes is a batch.
 """
 
 from typing import Any
@@ -25,7 +27,15 @@ def standardised(feature: Array) -> Array:
     return scaled
 
 
-def reference(student: Outputs, teacher: Outputs, targets: Integers, index: Integers, state: dict[str, Array]) -> Any:
+def reference(
+    student: Outputs,
+    teacher: Outputs,
+    targets: Integers,
+    index: Integers,
+    state: dict[str, Array],
+    *,
+    gather: bool = False,
+) -> Any:
     """The sum over the pairs of 1/2 mean_{b, c, l} (standardised f_s - standardised f_t)^2."""
     total: Any = 0.0
     for of_student, f_t in zip(student.features, teacher.features, strict=True):
