@@ -3,8 +3,9 @@
 Maximises a bound of the mutual information between a layer of the teacher and one of the student: the log-likelihood of
 the teacher's activations under a normal distribution whose mean is predicted from the student's, and whose variance is
 learned for each channel. A channel that the student cannot predict gets a large variance and costs little.
-Source: Ahn et al. 2019 (arXiv:1904.05835), equations 4 to 6; the three convolutions of the mean and the initial
-variance 5 are those of the authors' code as CRD's benchmark (Tian et al. 2020) has it.
+Source: Ahn et al. 2019 (arXiv:1904.05835), section 2, the normal distribution with one variance per channel; the three
+convolutions of the mean and the initial variance 5 are those of the authors' code, as CRD's benchmark (Tian et al.
+2020) has it.
 
 Helps where student and teacher are of different kinds, if at all: in CRD's benchmark it does less than KD on 12 of 13
 pairs, and more on ResNet50 to MobileNetV2 (67.57 against 67.35). Costs three 1x1 convolutions per stage, two of them
