@@ -23,6 +23,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kd_lab.losses.common.axes import same_axes
 from kd_lab.losses.common.checks import positive
@@ -80,8 +81,9 @@ class AB(Loss):
         losses = []
         for connect, own, theirs in zip(self.connectors, student.features, teacher.features, strict=True):
             connected = connect(at_resolution(own, tuple(theirs.shape[2:])))
-            side = torch.where(theirs > 0, 1.0, -1.0)
-            losses.append((self.margin - side * connected).relu().square().sum() / len(own))
+            with torch.no_grad():  # where the student is beyond the margin, it is to stay as it is: no gradient
+                beyond = torch.where(theirs > 0, connected.clamp(min=self.margin), connected.clamp(max=-self.margin))
+            losses.append(F.mse_loss(connected, beyond, reduction="sum") / len(own))
         count = len(losses)
         weighted = [loss * 2.0 ** (i - count + 1) for i, loss in enumerate(losses)]
         return torch.stack(weighted).sum() * SCALE

@@ -23,6 +23,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kd_lab.losses.common.axes import same_axes
 from kd_lab.losses.common.connectors import connector
@@ -84,9 +85,10 @@ class OFD(Loss):
         ):
             smaller_s, smaller_t = at_the_smaller(own, theirs)
             connected = connect(smaller_s)
-            wanted = torch.maximum(smaller_t, self.get_buffer(f"margin_{i}"))
-            missing = torch.where((connected > wanted) | (wanted > 0), connected - wanted, 0.0)
-            losses.append(missing.square().sum() / len(own) * 2.0 ** (i - count + 1))
+            with torch.no_grad():  # where the student is low enough, it is to stay as it is: no gradient
+                target = torch.maximum(smaller_t, self.get_buffer(f"margin_{i}"))
+                target = torch.where((connected > target) | (target > 0), target, connected)
+            losses.append(F.mse_loss(connected, target, reduction="sum") / len(own) * 2.0 ** (i - count + 1))
         return torch.stack(losses).sum()
 
 
