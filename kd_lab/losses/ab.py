@@ -11,9 +11,9 @@ with BatchNorm where the channels differ, and the epochs of the first stage. Def
 last with weight 1 and each one before it with half as much, margin 1, 30 epochs of first stage, weight 1, hard labels 1
 (CRD's benchmark; the authors continue with KD, which is another term here).
 
-Differs: stage_epochs=0 trains it together with the labels instead. As in both codes there is no connector where the
-channels agree. A student's map of another resolution is average-pooled or interpolated to the teacher's, because the
-mean of several of the teacher's neurons has no boundary of its own; CRD's code takes a strided convolution. The
+Differs: stage_epochs=0 trains it together with the labels instead. As in the authors' code there is no connector where
+the channels agree. A student's map of another resolution is average-pooled or interpolated to the teacher's, because
+the mean of several of the teacher's neurons has no boundary of its own; CRD's code takes a strided convolution. The
 student's BatchNorm is in training mode in the first stage, as in the authors' code; in CRD's it is not.
 
 Legend: B batch, C channels.

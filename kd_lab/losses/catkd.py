@@ -6,10 +6,10 @@ to a few positions and each is scaled to length 1. The student's classifier lear
 Source: Guo et al. 2023 (arXiv:2304.12777), section 3; maps of the classes from Zhou et al. 2016 (arXiv:1512.04150).
 
 Helps to see what is learned, a place for each class. The weight is delicate: the authors' lies between 0.7 and 600 on
-CIFAR-100, and they ask that it be tuned so that the term starts at 1 to 50. Costs two products of the classifier with
-four vectors a sample; no parameters. Defaults: maps of 2 x 2, normalised, weight 15 (the authors' for VGG-13 to
-MobileNetV2), hard labels 1. Between networks of one family the authors do not normalise: normalize=false with the same
-weight is theirs for resnet32x4 to resnet8x4.
+CIFAR-100, and they ask that it be tuned to bring the weighted term to 1 to 50 after the first epoch. Costs two
+products of the classifier with four vectors a sample; no parameters. Defaults: maps of 2 x 2, normalised, weight 15
+(the authors' for VGG-13 to MobileNetV2), hard labels 1. Between networks of one family the authors do not normalise:
+normalize=false with the same weight is theirs for resnet32x4 to resnet8x4.
 
 Differs: the authors put a 1x1 convolution without bias before the average, which is the same classifier; here the
 networks stay as they are, and the bias, the same at every position, is left out. Pooling comes before the weights, not
