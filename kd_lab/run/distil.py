@@ -54,7 +54,10 @@ def _first_stage(plan: Plan, bound: Bound, name: str, main: Fit, run: Run) -> Me
         rename=functools.partial(names.of_stage, name),
         validate=False,
     )
+    modes = [(part, part.training) for part in main.network.modules()]
     cost = fit(plan, job, run)
+    for part, training in modes:
+        part.training = training  # `fit` leaves the network in eval mode, and Lightning would go on in it
     stage.loss.requires_grad_(False)
     return cost
 

@@ -24,6 +24,7 @@ from tests.contracts.loss_cases import (
     leaves,
     make,
     mapped,
+    same_draws,
     tensors,
 )
 from tests.contracts.plugins import REPOSITORY, settings
@@ -37,6 +38,7 @@ DECLARATIONS = (
     "batch_normalized",
     "needs_teacher",
     "labelled_only",
+    "draws",
     "has_memory",
     "two_views",
 )
@@ -93,8 +95,8 @@ def test_value__is_a_finite_scalar_in_the_precision_of_the_outputs(name: str, dt
 
 def test_value__does_not_follow_the_batch_size(name: str) -> None:
     case = Case.of(name)
-    if case.loss.batch_relational:
-        pytest.skip("compares samples, so a copy of each is another question")
+    if case.loss.batch_relational or case.loss.draws:
+        pytest.skip("compares samples, or draws for each, so a copy of each is another question")
     twice = {
         "student": mapped(case.student, twofold),
         "teacher": mapped(case.teacher, twofold),
@@ -122,8 +124,8 @@ def test_declaration__batch_relational(name: str) -> None:
     case = Case.of(name)
     norms = [m for m in case.loss.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert case.loss.batch_normalized or not norms
-    if case.loss.batch_normalized:
-        pytest.skip("its own parts normalise over the batch")
+    if case.loss.batch_normalized or case.loss.draws:
+        pytest.skip("its own parts normalise over the batch, or it draws anew for every call")
 
     alone = torch.stack([case.value(**one(case, i)) for i in range(BATCH)]).mean()
 
@@ -136,6 +138,17 @@ def one(case: Case, i: int) -> dict[str, object]:
         "teacher": mapped(case.teacher, lambda t: t[i : i + 1]),
         "batch": Batch(*(t[i : i + 1] for t in case.batch[:3])),
     }
+
+
+def test_declaration__draws(name: str) -> None:
+    """Two calls in a row agree unless the loss says otherwise; after the same seed they agree in any case."""
+    case = Case.of(name)
+    if case.loss.has_memory:
+        pytest.skip("a call changes its memory")
+    first, second = (case.loss(case.student, case.teacher, case.batch) for _ in range(2))
+
+    assert torch.equal(first, second) is not case.loss.draws
+    assert torch.equal(case.value(), case.value())
 
 
 def test_declaration__zero_at_equality(name: str) -> None:
@@ -230,6 +243,7 @@ def test_weight__the_objective_is_linear_in_it(name: str, hard_weight: float) ->
         loss = copy.deepcopy(case.loss)
         places = tuple(range(len(case.student.features)))
         objective = Objective({name: Term(loss, weight, student_slots=places, teacher_slots=places)}, hard_weight)
+        same_draws(loss)
         total = objective(case.student, case.teacher, case.batch).total
         torch.testing.assert_close(total, hard_weight * hard + weight * term, rtol=1e-12, atol=1e-13)
 
@@ -349,7 +363,7 @@ def test_loss__copies_through_pickle_and_deepcopy(name: str) -> None:
     expected = case.value()
 
     for twin in (pickle.loads(pickle.dumps(case.loss)), copy.deepcopy(case.loss)):
-        assert torch.equal(twin(case.student, case.teacher, case.batch), expected)
+        assert torch.equal(same_draws(twin)(case.student, case.teacher, case.batch), expected)
 
 
 @pytest.mark.slow
@@ -361,7 +375,7 @@ def test_loss__compiles_without_a_graph_break(name: str) -> None:
     torch._dynamo.reset()
     student = leaves(case.student)
 
-    result = torch.compile(case.loss, backend="eager", fullgraph=True)(student, case.teacher, case.batch)
+    result = torch.compile(same_draws(case.loss), backend="eager", fullgraph=True)(student, case.teacher, case.batch)
 
     assert math.isclose(result.item(), expected.item(), rel_tol=1e-12)
     found = torch.autograd.grad(result, tensors(student), allow_unused=True)

@@ -34,6 +34,7 @@ class Loss(nn.Module):
       loss has the setting `gather`: under DDP, whether it sees the batches of all processes together.
     - batch_normalized: its own parts normalise over the batch, as BatchNorm does in any network: under DDP, each
       process by itself.
+    - draws: draws at random from torch's own generator, so that two calls differ and a seed fixes them.
     - has_memory: keeps something of what it saw in buffers, by `batch.index`; a call changes it.
     - needs_teacher: False for a regularizer that is used as a control.
     - labelled_only: a mean over the labelled samples alone, 0 where there is none.
@@ -49,6 +50,7 @@ class Loss(nn.Module):
     symmetric: ClassVar[bool]
     batch_relational: ClassVar[bool] = False
     batch_normalized: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
     has_memory: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = True
     labelled_only: ClassVar[bool] = False

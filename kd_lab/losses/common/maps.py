@@ -8,12 +8,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kd_lab.losses.common.norm import BatchNorm
 from kd_lab.types import Shape
 
 _POOL: tuple[Any, ...] = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
 _CONV: tuple[Any, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED: tuple[Any, ...] = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_NORM: tuple[Any, ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _SMOOTH = ("linear", "bilinear", "trilinear")
 
 
@@ -51,9 +51,8 @@ def conv3x3(shape: Shape, channels: int, *, stride: int = 1, bias: bool = False)
 
 
 def batch_norm(shape: Shape) -> nn.Module:
-    """Over the channels of a feature of this shape."""
-    made: nn.Module = _NORM[max(len(shape) - 2, 0)](shape[0])
-    return made
+    """Over the channels of a feature of this shape; a batch with one value per channel passes."""
+    return BatchNorm(shape[0])
 
 
 def conv_transpose4x4(shape: Shape, channels: int) -> nn.Module:

@@ -1,0 +1,137 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kd_lab.losses.mgd import MGD
+from kd_lab.types import Outputs
+from tests.contracts.loss_cases import MAP, Case, Shapes, same_draws
+from tests.losses.common.gradients import gradients_are_those_of_differences
+
+COMPARED_HERE = True  # its reference needs the masks, which are drawn
+
+SHAPES: list[Shapes] = [
+    MAP,
+    (((4, 5, 7),), ((4, 5, 7),)),  # as many channels
+    (((3, 7, 5),), ((4, 3, 3),)),  # the student's map is the larger one
+    (((3, 2, 3),), ((2, 5, 5),)),
+    (((3, 9),), ((5, 4),)),  # sequences
+]
+SAME: Shapes = SHAPES[1]
+
+
+class Masked(nn.Module):
+    """Keeps what it is given, in place of the generation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, feature: Tensor) -> Tensor:
+        self.seen.append(feature)
+        return feature
+
+
+def masks(case: Case, calls: int = 1) -> Tensor:
+    """What is kept of a map of ones: [calls, B, C]."""
+    masked = case.loss.generation = Masked()
+    ones = Outputs(case.student.logits, (torch.ones_like(case.student.features[0]),))
+    for _ in range(calls):
+        case.loss(ones, case.teacher, case.batch)
+    return torch.stack(masked.seen).flatten(3).mean(dim=3)
+
+
+def test_mgd__masks_whole_channels_of_each_sample() -> None:
+    kept = masks(Case.of("mgd", SAME, mask_ratio=0.5), calls=50)
+
+    assert set(kept.unique().tolist()) == {0.0, 1.0}  # the mean over the positions of a channel: all or none
+    assert len(kept.reshape(-1, kept.shape[2]).unique(dim=0)) == 2**4  # every combination of four channels
+
+
+@pytest.mark.parametrize("ratio", [0.15, 0.6])
+def test_mgd__masks_the_share_that_is_asked_for(ratio: float) -> None:
+    """Of 400 x 8 x 4 = 12800 draws; five standard deviations."""
+    kept = masks(Case.of("mgd", SAME, mask_ratio=ratio), calls=400)
+
+    assert 1 - kept.mean().item() == pytest.approx(ratio, abs=5 * (ratio * (1 - ratio) / 12800) ** 0.5)
+
+
+@pytest.mark.parametrize(("ratio", "kept"), [(0.0, 1.0), (1.0, 0.0)])
+def test_mgd__masks_nothing_or_everything(ratio: float, kept: float) -> None:
+    assert masks(Case.of("mgd", SAME, mask_ratio=ratio), calls=10).eq(kept).all()
+
+
+def test_mgd__a_seed_fixes_the_masks() -> None:
+    case = Case.of("mgd", SAME)
+
+    def three() -> list[Tensor]:
+        same_draws(case.loss)
+        return [case.loss(case.student, case.teacher, case.batch).detach() for _ in range(3)]
+
+    once, again = three(), three()
+
+    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+    assert len({float(v) for v in once}) == 3
+
+
+def test_mgd__sums_over_a_sample_and_averages_over_the_batch() -> None:
+    """Without a mask and with a generation that says 0: the squares of the teacher's map, summed, by sample."""
+    case = Case.of("mgd", SAME)
+    with torch.no_grad():
+        for parameter in case.loss.generation.parameters():
+            parameter.zero_()
+
+    torch.testing.assert_close(case.value(), case.teacher.features[0].square().sum() / 8, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("shapes", SHAPES)
+def test_mgd__is_the_published_formula_for_the_masks_that_it_drew(shapes: Shapes) -> None:
+    """Step by step in torch: resolution, channels, mask, two convolutions with ReLU between, squares."""
+    case = Case.of("mgd", shapes, mask_ratio=0.4)
+    own, theirs = case.student.features[0], case.teacher.features[0]
+    resized = {
+        SHAPES[2]: nn.functional.adaptive_avg_pool2d(own, (3, 3)) if own.ndim == 4 else own,
+        SHAPES[3]: nn.functional.interpolate(own, (5, 5), mode="bilinear") if own.ndim == 4 else own,
+        SHAPES[4]: nn.functional.adaptive_avg_pool1d(own, 4) if own.ndim == 3 else own,
+    }.get(shapes, own)
+    value = case.value()
+
+    same_draws(case.loss)
+    mask = torch.ones(8, theirs.shape[1]).double()
+    mask[torch.rand(8, theirs.shape[1], dtype=torch.float64) < 0.4] = 0
+    first, second = case.loss.generation[0], case.loss.generation[2]
+    masked = case.loss.align(resized) * mask.reshape(8, -1, *[1] * (own.ndim - 2))
+    expected = (second(torch.clamp(first(masked), min=0)) - theirs).square().sum() / 8
+
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
+
+
+def test_mgd__aligns_where_the_channels_differ() -> None:
+    def names(own: int) -> set[str]:
+        loss = MGD(student_shapes=((own, 4, 4),), teacher_shapes=((6, 4, 4),))
+        return {name.split(".")[0] for name, p in loss.named_parameters() if p.requires_grad}
+
+    assert names(6) == {"generation"}
+    assert names(5) == {"align", "generation"}
+
+
+@pytest.mark.parametrize("shapes", [SHAPES[2], SHAPES[4]])
+def test_mgd__gradients_are_those_of_differences(shapes: Shapes) -> None:
+    gradients_are_those_of_differences(Case.of("mgd", shapes, rows=3, mask_ratio=0.4))
+
+
+def test_mgd__masked_channels_get_no_gradient() -> None:
+    case = Case.of("mgd", SAME, mask_ratio=1.0)
+
+    _, gradients = case.value_and_gradients()
+
+    assert gradients[1].abs().max() == 0
+
+
+def test_mgd__ratio_above_one_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Expected `mask_ratio` to be from 0 to 1, but got 1\.5\."):
+        MGD(student_shapes=((5, 4, 4),), teacher_shapes=((6, 4, 4),), mask_ratio=1.5)
+
+
+def test_mgd__vectors_are_refused() -> None:
+    with pytest.raises(ValueError, match="Expected both layers of a pair to be maps"):
+        MGD(student_shapes=((5,),), teacher_shapes=((6,),))

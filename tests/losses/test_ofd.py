@@ -1,0 +1,160 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from kd_lab.losses.ofd import OFD
+from kd_lab.types import Outputs
+from tests.contracts.loss_cases import STAGES, Case, Shapes
+from tests.losses.common.gradients import gradients_are_those_of_differences
+
+SHAPES: list[Shapes] = [
+    STAGES,
+    (((3, 5, 7),), ((4, 5, 7),)),
+    (((3, 7, 5),), ((4, 3, 3),)),  # the student's map is the larger one
+    (((3, 2, 3),), ((2, 5, 5),)),
+    (((3, 9),), ((5, 4),)),  # sequences
+    (((5,), (4,)), ((7,), (6,))),  # vectors
+]
+
+
+def norm(bias: list[float], weight: list[float]) -> nn.BatchNorm2d:
+    made = nn.BatchNorm2d(len(bias))
+    with torch.no_grad():
+        made.bias.copy_(torch.tensor(bias))
+        made.weight.copy_(torch.tensor(weight))
+    return made
+
+
+def margins(*channels: tuple[float, float]) -> list[float]:
+    """Of channels (bias, weight)."""
+    shape = ((len(channels),),)
+    norms = (norm([b for b, _ in channels], [w for _, w in channels]),)
+    loss = OFD(student_shapes=shape, teacher_shapes=shape, teacher_norms=norms)
+    found: list[float] = loss.get_buffer("margin_0").tolist()
+    return found
+
+
+def test_ofd__margin_is_the_mean_of_the_negative_values() -> None:
+    """By numerical integration of x times the normal density below 0; -sqrt(2 / pi) for the standard normal."""
+    found = margins((0.0, 1.0), (1.0, 2.0), (-0.5, 0.7), (3.0, 1.0))
+
+    assert found == pytest.approx([-math.sqrt(2 / math.pi), -1.28215344, -0.78378698, -0.28309761], rel=1e-5)
+
+
+def test_ofd__margin_is_the_mean_of_samples_below_zero() -> None:
+    samples = 0.4 + 0.9 * torch.randn(400_000, generator=torch.Generator().manual_seed(0))
+
+    assert margins((0.4, -0.9)) == pytest.approx([samples[samples < 0].mean().item()], rel=5e-3)
+
+
+def test_ofd__margin_is_three_deviations_where_negative_values_are_rare() -> None:
+    """P(x < 0) is 0.00135 at a mean of 3 deviations and 0.00097 at 3.1, below the thousandth."""
+    near, beyond, far = margins((3.0, 1.0), (3.1, 1.0), (50.0, 0.5))
+
+    assert near == pytest.approx(-0.28309761, rel=1e-5)
+    assert (beyond, far) == (-3.0, -1.5)
+
+
+def test_ofd__constant_channels_have_finite_margins() -> None:
+    assert margins((-0.3, 0.0), (0.0, 0.0), (0.3, 0.0)) == pytest.approx([-0.3, 0.0, 0.0], abs=1e-6)
+
+
+def test_ofd__norm_without_bias_and_weight_is_standard() -> None:
+    plain = nn.BatchNorm1d(1, affine=False)
+
+    loss = OFD(student_shapes=((1,),), teacher_shapes=((1,),), teacher_norms=(plain,))
+
+    assert loss.get_buffer("margin_0").item() == pytest.approx(-math.sqrt(2 / math.pi), rel=1e-6)
+
+
+def unconnected(own: list[float], theirs: list[float]) -> float:
+    """The value for one sample of vectors, margin -1 in every channel, the connector left out."""
+    count = len(own)
+    shape = ((count,),)
+    loss = OFD(student_shapes=shape, teacher_shapes=shape, teacher_norms=(norm([0.0] * count, [1.0] * count),))
+    loss.connectors[0] = nn.Identity()
+    loss.get_buffer("margin_0").fill_(-1.0)
+    case = Case.of("ofd")
+    value = loss(
+        Outputs(torch.zeros(1, 6), (torch.tensor([own]),)),
+        Outputs(torch.zeros(1, 6), (torch.tensor([theirs]),)),
+        case.batch,
+    )
+    return float(value)
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "expected"),
+    [
+        (5.0, 3.0, 4.0),  # positive: plain squares
+        (1.0, 3.0, 4.0),
+        (-2.0, 3.0, 25.0),
+        (2.0, -0.5, 6.25),  # between margin and 0: pulled down to it
+        (-0.7, -0.5, 0.0),  # already below
+        (2.0, -4.0, 9.0),  # below the margin: pulled down to the margin
+        (-0.5, -4.0, 0.25),
+        (-3.0, -4.0, 0.0),
+        (0.5, 0.0, 0.25),
+        (-0.5, 0.0, 0.0),
+    ],
+)
+def test_ofd__partial_distance(own: float, theirs: float, expected: float) -> None:
+    assert unconnected([own], [theirs]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_ofd__sums_over_the_neurons() -> None:
+    assert unconnected([5.0, 2.0, -3.0], [3.0, -0.5, -4.0]) == pytest.approx(4.0 + 6.25, rel=1e-6)
+
+
+def test_ofd__each_stage_counts_half_of_the_next() -> None:
+    shape = (4, 3, 3)
+    three = Case.of("ofd", ((shape,) * 3, (shape,) * 3))
+    parts = []
+    for i in range(3):
+        one = Case.of("ofd", ((shape,), (shape,)))
+        one.loss.connectors[0].load_state_dict(three.loss.connectors[i].state_dict())
+        one.loss.get_buffer("margin_0").copy_(three.loss.get_buffer(f"margin_{i}"))
+        own, theirs = (Outputs(o.logits, (o.features[i],)) for o in (three.student, three.teacher))
+        parts.append(one.value(student=own, teacher=theirs))
+
+    torch.testing.assert_close(three.value(), parts[0] / 4 + parts[1] / 2 + parts[2], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("shapes", [SHAPES[2], SHAPES[3], SHAPES[5]])
+def test_ofd__gradients_are_those_of_differences(shapes: Shapes) -> None:
+    gradients_are_those_of_differences(Case.of("ofd", shapes, rows=3))
+
+
+def test_ofd__margins_are_kept_and_never_trained() -> None:
+    loss = Case.of("ofd").loss
+
+    assert {f"margin_{i}" for i in range(3)} <= set(loss.state_dict())
+    assert {name.split(".")[0] for name, _ in loss.named_parameters()} == {"connectors"}
+
+
+def test_ofd__the_teachers_norm_is_not_part_of_it() -> None:
+    given = norm([0.0], [1.0])
+
+    loss = OFD(student_shapes=((1,),), teacher_shapes=((1,),), teacher_norms=(given,))
+
+    assert given not in list(loss.modules())
+
+
+def test_ofd__no_batch_norm_is_refused() -> None:
+    shapes = ((4, 3, 3), (5, 2, 2))
+    with pytest.raises(ValueError, match=r"Expected a BatchNorm .* none before layer 2, \[5, 2, 2\]\."):
+        OFD(student_shapes=shapes, teacher_shapes=shapes, teacher_norms=(norm([0.0] * 4, [1.0] * 4), None))
+
+
+def test_ofd__other_axes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"Expected two layers with as many axes, but got \[32\] and \[8, 4, 4\]\."):
+        OFD(student_shapes=((32,),), teacher_shapes=((8, 4, 4),), teacher_norms=(None,))
+
+
+def test_ofd__batch_of_one_vector_passes() -> None:
+    value, gradients = Case.of("ofd", SHAPES[5], rows=1).value_and_gradients()
+
+    assert value.isfinite()
+    assert all(g.isfinite().all() for g in gradients)
