@@ -1,6 +1,7 @@
 """Noise-contrastive estimation against memories: each network's vector beside what the other one said before.
 
-Legend: B samples, K negatives of each, G samples of all processes, N rows of the dataset, D dimensions.
+Legend: B samples, K negatives of each, G samples of all processes, N rows of the dataset, R that take part, D
+dimensions.
 """
 
 import math
@@ -40,7 +41,7 @@ class Memories(nn.Module):
         self.register_buffer("log_z", torch.zeros(2))
 
     def fix_z(self, scaled: Pair, index_B: Tensor, negatives: Negatives, numbers: Tensor) -> None:
-        """Z is N times the mean of exp(score) over all draws of this batch, of all processes."""
+        """Z is R times the mean of exp(score) over own rows and draws of this batch, of all processes."""
         parts = [
             torch.stack([_log_sum(v[part], m, index_B[part], counts) for v, m in self._sides(scaled)], dim=1)
             for part, counts in self._drawn(index_B, negatives, numbers)
