@@ -21,7 +21,8 @@ from torch.nn import functional as F
 
 from kd_lab.losses.common.checks import one_pair
 from kd_lab.losses.common.loss import Layers, Loss
-from kd_lab.losses.common.maps import at_resolution, batch_norm, conv1x1, conv3x3, conv_transpose4x4
+from kd_lab.losses.common.maps import at_resolution, conv1x1, conv3x3, conv_transpose4x4
+from kd_lab.norm import BatchNorm
 from kd_lab.types import Batch, Outputs, Shape
 
 
@@ -48,7 +49,7 @@ class FitNet(Loss):
         if len(own) != len(theirs):
             raise ValueError(f"Expected two layers with as many axes, but got {list(own)} and {list(theirs)}.")
         self.resized, convolution = _convolution(own, theirs)
-        self.regressor = convolution if len(own) == 1 else nn.Sequential(convolution, batch_norm(theirs), nn.ReLU())
+        self.regressor = convolution if len(own) == 1 else nn.Sequential(convolution, BatchNorm(theirs[0]), nn.ReLU())
 
     def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:  # noqa: ARG002
         """Every sample counts, labelled or not."""

@@ -220,6 +220,7 @@ class _Networks:
             "num_classes": self.data.num_classes,
             "num_samples": len(self.data.inputs),
             "targets": self.data.targets,
+            "transfer": self.data.transfer,
         }
         for whose in ("student", "teacher"):
             if f"{whose}_head" in wanted:

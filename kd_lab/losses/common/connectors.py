@@ -4,7 +4,8 @@ from typing import cast
 
 from torch import nn
 
-from kd_lab.losses.common.maps import batch_norm, conv1x1
+from kd_lab.losses.common.maps import conv1x1
+from kd_lab.norm import BatchNorm
 from kd_lab.types import Shape
 
 
@@ -15,4 +16,4 @@ def connector(shape: Shape, channels: int) -> nn.Sequential:
     """
     convolution = conv1x1(shape, channels)
     nn.init.kaiming_normal_(cast("nn.Conv2d", convolution).weight, mode="fan_out", nonlinearity="relu")
-    return nn.Sequential(convolution, batch_norm((channels, *shape[1:])))
+    return nn.Sequential(convolution, BatchNorm(channels))

@@ -23,9 +23,10 @@ class Loss(nn.Module):
     Its constructor takes keywords only: the settings of its YAML, and what it wants to know of the two networks. Of
     these it names what it needs, and is given it: `student_shapes` and `teacher_shapes` (a tuple of `Shape`, one for
     each pair of layers), `num_classes`, `num_samples` (rows of the dataset, for a memory that `batch.index` points
-    into), `targets` ([num_samples] int64, `UNLABELLED` where there is no label), `student_head` and `teacher_head` (the
-    classifiers, modules of the networks, never to be trained or registered here), `teacher_norms` (the BatchNorm before
-    each tapped layer of the teacher, or None). What does not fit raises a ValueError that says what was expected.
+    into), `targets` ([num_samples] int64, `UNLABELLED` where there is no label), `transfer` (the rows that the student
+    trains on, int64), `student_head` and `teacher_head` (the classifiers, modules of the networks, never to be trained
+    or registered here), `teacher_norms` (the BatchNorm before each tapped layer of the teacher, or None). What does not
+    fit raises a ValueError that says what was expected.
 
     - zero_at_equality: 0, its minimum, when the student's outputs equal the teacher's.
     - shift_invariant: a constant added to all logits of a sample changes nothing.

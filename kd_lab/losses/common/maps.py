@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kd_lab.losses.common.norm import BatchNorm
 from kd_lab.types import Shape
 
 _POOL: tuple[Any, ...] = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
@@ -48,11 +47,6 @@ def conv3x3(shape: Shape, channels: int, *, stride: int = 1, bias: bool = False)
     """A kernel of 3 along every axis of positions, padded by 1."""
     made: nn.Module = _CONV[len(shape) - 2](shape[0], channels, 3, stride=stride, padding=1, bias=bias)
     return made
-
-
-def batch_norm(shape: Shape) -> nn.Module:
-    """Over the channels of a feature of this shape; a batch with one value per channel passes."""
-    return BatchNorm(shape[0])
 
 
 def conv_transpose4x4(shape: Shape, channels: int) -> nn.Module:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kd_lab.models.common.taps import Tap, Taps
+from kd_lab.norm import BatchNorm
 from kd_lab.types import Shape
 
 
@@ -89,13 +90,12 @@ class Projector(nn.Module):
         # 1x1 kernels on one position are linear layers; a vector is a sequence of one position.
         dimensions = max(len(theirs), 1)
         conv: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1]
-        norm: Any = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dimensions - 1]
         pool: Any = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)[dimensions - 1]
         inner, outer = max(round(teacher_shape[0] / factor), 1), teacher_shape[0]
         middle = 3 if theirs else 1
         layers: list[nn.Module] = [pool(tuple(theirs))] if own != theirs else []
         for size_in, size_out, kernel in ((student_shape[0], inner, 1), (inner, inner, middle), (inner, outer, 1)):
-            layers += [conv(size_in, size_out, kernel, padding=kernel // 2, bias=False), norm(size_out), nn.ReLU()]
+            layers += [conv(size_in, size_out, kernel, padding=kernel // 2, bias=False), BatchNorm(size_out), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
         self.is_vector = not theirs
 

@@ -1,4 +1,4 @@
-"""BatchNorm for the parts of a loss, which must not stop a training at its last, short batch.
+"""BatchNorm that does not stop a training at its last, short batch: for parts that are added to a network or a loss.
 
 Legend: B batch, C channels.
 """

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from kd_lab.losses.common.norm import BatchNorm
 from kd_lab.losses.fitnet import FitNet
+from kd_lab.norm import BatchNorm
 from kd_lab.types import Batch, Outputs
 
 

@@ -1,0 +1,425 @@
+import copy
+import math
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from kd_lab.losses.common import contrast
+from kd_lab.losses.common.negatives import Negatives
+from kd_lab.losses.crd import CRD
+from kd_lab.models.common.frozen import FrozenTeacher
+from kd_lab.models.common.taps import Tap
+from kd_lab.run.devices import Devices
+from kd_lab.run.fit import Fit, fit
+from kd_lab.run.plan import Plan
+from kd_lab.training.objective import Objective, Term
+from kd_lab.types import UNLABELLED, Batch, Outputs
+from tests.contracts.loss_cases import SAMPLES, VECTOR, Case, leaves, make
+from tests.run.composed import CNNS, plan
+from tests.training.toys import Plain, toy_data, toy_recipe
+
+COMPARED_HERE = True
+SHAPES = [VECTOR, (((3, 4, 4),), ((7,),)), (((1,),), ((64,),))]
+T = 0.07
+
+
+def crd(targets: Tensor, dim: int = 2, **settings: Any) -> CRD:
+    torch.manual_seed(0)
+    return CRD(student_shapes=((dim,),), teacher_shapes=((dim,),), targets=targets, dim=dim, **settings)
+
+
+def seen(index: list[int]) -> Batch:
+    return Batch(torch.zeros(len(index), 1), torch.zeros(len(index), dtype=torch.int64), torch.tensor(index))
+
+
+def saying(vectors: Tensor) -> Outputs:
+    return Outputs(torch.zeros(len(vectors), 3), (vectors,))
+
+
+def unchanged(loss: CRD) -> CRD:
+    """What the networks say is what is compared."""
+    with torch.no_grad():
+        for embed in (loss.student_embed, loss.teacher_embed):
+            embed.weight.copy_(torch.eye(loss.dim))
+            embed.bias.zero_()
+    return loss
+
+
+# The value.
+
+
+def naive(loss: CRD, student: Outputs, teacher: Outputs, index: Tensor, log_z: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Equation 18 of the paper in probabilities, one sample and one negative after the other; and log Z.
+
+    The memories and the negatives are those that the loss is about to use.
+    """
+    others = copy.deepcopy(loss.others)
+    counts = others.drawn(index, others.numbers(len(index))).long()
+    rows = len(others.ring)
+    vectors = [
+        F.normalize(embed(o.features[0].flatten(1)), dim=1)
+        for embed, o in zip((loss.student_embed, loss.teacher_embed), (student, teacher), strict=True)
+    ]
+    banks = (loss.memories.teacher, loss.memories.student)
+    scores = []  # [side][b] = exp(score) of the own row and of each negative, as often as it was drawn
+    for said, bank in zip(vectors, banks, strict=True):
+        drawn = [
+            [int(i), *(n for n, c in enumerate(counts[b].tolist()) for _ in range(c))] for b, i in enumerate(index)
+        ]
+        scores.append([torch.exp(bank[chosen] @ said[b] / loss.temperature) for b, chosen in enumerate(drawn)])
+    if log_z is None:
+        log_z = torch.stack([rows * torch.cat(side).mean() for side in scores]).log().detach()
+    noise, eps = loss.negatives / rows, 1e-7
+    total = torch.zeros((), dtype=torch.float64)
+    for side, z in zip(scores, log_z.exp(), strict=True):
+        for found in side:
+            own, *negatives = found / z
+            total = total - torch.log(own / (own + noise + eps))
+            for p in negatives:
+                total = total - torch.log(noise / (p + noise + eps))
+    return total / len(index), log_z
+
+
+@pytest.mark.parametrize("negatives", [1, 7, 30, 64])  # of 40 rows: fewer than the others, and more
+@pytest.mark.parametrize("shapes", SHAPES)
+def test_crd__value_and_gradients_of_two_steps_are_the_papers(shapes: Any, negatives: int) -> None:
+    case = Case.of("crd", shapes, negatives=negatives, dim=5)
+    loss, log_z = case.loss, None
+    assert isinstance(loss, CRD)
+    for _ in range(2):
+        student = leaves(case.student)
+        expected, log_z = naive(loss, student, case.teacher, case.batch.index, log_z)
+        trained = [student.features[0], *loss.parameters()]
+        wanted = torch.autograd.grad(expected, trained)
+
+        value = loss(student, case.teacher, case.batch)
+
+        torch.testing.assert_close(value, expected, rtol=1e-10, atol=0)
+        torch.testing.assert_close(torch.autograd.grad(value, trained), wanted, rtol=1e-7, atol=1e-12)
+        torch.testing.assert_close(loss.memories.log_z, log_z, rtol=1e-12, atol=0)
+
+
+def test_crd__gradient_is_that_of_finite_differences() -> None:
+    case = Case.of("crd", dim=5, negatives=50, temperature=0.3)
+    case.loss(case.student, case.teacher, case.batch)  # fixes Z, which is a constant from then on
+    feature = case.student.features[0].clone().requires_grad_()
+
+    assert torch.autograd.gradcheck(lambda f: case.value(student=Outputs(case.student.logits, (f,))), feature)
+
+
+def test_crd__value_at_chance() -> None:
+    """All rows and vectors alike: each P is 1/N, so each direction is log(1 + K) + K log(1 + 1/K), but for 1e-7."""
+    loss = unchanged(crd(torch.arange(10) % 5, negatives=4)).double()
+    loss.memories.student[:], loss.memories.teacher[:] = torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0])
+    alike = saying(torch.tensor([[3.0, 0.0]], dtype=torch.float64).repeat(6, 1))
+
+    value = loss(alike, alike, seen([0, 1, 2, 3, 4, 5]))
+
+    assert value.item() == pytest.approx(2 * (math.log(5) + 4 * math.log(5 / 4)), rel=1e-5)
+    assert loss.memories.log_z.tolist() == pytest.approx([math.log(10) + 1 / T] * 2)
+
+
+def test_crd__z_is_of_the_first_batch() -> None:
+    case = Case.of("crd")
+    case.loss(case.student, case.teacher, case.batch)
+    first = case.loss.memories.log_z.clone()  # type: ignore[union-attr, operator]
+
+    case.loss(Outputs(case.student.logits, (case.student.features[0] + 5,)), case.teacher, case.batch)
+
+    assert torch.equal(case.loss.memories.log_z, first)  # type: ignore[union-attr, arg-type]
+
+
+def test_crd__knows_its_own_sample_after_training() -> None:
+    """Twenty points per class in noise: trained on the loss alone, each student's vector finds its teacher's."""
+    generator = torch.Generator().manual_seed(1)
+    targets = torch.arange(60) % 3
+    teacher = torch.randn(60, 8, generator=generator)
+    mixed = teacher @ torch.randn(8, 8, generator=generator)
+    torch.manual_seed(0)
+    loss = CRD(student_shapes=((8,),), teacher_shapes=((8,),), targets=targets, dim=8, negatives=30)
+    optimizer = torch.optim.Adam(loss.parameters(), lr=0.02)
+    values = []
+    for _ in range(150):
+        value = loss(saying(mixed), saying(teacher), seen(list(range(60))))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+
+    found = (loss.memories.student @ loss.memories.teacher.T).argmax(dim=1)
+
+    assert values[-1] < values[0] / 2
+    assert (found == torch.arange(60)).double().mean() > 0.9
+
+
+# The memories.
+
+
+def test_memory__after_two_steps_by_hand() -> None:
+    """With momentum 1/2 a row goes half of the angle: a row at 0 degrees that hears 90 twice is at 45, then at 67.5.
+
+    cos and sin of 67.5 degrees: sqrt(2 - sqrt 2) / 2 and sqrt(2 + sqrt 2) / 2.
+    """
+    loss = unchanged(crd(torch.tensor([0, 1, 2]), negatives=2))
+    loss.memories.student[:] = torch.tensor([1.0, 0.0])
+    loss.memories.teacher[:] = torch.tensor([0.0, 1.0])
+    up, right = saying(torch.tensor([[0.0, 3.0]])), saying(torch.tensor([[7.0, 0.0]]))
+
+    loss(up, right, seen([1]))
+    half = math.sqrt(0.5)
+    torch.testing.assert_close(loss.memories.student, torch.tensor([[1.0, 0.0], [half, half], [1.0, 0.0]]))
+    torch.testing.assert_close(loss.memories.teacher, torch.tensor([[0.0, 1.0], [half, half], [0.0, 1.0]]))
+
+    loss(up, right, seen([1]))
+    cosine, sine = math.sqrt(2 - math.sqrt(2)) / 2, math.sqrt(2 + math.sqrt(2)) / 2
+    torch.testing.assert_close(loss.memories.student[1], torch.tensor([cosine, sine]))
+    torch.testing.assert_close(loss.memories.teacher[1], torch.tensor([sine, cosine]))
+
+
+@pytest.mark.parametrize(("momentum", "expected"), [(0.0, [0.0, 1.0]), (1.0, [1.0, 0.0])])
+def test_memory__momentum_is_what_stays(momentum: float, expected: list[float]) -> None:
+    loss = unchanged(crd(torch.tensor([0, 1]), negatives=2, momentum=momentum))
+    loss.memories.student[:] = torch.tensor([1.0, 0.0])
+
+    loss(saying(torch.tensor([[0.0, 3.0]])), saying(torch.tensor([[0.0, 3.0]])), seen([1]))
+
+    assert loss.memories.student[1].tolist() == expected
+
+
+def test_memory__of_a_sample_that_is_there_twice_keeps_the_last() -> None:
+    loss = unchanged(crd(torch.tensor([0, 1, 2]), negatives=2, momentum=0.0))
+    vectors = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [0.8, 0.6]])
+
+    loss(saying(vectors), saying(vectors), seen([2, 0, 2, 0]))
+
+    torch.testing.assert_close(loss.memories.student[[0, 2]], vectors[[3, 2]])
+
+
+def test_memory__starts_with_a_length_of_about_one() -> None:
+    loss = CRD(student_shapes=((5,),), teacher_shapes=((5,),), targets=torch.arange(2000) % 2)
+
+    for memory in (loss.memories.student, loss.memories.teacher):
+        assert memory.square().sum(dim=1).mean().item() == pytest.approx(1, abs=0.02)
+    assert not torch.equal(loss.memories.student, loss.memories.teacher)
+
+
+def test_state__a_training_that_is_taken_up_again_goes_on_as_it_would_have() -> None:
+    one = Case.of("crd", negatives=9)
+    one.loss(one.student, one.teacher, one.batch)
+    torch.manual_seed(99)
+    targets = torch.arange(SAMPLES) % 6
+    targets[::7] = UNLABELLED
+    other = CRD(student_shapes=VECTOR[0], teacher_shapes=VECTOR[1], targets=targets, negatives=9).double()
+    assert other.others.seed != one.loss.others.seed  # type: ignore[union-attr]
+
+    other.load_state_dict(one.loss.state_dict())
+
+    for _ in range(2):
+        assert torch.equal(other(one.student, one.teacher, one.batch), one.loss(one.student, one.teacher, one.batch))
+
+
+# The negatives.
+
+TARGETS = torch.tensor([0, 1, 2, 0, UNLABELLED, 1, 0, UNLABELLED, 2, 0, 1, 1])
+
+
+def counted(negatives: Negatives, index: list[int], steps: int = 1) -> Iterator[Tensor]:
+    for _ in range(steps):
+        yield negatives.drawn(torch.tensor(index), negatives.numbers(len(index)))
+
+
+@pytest.mark.parametrize("count", [1, 3, 8, 9, 10, 11, 12, 500])
+def test_negatives__are_of_other_classes_and_as_many_as_asked(count: int) -> None:
+    everyone = list(range(len(TARGETS)))
+    for drawn in counted(Negatives(TARGETS, None, count), everyone, steps=20):
+        assert (drawn.sum(dim=1) == count).all()
+        for row, label in enumerate(TARGETS.tolist()):
+            own = [row] if label == UNLABELLED else (label == TARGETS).nonzero().flatten().tolist()
+            others = len(TARGETS) - len(own)
+            assert not drawn[row, own].any()
+            assert count > others or drawn[row].max() <= 1, "Where there are enough, none is drawn twice."
+            if count == others:
+                assert drawn[row].sum() == (drawn[row] == 1).sum() == others
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 7, 20])
+def test_negatives__are_each_as_probable(count: int) -> None:
+    """20000 draws of `count` for each: the share of a row is count / others, within 5 standard errors."""
+    steps, index = 20_000, [0, 1, 4]
+    torch.manual_seed(3)
+    negatives = Negatives(TARGETS, None, count)
+    numbers = torch.rand(steps, 1 + count, generator=torch.Generator().manual_seed(3))
+    for row in index:
+        mean = negatives.drawn(torch.full((steps,), row), numbers).mean(dim=0)
+        label = int(TARGETS[row])
+        others = torch.arange(12) != row if label == UNLABELLED else label != TARGETS
+        expected = torch.where(others, count / others.sum(), 0.0)
+        assert ((mean - expected).abs() <= 5 * (expected / steps).sqrt()).all()
+
+
+def test_negatives__are_rows_that_the_student_trains_on() -> None:
+    rows = torch.tensor([0, 1, 2, 4, 5, 7])
+    negatives = Negatives(TARGETS, rows, 3)
+
+    drawn = torch.stack(list(counted(negatives, list(range(12)), steps=30))).sum(dim=0)
+
+    outside = torch.tensor([i for i in range(12) if i not in rows])
+    assert not drawn[:, outside].any()
+    assert (drawn[4] > 0).tolist() == [i in {0, 1, 2, 5, 7} for i in range(12)]  # unlabelled: all but itself
+    assert (drawn[3] > 0).tolist() == [i in {1, 2, 4, 5, 7} for i in range(12)]  # class 0, itself not among the rows
+
+
+def test_negatives__follow_their_seed_and_step_alone() -> None:
+    torch.manual_seed(5)
+    one = Negatives(TARGETS, None, 6)
+    twin = copy.deepcopy(one)
+    other = Negatives(TARGETS, None, 6)
+    first = one.numbers(4)
+    torch.rand(3)
+    state = torch.get_rng_state()
+
+    assert torch.equal(twin.numbers(4), first)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(twin.numbers(4), one.numbers(4))
+    assert not torch.equal(one.numbers(4), first)
+    assert not torch.equal(other.numbers(4), first)
+
+
+def test_negatives__come_from_the_transfer_part_of_a_job() -> None:
+    made = plan("loss=crd", *CNNS)
+    assert made.settings.teacher is not None
+    teacher = made.network("teacher", made.settings.teacher.node, 1)
+
+    loss = made.bound(made.network("student", made.settings.student.node, 0), teacher).objective.losses["crd"]
+
+    assert isinstance(loss, CRD)
+    assert torch.equal(loss.others.ring.sort().values, made.data.transfer)
+    assert len(loss.memories.student) == len(made.data.inputs)
+
+
+# Memory and time.
+
+
+class Largest(TorchDispatchMode):
+    """The largest tensor that any operation makes."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.dtype != torch.uint8:  # bytes, while a module is copied
+            self.numel = max(self.numel, result.untyped_storage().nbytes() // result.element_size())
+        return result
+
+
+def test_crd__makes_no_tensor_of_all_negatives_vectors() -> None:
+    """With the paper's settings 64 samples have 1 million negatives of 128 numbers: 134 million, 0.5 GiB."""
+    torch.manual_seed(0)
+    loss = CRD(student_shapes=((32,),), teacher_shapes=((32,),), targets=torch.arange(1197) % 10)
+    feature = torch.randn(64, 32, requires_grad=True)
+    kept: list[int] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    with Largest() as largest, torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        loss(saying(feature), saying(torch.randn(64, 32)), seen(list(range(64)))).backward()
+
+    assert largest.numel <= 64 * (16384 + 1)
+    assert sum(kept) < 64 * 128 * 32  # nothing that grows with the negatives or with the dataset
+
+
+def test_crd__in_parts_is_the_whole_and_no_larger_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case.of("crd", negatives=12, dim=2)
+    with Largest() as of_whole:
+        whole, gradients = case.value_and_gradients()
+    monkeypatch.setattr(contrast, "MOST_SCORES", 3 * SAMPLES)
+
+    with Largest() as of_parts:
+        parts, gradients_of_parts = case.value_and_gradients()
+
+    torch.testing.assert_close(parts, whole, rtol=1e-12, atol=0)
+    torch.testing.assert_close(gradients_of_parts[1], gradients[1], rtol=1e-10, atol=1e-14)
+    assert of_whole.numel >= 8 * SAMPLES
+    assert of_parts.numel <= 3 * (SAMPLES + 1)
+
+
+# Several processes. What all batch-relational losses have in common is in tests/integration/test_gather.py.
+
+
+def trained(devices: Devices, gather: bool) -> tuple[Plain, CRD]:
+    """A training on 24 points, 10 without a label, in batches of 7: 4 and 3 on two processes, at the end 2 and 1."""
+    data = toy_data(labelled=14, unlabelled=10)
+    torch.manual_seed(1)
+    loss = CRD(
+        student_shapes=((16,),), teacher_shapes=((16,),), targets=data.targets, dim=4, negatives=10, gather=gather
+    )
+    network, tap = Plain(), Tap("layers.1")
+    job = Fit(
+        label="toy",
+        network=network,
+        objective=Objective({"crd": Term(loss, 0.8, student_slots=(0,), teacher_slots=(0,))}, 1.0),
+        recipe=toy_recipe(steps=12, batch_size=7),
+        rows=data.transfer,
+        seed=0,
+        teacher=FrozenTeacher(Plain(seed=5), [tap]),
+        taps=(tap,),
+    )
+    settings: Any = SimpleNamespace(tracking=SimpleNamespace(every_n_steps=1))
+    fit(Plan(settings, devices, data), job, NoSink())
+    return network, loss
+
+
+class NoSink:
+    def log(self, step: int, values: Any) -> None:
+        """Nobody looks."""
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gather", [True, False])
+def test_ddp__two_processes_end_where_one_does(gather: bool) -> None:
+    (one, alone), (two, shared) = (
+        trained(devices, gather) for devices in (Devices("cpu", 1, "auto"), Devices("cpu", 2, "ddp_spawn"))
+    )
+
+    assert shared.others.step == alone.others.step == 12
+    for found, expected in ((two, one), (shared, alone)):
+        for (name, value), wanted in zip(found.state_dict().items(), expected.state_dict().values(), strict=True):
+            torch.testing.assert_close(value, wanted, rtol=1e-4, atol=1e-5, msg=name)
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dim": 0}, r"Expected `dim` to be a whole number >= 1, but got 0\."),
+        ({"negatives": 2.5}, r"Expected `negatives` to be a whole number >= 1, but got 2\.5\."),
+        ({"temperature": 0}, r"Expected `temperature` to be > 0, but got 0\.0\."),
+        ({"momentum": 1.5}, r"Expected `momentum` to be from 0 to 1, but got 1\.5\."),
+        ({"targets": torch.zeros(4, dtype=torch.int64)}, "Expected `targets` of at least two classes"),
+        ({"student_shapes": ((2,), (3,))}, "Expected as many layers of the student as of the teacher"),
+    ],
+)
+def test_crd__what_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
+    given = {"student_shapes": ((2,),), "teacher_shapes": ((2,),), "targets": torch.arange(4)} | settings
+
+    with pytest.raises(ValueError, match=message):
+        CRD(**given)
+
+
+def test_make__has_a_seed_of_the_run() -> None:
+    one, again = make("crd"), make("crd")
+
+    assert one.others.seed == again.others.seed  # type: ignore[union-attr]
