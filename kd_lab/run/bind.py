@@ -84,7 +84,7 @@ def bind(settings: Settings, data: Data, student: nn.Module, teacher: nn.Module 
         kind = loss_class(name, term)
         pairs[name] = networks.pairs(name, term, kind)
         loss = networks.build(name, term, kind, pairs[name])
-        strong = strong or (cast("Any", loss).strong if kind.two_views else None)
+        strong = strong or (_second_view(name, loss, data) if kind.two_views else None)
         own, theirs = slots.of(pairs[name])
         key = f"loss.terms.{name}.schedules"
         schedules = {k: build(f"{key}.{k}", v) for k, v in term.schedules.items()}
@@ -111,6 +111,14 @@ def _unused_layers(settings: Settings) -> tuple[str, ...]:
     given = {"teacher": settings.teacher and settings.teacher.layers, "student": settings.student.layers}
     loss = "+".join(settings.loss.terms) or "none"
     return tuple(f"{role}.layers is not used: loss={loss} compares no layers" for role, named in given.items() if named)
+
+
+def _second_view(name: str, loss: Loss, data: Data) -> Augment | None:
+    """What makes the second view that a loss wants, tried on a sample: what does not fit speaks now."""
+    strong: Augment | None = cast("Any", loss).strong
+    if strong is not None:
+        call(f"loss.terms.{name}.strong", lambda: strong(data.inputs[:1], torch.Generator()), {})
+    return strong
 
 
 def deployed_node(settings: Settings, data: Data, student: nn.Module, teacher: nn.Module | None) -> Node | None:

@@ -23,7 +23,7 @@ from tests.contracts.plugins import REPOSITORY, arguments, settings, target, wit
 Shapes = tuple[tuple[Shape, ...], tuple[Shape, ...]]
 
 NAMES = with_target("loss")
-BATCH, CLASSES, SAMPLES = 8, 6, 40
+BATCH, CLASSES, SAMPLES = 8, 7, 40
 
 MAP: Shapes = (((5, 6, 6),), ((7, 6, 6),))
 VECTOR: Shapes = (((5,),), ((7,),))

@@ -44,6 +44,10 @@ BY_CONFIG = [
     ("seed=-1", r"seed=-1: expected a whole number"),
     ("dataset=arrays", r"dataset.path: a value is missing; expected dataset.path=..."),
     ("dataset=synthetic", r"teacher: Expected `input_shape` of cnn to be an image .*but got \(20,\): .*choose mlp"),
+    (
+        "loss=mlld dataset=synthetic teacher=mlp",
+        r"loss.terms.mlld.strong: Expected images .* choose a dataset of images",
+    ),
     ("teacher.weights=no.pt", r"teacher.weights=no.pt: expected a file, but there is none"),
     ("teacher.weights=run:0123", r"tracking.uri=sqlite:///mlflow.db: there is no file"),
     ("tracking.uri=http://127.0.0.1:9", r"tracking.uri=http://127.0.0.1:9: no MLflow server answers there"),
