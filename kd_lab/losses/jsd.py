@@ -23,8 +23,8 @@ from torch import Tensor
 
 from kd_lab.losses.common.checks import positive, within
 from kd_lab.losses.common.loss import Loss
-from kd_lab.losses.common.mixtures import jensen_shannon
-from kd_lab.losses.common.probabilities import kl, log_softmax
+from kd_lab.losses.common.mixtures import generalized_jsd
+from kd_lab.losses.common.probabilities import log_softmax
 from kd_lab.types import Batch, Outputs
 
 
@@ -61,11 +61,7 @@ class JSD(Loss):
         """Every sample counts, labelled or not."""
         log_p_s_BK = log_softmax(student.logits, self.temperature)
         log_p_t_BK = log_softmax(teacher.logits, self.temperature)
-        if self.beta == 0:
-            return kl(log_p_t_BK, log_p_s_BK)
-        if self.beta == 1:
-            return kl(log_p_s_BK, log_p_t_BK)
-        return jensen_shannon(log_p_t_BK, log_p_s_BK, self.beta)
+        return generalized_jsd(log_p_t_BK, log_p_s_BK, self.beta)
 
     def extra_repr(self) -> str:
         """The settings, for `print(module)`."""

@@ -19,8 +19,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from kd_lab.losses.common.checks import positive, within
-from kd_lab.losses.common.jensen_shannon import generalized_jsd
 from kd_lab.losses.common.loss import Loss
+from kd_lab.losses.common.mixtures import generalized_jsd
 from kd_lab.losses.common.sparse import number_kept, top_and_rest
 from kd_lab.types import Batch, Outputs
 

@@ -47,6 +47,16 @@ class Distiller(pl.LightningModule):
         self.frozen_teacher = teacher
         self.taps = Taps(network, taps)
         self.last_terms: LossTerms | None = None
+        self._ddp_params_and_buffers_to_ignore = self._memories()
+
+    def _memories(self) -> list[str]:
+        """What DDP must not send at every step: memories of losses, which are the same on all ranks by themselves."""
+        kept = [name for name, term in self.objective.terms.items() if term.loss.has_memory]
+        return [
+            f"objective.losses.{name}.{key}"
+            for name in kept
+            for key, _ in self.objective.terms[name].loss.named_buffers()
+        ]
 
     def on_fit_start(self) -> None:
         """Bring the teacher to this device, Lightning does not know it; begin to listen to the layers."""

@@ -20,7 +20,7 @@ from kd_lab.run.fit import Fit, fit
 from kd_lab.run.plan import Plan
 from kd_lab.training.objective import Objective, Term
 from kd_lab.types import UNLABELLED, Batch, Outputs
-from tests.contracts.loss_cases import SAMPLES, VECTOR, Case, leaves, make
+from tests.contracts.loss_cases import CLASSES, SAMPLES, VECTOR, Case, leaves, make
 from tests.run.composed import CNNS, plan
 from tests.training.toys import Plain, toy_data, toy_recipe
 
@@ -213,7 +213,7 @@ def test_state__a_training_that_is_taken_up_again_goes_on_as_it_would_have() -> 
     one = Case.of("crd", negatives=9)
     one.loss(one.student, one.teacher, one.batch)
     torch.manual_seed(99)
-    targets = torch.arange(SAMPLES) % 6
+    targets = torch.arange(SAMPLES) % CLASSES
     targets[::7] = UNLABELLED
     other = CRD(student_shapes=VECTOR[0], teacher_shapes=VECTOR[1], targets=targets, negatives=9).double()
     assert other.others.seed != one.loss.others.seed  # type: ignore[union-attr]

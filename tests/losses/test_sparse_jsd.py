@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lab.losses.common.jensen_shannon import generalized_jsd
 from kd_lab.losses.common.loss import Loss
+from kd_lab.losses.common.mixtures import generalized_jsd
 from kd_lab.losses.sparse_jsd import SparseJSD
 from kd_lab.losses.sparse_kl import SparseKL
 from kd_lab.types import Outputs

@@ -24,6 +24,15 @@ def skewed_kl(log_p_BK: Tensor, log_q_BK: Tensor, share: float) -> Tensor:
     return (log_p_BK.exp() * log_p_over_m_BK).sum() / len(log_p_BK)
 
 
+def generalized_jsd(log_p_BK: Tensor, log_q_BK: Tensor, share: float) -> Tensor:
+    """`jensen_shannon`, and the two KLs as its ends, by definition: KL(p || q) at 0 and KL(q || p) at 1."""
+    if share == 0:
+        return kl(log_p_BK, log_q_BK)
+    if share == 1:
+        return kl(log_q_BK, log_p_BK)
+    return jensen_shannon(log_p_BK, log_q_BK, share)
+
+
 def jensen_shannon(log_p_BK: Tensor, log_q_BK: Tensor, share: float) -> Tensor:
     """mean_b [share KL(p || m) + (1 - share) KL(q || m)], in nats, for 0 < share < 1.
 
