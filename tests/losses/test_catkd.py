@@ -6,7 +6,7 @@ from torch import nn
 
 from kd_lab.losses.catkd import CATKD
 from kd_lab.types import Outputs
-from tests.contracts.loss_cases import MAP, Case, Shapes, leaves
+from tests.contracts.loss_cases import CLASSES, MAP, Case, Shapes, leaves
 from tests.losses.common.gradients import gradients_are_those_of_differences
 
 SHAPES: list[Shapes] = [
@@ -30,7 +30,7 @@ def test_catkd__maps_average_to_the_logits_without_the_bias() -> None:
 
     maps = case.loss._maps(feature, head.weight)
 
-    assert maps.shape == (8, 6, 4)
+    assert maps.shape == (8, CLASSES, 4)
     torch.testing.assert_close(maps.mean(dim=2) + head.bias, head(feature.mean(dim=(2, 3))), rtol=1e-12, atol=1e-14)
 
 

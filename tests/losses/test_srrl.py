@@ -7,7 +7,7 @@ from torch import nn
 
 from kd_lab.losses.srrl import SRRL
 from kd_lab.types import Outputs
-from tests.contracts.loss_cases import MAP, VECTOR, Case, leaves, make
+from tests.contracts.loss_cases import CLASSES, MAP, VECTOR, Case, leaves, make
 
 SHAPES = [
     MAP,
@@ -83,7 +83,7 @@ def test_srrl__gradient_is_that_of_finite_differences(shapes: Any) -> None:
 
 
 def test_srrl__the_classifier_is_neither_trained_nor_part_of_the_state() -> None:
-    head = nn.Linear(7, 6).double()
+    head = nn.Linear(7, CLASSES).double()
     loss = make("srrl", teacher_head=head)
     case = Case.of("srrl")
 
@@ -97,7 +97,7 @@ def test_srrl__the_classifier_is_neither_trained_nor_part_of_the_state() -> None
 
 def test_srrl__follows_the_classifier_that_it_was_given() -> None:
     """Weights that are loaded into the teacher later count; a head without bias is one too."""
-    head = nn.Linear(7, 6, bias=False).double()
+    head = nn.Linear(7, CLASSES, bias=False).double()
     case = Case.of("srrl")
     loss = make("srrl", teacher_head=head)
     before = copy.deepcopy(loss)(case.student, case.teacher, case.batch)
