@@ -57,7 +57,7 @@ class Comparison:
     ) -> None:
         self.case, self.state, self.reference = case, state, reference
         self.central = getattr(importlib.import_module(self.reference.__module__), "DERIVATIVE", "complex") == "central"
-        self.settings = {k: getattr(case.loss, k, v) for k, v in default_settings(case.name).items()} | more
+        self.settings = {k: getattr(case.loss, k, v) for k, v in default_settings(case.name).items()} | dict(more)
         self.generator = np.random.default_rng(0)
 
     def call(self, student: arrays.Outputs, state: dict[str, Any]) -> Any:

@@ -32,4 +32,5 @@ def reference(
 
 def averaged(feature: Array) -> Array:
     """[B, C, *positions] to [B, C]."""
-    return feature.reshape(*feature.shape[:2], -1).mean(axis=2)
+    result: Array = feature.reshape(*feature.shape[:2], -1).mean(axis=2)
+    return result
