@@ -8,11 +8,11 @@ Source: Kim, Park, Kwak 2018 (arXiv:1802.04977), section 3, with the L1 distance
 Helps little by today's measure: in CRD's benchmark (Tian et al. 2020) it does less than KD on all 13 pairs, and
 torchdistill reproduced 71.56 on ImageNet, against 71.37 of KD. Costs six 3x3 convolutions a step, three with the
 teacher's channels, and a first stage with twelve. Defaults: the last map, rate 0.5, 30 epochs for the paraphraser,
-weight 200, hard labels 1 (CRD's benchmark; the authors' code for CIFAR-10 has weight 500).
+weight 500, hard labels 1 (the authors' code for CIFAR-10; CRD's 200 belongs to the form below).
 
 Differs: CRD's benchmark reduces the factors to one map, the mean of squares over the channels as AT does, before the
 distance, and normalises the translator's layers over the batch; this is the paper's form, as in the authors' code,
-where the weight acts on smaller numbers. The reconstruction is measured by squares, as in the paper; the authors' code
+whose numbers are smaller. The reconstruction is measured by squares, as in the paper; the authors' code
 takes absolute values. The restoring layers are plain convolutions, which at stride 1 can do what transposed ones do.
 Of two resolutions the larger factor is average-pooled.
 

@@ -9,11 +9,12 @@ Helps, by the authors' table, more than most for what it costs: above KD on all 
 one linear layer and the products of all pairs of samples. Defaults: the vector that the classifier reads, lambda_corr
 2, lambda_mutual 1, alpha_it 1.01 (1.5 between families: the authors' commands for CIFAR-100), weight 1, hard labels 1.
 
-Differs: a feature that is constant over the batch has correlation 0, and a sample whose vector is 0 a product of 0
-with all, where the authors divide by 0. As in their code deviations are divided by n - 1 and the correlation by n, so
-that it is (n - 1) / n at the most and the logarithm stays finite; and where both vectors have one size, the Gram
-matrix is of the student's own, before the linear layer. Under DDP `gather=true` compares the samples of all processes;
-without it each process compares its own, whose correlations are those of a smaller sample, and larger by chance.
+Differs: a feature that is constant over the batch has correlation 0, and a batch of nothing but zeros a Gram matrix of
+zeros, where the authors divide by 0. As in their code a vector of zeros has a product of 0 with all; deviations are
+divided by n - 1 and the correlation by n, so that it is (n - 1) / n at the most and the logarithm stays finite; and
+where both vectors have one size, the Gram matrix is of the student's own, before the linear layer. Under DDP
+`gather=true` compares the samples of all processes; without it each process compares its own, whose correlations are
+those of a smaller sample, and larger by chance.
 
 Legend: B batch, D features.
 """

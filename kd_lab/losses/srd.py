@@ -11,8 +11,8 @@ hard labels 1. The authors add the divergence of KD with T = 1 and weight 1 ther
 
 Differs: the sum over the batch in the logarithm is a mean, so the value does not follow the batch size: log B less than
 in the code, with the same gradient. 1e-5 is added to it, as in the authors' code for transformers, so that two equal
-vectors have a logarithm. A map is averaged over its positions first, as there. In training a batch of one, which
-has no deviation, counts 0. Under DDP each process normalises its own batch.
+vectors have a logarithm. A map is averaged over its positions first, as in their code for ImageNet. In training a batch
+of one, which has no deviation, counts 0. Under DDP each process normalises its own batch.
 
 Legend: B batch, D features of the teacher.
 """

@@ -6,38 +6,21 @@ compared along random directions: two dense vectors find any entry that is wrong
 """
 
 import dataclasses
-import importlib
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from kd_lab.losses.common.loss import Loss
-from kd_lab.types import UNLABELLED, Outputs
-from tests.contracts.loss_cases import (
-    NAMES,
-    Case,
-    batch,
-    default_settings,
-    file_of_tests,
-    kind,
-    leaves,
-    mapped,
-    shapes_of,
-    tensors,
-)
-from tests.reference import arrays
+from kd_lab.types import UNLABELLED
+from tests.contracts.agreement import agree
+from tests.contracts.loss_cases import NAMES, Case, batch, default_settings, file_of_tests, kind, mapped, shapes_of
 
 GRID = [(b, k) for k in (2, 10, 100, 1000) for b in (2, 7, 64)]
 TEMPERATURES = (0.5, 1.0, 4.0, 20.0)
-RELATIVE = 1e-6
 
 
 def own_suite(name: str) -> bool:
@@ -123,72 +106,3 @@ def fitting(name: str, classes: int) -> dict[str, Any]:
     """Settings that only so many classes allow."""
     change: Callable[[int], dict[str, Any]] | None = getattr(file_of_tests(name), "settings_for", None)
     return change(classes) if change is not None else {}
-
-
-# The comparison.
-
-
-def agree(case: Case) -> None:
-    student, parts = leaves(case.student), trained(case.loss)
-    told = {**case.told, **case.loss.state_dict()}
-    state = {k: v.detach().numpy().copy() for k, v in told.items()}  # as it was before the call
-    value = case.loss(student, case.teacher, case.batch)
-    inputs = [*tensors(student), *parts.values()]
-    gradients = [g.numpy() for g in torch.autograd.grad(value, inputs, allow_unused=True, materialize_grads=True)]
-    compare = Comparison(case, state)
-
-    assert value.item() == pytest.approx(compare.value(), rel=RELATIVE, abs=1e-12), case.name
-    own = [t.detach().numpy() for t in tensors(student)]
-    for place, gradient in enumerate(gradients[: len(own)]):
-        compare.gradient(gradient, own[place], lambda at, place=place: compare.student_at(own, place, at))
-    for name, gradient in zip(parts, gradients[len(own) :], strict=True):
-        compare.gradient(gradient, state[name], lambda at, name=name: compare.part_at(name, at))
-
-
-def trained(loss: Loss) -> dict[str, Tensor]:
-    return {name: p for name, p in loss.named_parameters() if p.requires_grad}
-
-
-class Comparison:
-    """The reference with one loss's outputs, state and settings."""
-
-    def __init__(self, case: Case, state: dict[str, Any]) -> None:
-        self.case, self.state = case, state
-        self.reference: Callable[..., Any] = file_of_tests(case.name).reference
-        self.central = getattr(importlib.import_module(self.reference.__module__), "DERIVATIVE", "complex") == "central"
-        self.settings = {k: getattr(case.loss, k, v) for k, v in default_settings(case.name).items()}
-        self.generator = np.random.default_rng(0)
-
-    def call(self, student: arrays.Outputs, state: dict[str, Any]) -> Any:
-        seen = self.case.batch
-        targets, index = seen.targets.numpy(), seen.index.numpy()
-        return self.reference(student, numpy_of(self.case.teacher), targets, index, state, **self.settings)
-
-    def value(self) -> float:
-        return float(np.real(self.call(numpy_of(self.case.student), self.state)))
-
-    def student_at(self, own: list[Any], place: int, at: Any) -> Any:
-        changed = [at if i == place else array for i, array in enumerate(own)]
-        count = 1 + len(self.case.student.features)
-        strong = changed[count] if len(changed) > count else None
-        return self.call(arrays.Outputs(changed[0], tuple(changed[1:count]), strong), self.state)
-
-    def part_at(self, name: str, at: Any) -> Any:
-        return self.call(numpy_of(self.case.student), {**self.state, name: at})
-
-    def gradient(self, gradient: Any, at: Any, function: Callable[[Any], Any]) -> None:
-        # Steps in proportion to the point: what has no complex step is a choice (of a sign, of the best) that may flip.
-        step = 1e-5 * float(np.sqrt(np.mean(np.square(at)))) or 1e-5
-        central = partial(arrays.central_difference, step=step)
-        slope = central if self.central else arrays.directional_derivative
-        size = float(np.sqrt(np.sum(gradient**2)))
-        for _ in range(2):
-            direction = self.generator.standard_normal(at.shape)
-            expected = slope(function, np.asarray(at, dtype=np.float64), direction)
-            tolerance = (1e-4 if self.central else RELATIVE) * size + 1e-12
-            assert float(np.sum(gradient * direction)) == pytest.approx(expected, rel=RELATIVE, abs=tolerance)
-
-
-def numpy_of(outputs: Outputs) -> arrays.Outputs:
-    strong = None if outputs.strong_logits is None else outputs.strong_logits.detach().numpy()
-    return arrays.Outputs(outputs.logits.detach().numpy(), tuple(f.detach().numpy() for f in outputs.features), strong)

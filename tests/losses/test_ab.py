@@ -5,6 +5,9 @@ from kd_lab.losses.ab import AB
 from kd_lab.types import Outputs
 from tests.contracts.loss_cases import STAGES, Case
 from tests.losses.common.gradients import gradients_are_those_of_differences
+from tests.reference.losses.ab import reference
+
+__all__ = ["reference"]
 
 SAME = (((4, 3, 3),), ((4, 3, 3),))
 SHAPES = [
@@ -14,6 +17,9 @@ SHAPES = [
     (((3, 2, 3),), ((2, 5, 5),)),
     (((3, 9),), ((5, 4),)),  # sequences
     (((5,), (4,)), ((7,), (4,))),  # vectors
+    (((3, 7, 4),), ((4, 3, 6),)),  # along one axis larger, along the other smaller
+    (((4, 2, 5),), ((4, 4, 5),)),  # other resolution alone: no connector
+    (((3, 4),), ((5, 9),)),
 ]
 SETTINGS = [{"margin": 0.3}, {"margin": 4.0, "stage_epochs": 0}]
 

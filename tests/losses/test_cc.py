@@ -5,6 +5,9 @@ from torch import Tensor
 from kd_lab.losses.cc import CC
 from kd_lab.types import Batch, Outputs
 from tests.contracts.loss_cases import VECTOR, Case
+from tests.reference.losses.cc import reference
+
+__all__ = ["reference"]
 
 SHAPES = [VECTOR, (((3, 2, 2),), ((7,),)), (((5, 3),), ((2, 4, 3),))]
 SETTINGS = [{"dim": 3}]

@@ -5,6 +5,9 @@ from kd_lab.losses.fsp import FSP
 from kd_lab.types import Outputs
 from tests.contracts.loss_cases import Case, Shapes
 from tests.losses.common.gradients import gradients_are_those_of_differences
+from tests.reference.losses.fsp import reference
+
+__all__ = ["reference"]
 
 STAGES: Shapes = (((4, 8, 8), (6, 4, 4), (8, 2, 2)), ((4, 8, 8), (6, 4, 4), (8, 2, 2)))
 SHAPES: list[Shapes] = [

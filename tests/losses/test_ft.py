@@ -1,12 +1,17 @@
 import copy
+import dataclasses
 
 import pytest
 import torch
 
 from kd_lab.losses.ft import FT, Paraphraser, Reconstruction
 from kd_lab.types import Outputs
+from tests.contracts.agreement import agree
 from tests.contracts.loss_cases import MAP, Case, Shapes
 from tests.losses.common.gradients import gradients_are_those_of_differences
+from tests.reference.losses.ft import reconstruction, reference
+
+__all__ = ["reference"]
 
 SHAPES: list[Shapes] = [
     MAP,
@@ -14,6 +19,8 @@ SHAPES: list[Shapes] = [
     (((3, 6, 4),), ((4, 3, 2),)),  # the student's map is the larger one
     (((3, 2, 3),), ((2, 5, 5),)),
     (((3, 9),), ((5, 4),)),  # sequences
+    (((3, 7, 4),), ((4, 3, 6),)),  # along one axis larger, along the other smaller
+    (((3, 4),), ((5, 9),)),
 ]
 SETTINGS = [{"rate": 0.1}, {"rate": 1.0}]
 
@@ -106,6 +113,16 @@ def test_ft__reconstruction_is_the_mean_square_of_what_is_lost() -> None:
     value = Reconstruction(case.loss.paraphraser)(case.student, case.teacher, case.batch)
 
     torch.testing.assert_close(value, ((restored - feature) ** 2).sum() / feature.numel(), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("shapes", SHAPES)
+def test_ft__value_and_gradients_of_the_first_stage_are_the_references(shapes: Shapes, rate: float) -> None:
+    case = Case.of("ft", shapes, rows=4, rate=rate)
+    stage = case.loss.first_stage()
+    stage.loss.requires_grad_(True)
+
+    agree(dataclasses.replace(case, loss=stage.loss), reference=reconstruction)
 
 
 def test_ft__layers_of_the_paraphraser() -> None:

@@ -7,6 +7,9 @@ from torch import Tensor
 from kd_lab.losses.itrd import ITRD
 from kd_lab.types import Batch, Outputs
 from tests.contracts.loss_cases import VECTOR, Case
+from tests.reference.losses.itrd import reference
+
+__all__ = ["reference"]
 
 SHAPES = [VECTOR, (((6,),), ((6,),)), (((3, 2, 2),), ((7,),)), (((5, 3),), ((2, 4, 3),))]
 SETTINGS = [{"lambda_corr": 0.0}, {"lambda_mutual": 0.0}, {"alpha_it": 1.5}]

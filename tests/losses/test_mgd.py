@@ -4,8 +4,12 @@ from torch import Tensor, nn
 
 from kd_lab.losses.mgd import MGD
 from kd_lab.types import Outputs
+from tests.contracts.agreement import agree
 from tests.contracts.loss_cases import MAP, Case, Shapes, same_draws
 from tests.losses.common.gradients import gradients_are_those_of_differences
+from tests.reference.losses.mgd import reference
+
+__all__ = ["reference"]
 
 COMPARED_HERE = True  # its reference needs the masks, which are drawn
 
@@ -15,6 +19,8 @@ SHAPES: list[Shapes] = [
     (((3, 7, 5),), ((4, 3, 3),)),  # the student's map is the larger one
     (((3, 2, 3),), ((2, 5, 5),)),
     (((3, 9),), ((5, 4),)),  # sequences
+    (((3, 7, 4),), ((4, 3, 6),)),  # along one axis larger, along the other smaller
+    (((3, 4),), ((5, 9),)),
 ]
 SAME: Shapes = SHAPES[1]
 
@@ -83,26 +89,19 @@ def test_mgd__sums_over_a_sample_and_averages_over_the_batch() -> None:
     torch.testing.assert_close(case.value(), case.teacher.features[0].square().sum() / 8, rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("rows", [1, 7])
+@pytest.mark.parametrize("ratio", [0.0, 0.15, 0.6, 1.0])
 @pytest.mark.parametrize("shapes", SHAPES)
-def test_mgd__is_the_published_formula_for_the_masks_that_it_drew(shapes: Shapes) -> None:
-    """Step by step in torch: resolution, channels, mask, two convolutions with ReLU between, squares."""
-    case = Case.of("mgd", shapes, mask_ratio=0.4)
-    own, theirs = case.student.features[0], case.teacher.features[0]
-    resized = {
-        SHAPES[2]: nn.functional.adaptive_avg_pool2d(own, (3, 3)) if own.ndim == 4 else own,
-        SHAPES[3]: nn.functional.interpolate(own, (5, 5), mode="bilinear") if own.ndim == 4 else own,
-        SHAPES[4]: nn.functional.adaptive_avg_pool1d(own, 4) if own.ndim == 3 else own,
-    }.get(shapes, own)
-    value = case.value()
+def test_mgd__value_and_gradients_are_the_references_for_the_masks_that_it_drew(
+    shapes: Shapes, ratio: float, rows: int
+) -> None:
+    case = Case.of("mgd", shapes, rows=rows, mask_ratio=ratio)
+    same_draws(case.loss)
+    draws = torch.rand(rows, shapes[1][0][0], dtype=torch.float64)
 
     same_draws(case.loss)
-    mask = torch.ones(8, theirs.shape[1]).double()
-    mask[torch.rand(8, theirs.shape[1], dtype=torch.float64) < 0.4] = 0
-    first, second = case.loss.generation[0], case.loss.generation[2]
-    masked = case.loss.align(resized) * mask.reshape(8, -1, *[1] * (own.ndim - 2))
-    expected = (second(torch.clamp(first(masked), min=0)) - theirs).square().sum() / 8
 
-    torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
+    agree(case, masks=(draws >= ratio).double().numpy())
 
 
 def test_mgd__aligns_where_the_channels_differ() -> None:

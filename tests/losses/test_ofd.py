@@ -8,6 +8,9 @@ from kd_lab.losses.ofd import OFD
 from kd_lab.types import Outputs
 from tests.contracts.loss_cases import STAGES, Case, Shapes
 from tests.losses.common.gradients import gradients_are_those_of_differences
+from tests.reference.losses.ofd import margin, reference
+
+__all__ = ["reference"]
 
 SHAPES: list[Shapes] = [
     STAGES,
@@ -16,6 +19,8 @@ SHAPES: list[Shapes] = [
     (((3, 2, 3),), ((2, 5, 5),)),
     (((3, 9),), ((5, 4),)),  # sequences
     (((5,), (4,)), ((7,), (6,))),  # vectors
+    (((3, 7, 4),), ((4, 3, 6),)),  # along one axis larger, along the other smaller
+    (((3, 4),), ((5, 9),)),
 ]
 
 
@@ -55,6 +60,13 @@ def test_ofd__margin_is_three_deviations_where_negative_values_are_rare() -> Non
 
     assert near == pytest.approx(-0.28309761, rel=1e-5)
     assert (beyond, far) == (-3.0, -1.5)
+
+
+def test_ofd__margins_are_the_references() -> None:
+    """From 6 deviations below 0 to 6 above it, so on both sides of the thousandth (3.09), for weights of both signs."""
+    channels = [(bias / 4, weight) for bias in range(-24, 25) for weight in (1.0, -0.4, 3.0)]
+
+    assert margins(*channels) == pytest.approx([margin(bias, abs(weight)) for bias, weight in channels], rel=2e-6)
 
 
 def test_ofd__constant_channels_have_finite_margins() -> None:

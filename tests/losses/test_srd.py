@@ -7,6 +7,9 @@ from torch import Tensor
 from kd_lab.losses.srd import SRD
 from kd_lab.types import Batch, Outputs
 from tests.contracts.loss_cases import VECTOR, Case
+from tests.reference.losses.srd import reference
+
+__all__ = ["reference"]
 
 SHAPES = [VECTOR, (((6,),), ((6,),)), (((3, 2, 4),), ((7,),)), (((5, 3),), ((4, 3, 2),))]
 SETTINGS = [{"alpha": 1.0}, {"alpha": 2.0}, {"alpha": 5.5}]

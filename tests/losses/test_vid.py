@@ -7,6 +7,9 @@ from kd_lab.losses.vid import SMALLEST_VARIANCE, VID
 from kd_lab.types import Outputs
 from tests.contracts.loss_cases import STAGES, Case
 from tests.losses.common.gradients import gradients_are_those_of_differences
+from tests.reference.losses.vid import reference
+
+__all__ = ["reference"]
 
 SHAPES = [
     STAGES,
@@ -15,6 +18,8 @@ SHAPES = [
     (((3, 2, 3),), ((2, 5, 5),)),
     (((3, 9),), ((5, 4),)),  # sequences
     (((5,), (4,)), ((7,), (6,))),  # vectors
+    (((3, 7, 4),), ((4, 3, 6),)),  # along one axis larger, along the other smaller
+    (((3, 4),), ((5, 9),)),
 ]
 SETTINGS = [{"initial_variance": 0.5}, {"initial_variance": 60.0}]
 

@@ -171,6 +171,13 @@ def pool_to_smaller(a: Array, b: Array) -> tuple[Array, Array]:
     return adaptive_avg_pool(a, sizes), adaptive_avg_pool(b, sizes)
 
 
+def resized(x: Array, size: Sequence[int]) -> Array:
+    """[B, C, *positions] to [B, C, *size]: averaged along the axes that shrink, then interpolated where one grows."""
+    smaller = [min(n, m) for n, m in zip(x.shape[2:], size, strict=True)]
+    pooled = adaptive_avg_pool(x, smaller) if smaller != list(x.shape[2:]) else x
+    return interpolate_bilinear(pooled, size) if smaller != list(size) else pooled
+
+
 def _per_axis(value: Size, axes: Sequence[int]) -> list[int]:
     return [value] * len(axes) if isinstance(value, int) else list(value)
 

@@ -126,6 +126,14 @@ def test_pool_to_smaller__pools_the_larger_along_each_axis():
     same(b, F.adaptive_avg_pool2d(t(wide), (4, 2)))
 
 
+def test_resized__averages_one_axis_and_interpolates_the_other():
+    x = random(2, 3, 7, 4)
+    pooled = F.adaptive_avg_pool2d(t(x), (3, 4))
+    same(layers.resized(x, (3, 6)), F.interpolate(pooled, (3, 6), mode="bilinear", align_corners=False))
+    same(layers.resized(x, (3, 4)), pooled)
+    same(layers.resized(x, (7, 4)), t(x))
+
+
 @pytest.mark.parametrize("beta", [1.0, 0.5])
 def test_smooth_l1__is_torchs(beta):
     x, y = 2 * random(6, 5), random(6, 5, seed=1)

@@ -9,14 +9,7 @@ from typing import Any
 import numpy as np
 
 from tests.reference.arrays import Array, Integers, Outputs, relu
-from tests.reference.layers import (
-    adaptive_avg_pool,
-    batch_norm_train,
-    conv,
-    conv_transpose,
-    interpolate_bilinear,
-    linear,
-)
+from tests.reference.layers import batch_norm_train, conv, conv_transpose, linear, resized
 
 
 def reference(student: Outputs, teacher: Outputs, targets: Integers, index: Integers, state: dict[str, Array]) -> Any:
@@ -35,10 +28,3 @@ def reference(student: Outputs, teacher: Outputs, targets: Integers, index: Inte
             predicted = conv(resized(own, wanted), weight, bias)
         predicted = relu(batch_norm_train(predicted, state["regressor.1.weight"], state["regressor.1.bias"]))
     return np.mean((predicted - theirs) ** 2)
-
-
-def resized(feature: Array, wanted: tuple[int, ...]) -> Array:
-    """Average-pooled where the map shrinks, interpolated where it grows."""
-    smaller = tuple(min(n, w) for n, w in zip(feature.shape[2:], wanted, strict=True))
-    pooled = adaptive_avg_pool(feature, smaller) if smaller != feature.shape[2:] else feature
-    return interpolate_bilinear(pooled, wanted) if smaller != wanted else pooled
