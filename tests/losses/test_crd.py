@@ -97,12 +97,12 @@ class Steps:
                 direction = self.generator.standard_normal(part.shape)
                 expected = arrays.directional_derivative(partial(of, name), part.detach().numpy(), direction)
                 size = gradient.norm().item()
-                found = float(np.sum(gradient.numpy() * direction))
-                assert found == pytest.approx(expected, rel=1e-8, abs=1e-8 * size + 1e-12), name
+                slope = float(np.sum(gradient.numpy() * direction))
+                assert slope == pytest.approx(expected, rel=1e-8, abs=1e-8 * size + 1e-12), name
         assert self.loss.memories.log_z.exp().tolist() == pytest.approx(self.constants, rel=1e-12)
         memories = remembered(own, theirs, rows, state, momentum=self.loss.momentum)
-        for found, expected in zip((self.loss.memories.student, self.loss.memories.teacher), memories, strict=True):
-            np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-14)
+        for found, wanted in zip((self.loss.memories.student, self.loss.memories.teacher), memories, strict=True):
+            np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-12, atol=1e-14)
 
 
 def two_batches(shapes: Any, rows: int = 6) -> Iterator[tuple[Outputs, Outputs]]:
