@@ -10,8 +10,9 @@ gains on ImageNet with it for the subnetworks of a supernet. Not measured on our
 (4.1 and 4.2 points over the student alone). Costs about twice KD.
 Defaults: alpha = 0.5, T = 1, weight 1, hard labels 0: the divergence alone.
 
-Differs: AlphaNet takes the larger of two alphas for each sample and clips ratios of probabilities; here it is one alpha
-in [0, 1], where nothing needs clipping. The ends are the two KLs, and the values near them go there to the last digit.
+Differs: AlphaNet takes the larger of the divergences at two alphas for each sample, and clips powers of ratios of
+probabilities; here it is one alpha in [0, 1], where nothing needs clipping. The ends are the two KLs, and the values
+near them go there to the last digit.
 
 Legend: B batch, K classes.
 """

@@ -5,9 +5,9 @@ It softens the student as distillation does, and knows nothing of the classes. S
 KL(uniform || p_s).
 
 Helps against a network that is surer than it is right; what a distilled student gains over it came from the teacher. It
-costs one softmax a batch. Defaults: weight 0.1 (the paper's beta), hard labels 1.
+costs one softmax a batch. Defaults: weight 0.1, hard labels 1. The weight is the paper's beta, tuned there per task.
 
-Differs: nothing. It asks no label, so a sample without one counts as well.
+Differs: nothing. It asks for no label, so a sample without one counts as well.
 
 Legend: B batch, K classes.
 """

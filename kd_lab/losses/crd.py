@@ -5,10 +5,10 @@ network said of the same sample, and not what it said of samples of other classe
 memories, a row for every sample of the dataset. Source: Tian et al. 2020 (ICLR, arXiv:1910.10699), equation 18 in the
 count of the authors' code, both directions, negatives of other classes ("exact" there).
 
-Helps more than KD on each of ten pairs on CIFAR-100, such as 75.51 against 73.33 (resnet32x4 to resnet8x4); on ImageNet
-(ResNet-34 to ResNet-18) 71.17, of which torchdistill found 70.93 again, less than its own KD (71.37). Costs two
-memories [N, 128], two products of the batch with each of them a step, and an index with every sample. Defaults:
-128 numbers, 16384 negatives, T = 0.07, momentum 0.5, weight 0.8, hard labels 1.
+Helps more than KD on each of the thirteen pairs of the paper on CIFAR-100, such as 75.51 against 73.33 (resnet32x4 to
+resnet8x4); on ImageNet (ResNet-34 to ResNet-18) 71.17, of which torchdistill found 70.93 again, less than its own KD
+(71.37). Costs two memories [N, 128], two products of the batch with each of them a step, and an index with every
+sample. Defaults: 128 numbers, 16384 negatives, T = 0.07, momentum 0.5, weight 0.8, hard labels 1.
 
 Differs: a sample without a label has all others as negatives, and is one of everybody else. Negatives that are drawn
 without repetition come from K equal parts of a sample's others, which are as probable each, but cover the classes more

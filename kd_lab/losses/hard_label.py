@@ -1,7 +1,7 @@
 """Hard labels of the teacher: cross-entropy of the student with the class that the teacher finds most probable.
 
-Matches the teacher's decision and nothing of its doubt. It is KD in the limit of temperature 0, and needs no label: the
-teacher labels whatever it is shown.
+Matches the teacher's decision and nothing of its doubt. It is `soft_label` with a teacher whose temperature goes to 0,
+and needs no label: the teacher labels whatever it is shown.
 Source: Touvron et al. 2021 (arXiv:2012.12877), equation 3, whose other half is the cross-entropy with the true labels.
 
 Helps where there are points without a label, and is the control that any soft loss has to beat. On digits (100 labels,

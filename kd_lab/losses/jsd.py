@@ -6,7 +6,8 @@ Source: Agarwal et al. 2024, GKD (arXiv:2306.13649), equation 1.
 
 Helps where KL is ruled by a few very improbable classes, as with the large vocabularies it was proposed for; the
 authors find the best beta to depend on the task. Not measured on our digits. Costs about twice KD.
-Defaults: beta = 0.5, T = 1 (0.9 in GKD is a sampling temperature), weight 1, hard labels 0, no T^2, as published.
+Defaults: beta = 0.5, T = 1 (the 0.9 of TRL's GKD is a sampling temperature), weight 1, hard labels 0, no T^2, as
+published.
 
 The ends are set by definition: beta = 0 is KL(t || s) and beta = 1 is KL(s || t), as in the authors' family and in TRL.
 They are no limits of the formula, which goes to 0 at both ends: near 0 it is `beta KL(t || s)`. So beta = 0 and

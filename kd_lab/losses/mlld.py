@@ -6,10 +6,10 @@ kind only the less certain half counts. Source: Jin et al. 2023 (Multi-Level Log
 temperatures and views of the authors' code.
 
 Helps by the second view and by its temperatures at once: 77.08 on CIFAR-100 for ResNet-32x4 to 8x4, where KD has 73.33,
-but with a longer training and stronger augmentation, so not on equal terms. Costs a second pass of both
-networks, and for each of ten temperatures and views a matrix [B, B] and one [K, K]; of these also the time, which
-grows with B K^2. Defaults: T = 2, 3, 4, 5, 6; RandAugment with 2 operations of magnitude 10; weight 0.9, hard labels
-0.1.
+but with stronger augmentation and, by the published settings of some pairs, more epochs, so not on equal terms. Costs a
+second pass of both networks, and for each of five temperatures on each of two views a matrix [B, B] and one [K, K],
+whose time grows with B K^2. Defaults: T = 2, 3, 4, 5, 6; RandAugment with 2 operations of magnitude 10; weight 0.9,
+hard labels 0.1.
 
 Differs: the authors' code multiplies the mask into a mean that is taken already (which halves it), computes the strong
 view's divergence from the plain logits at T = 2 and T = 6 and without a mask, and leaves the strong view's relations

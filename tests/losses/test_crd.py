@@ -1,13 +1,15 @@
 import copy
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kd_lab.losses.common import contrast
@@ -20,9 +22,13 @@ from kd_lab.run.fit import Fit, fit
 from kd_lab.run.plan import Plan
 from kd_lab.training.objective import Objective, Term
 from kd_lab.types import UNLABELLED, Batch, Outputs
-from tests.contracts.loss_cases import CLASSES, SAMPLES, VECTOR, Case, leaves, make
+from tests.contracts.loss_cases import CLASSES, SAMPLES, VECTOR, Case, leaves, make, outputs
+from tests.reference import arrays
+from tests.reference.losses.crd import first_constants, reference, remembered
 from tests.run.composed import CNNS, plan
 from tests.training.toys import Plain, toy_data, toy_recipe
+
+__all__ = ["reference"]
 
 COMPARED_HERE = True
 SHAPES = [VECTOR, (((3, 4, 4),), ((7,),)), (((1,),), ((64,),))]
@@ -54,55 +60,107 @@ def unchanged(loss: CRD) -> CRD:
 # The value.
 
 
-def naive(loss: CRD, student: Outputs, teacher: Outputs, index: Tensor, log_z: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Equation 18 of the paper in probabilities, one sample and one negative after the other; and log Z.
+def numpy_of(said: Outputs) -> arrays.Outputs:
+    return arrays.Outputs(said.logits.detach().numpy(), tuple(f.detach().numpy() for f in said.features))
 
-    The memories and the negatives are those that the loss is about to use.
+
+@dataclass
+class Steps:
+    """A loss beside the reference, one step after the other; Z is what the reference made of the first one."""
+
+    loss: CRD
+    rows: int
+    constants: tuple[float, float] | None = None
+    generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def agree(self, student: Outputs, teacher: Outputs, index: list[int], drawn: list[list[int]]) -> None:
+        """Value, derivatives by the feature and by both embeds, Z and memories, given the negatives of each sample."""
+        state = {name: t.detach().numpy().copy() for name, t in self.loss.state_dict().items()}
+        student, batch = leaves(student), seen(index)
+        value = self.loss(student, teacher, batch)
+        parts = {"feature": student.features[0], **dict(self.loss.named_parameters())}
+        gradients = torch.autograd.grad(value, list(parts.values()))
+        own, theirs = numpy_of(student), numpy_of(teacher)
+        labels, rows = batch.targets.numpy(), batch.index.numpy()
+        known: dict[str, Any] = {"drawn": drawn, "rows": self.rows, "temperature": self.loss.temperature}
+        if self.constants is None:
+            self.constants = first_constants(own, theirs, rows, state, **known)
+        known["constants"] = self.constants
+
+        def of(name: str, at: Any) -> Any:
+            said = arrays.Outputs(own.logits, (at,)) if name == "feature" else own
+            return reference(said, theirs, labels, rows, {**state, name: at}, **known)
+
+        assert value.item() == pytest.approx(float(of("feature", own.features[0])), rel=1e-10)
+        for (name, part), gradient in zip(parts.items(), gradients, strict=True):
+            for _ in range(2):
+                direction = self.generator.standard_normal(part.shape)
+                expected = arrays.directional_derivative(partial(of, name), part.detach().numpy(), direction)
+                size = gradient.norm().item()
+                slope = float(np.sum(gradient.numpy() * direction))
+                assert slope == pytest.approx(expected, rel=1e-8, abs=1e-8 * size + 1e-12), name
+        assert self.loss.memories.log_z.exp().tolist() == pytest.approx(self.constants, rel=1e-12)
+        memories = remembered(own, theirs, rows, state, momentum=self.loss.momentum)
+        for found, wanted in zip((self.loss.memories.student, self.loss.memories.teacher), memories, strict=True):
+            np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-12, atol=1e-14)
+
+
+def two_batches(shapes: Any, rows: int = 6) -> Iterator[tuple[Outputs, Outputs]]:
+    for step in range(2):
+        yield outputs("crd", shapes[0], 10 * step, rows), outputs("crd", shapes[1], 10 * step + 1, rows)
+
+
+@pytest.mark.parametrize(
+    "transfer", [None, [i for i in range(SAMPLES) if i % 7]], ids=["all_rows", "rows_of_the_student"]
+)
+@pytest.mark.parametrize("shapes", SHAPES)
+def test_crd__every_other_as_a_negative_is_the_papers(shapes: Any, transfer: list[int] | None) -> None:
+    """As many negatives as there are others: each is drawn once, so nothing has to be known of the draw.
+
+    All classes have eight of the 40 rows. Of the rows that are not multiples of seven, classes 1 to 4 have seven each.
     """
-    others = copy.deepcopy(loss.others)
-    counts = others.drawn(index, others.numbers(len(index))).long()
-    rows = len(others.ring)
-    vectors = [
-        F.normalize(embed(o.features[0].flatten(1)), dim=1)
-        for embed, o in zip((loss.student_embed, loss.teacher_embed), (student, teacher), strict=True)
-    ]
-    banks = (loss.memories.teacher, loss.memories.student)
-    scores = []  # [side][b] = exp(score) of the own row and of each negative, as often as it was drawn
-    for said, bank in zip(vectors, banks, strict=True):
-        drawn = [
-            [int(i), *(n for n, c in enumerate(counts[b].tolist()) for _ in range(c))] for b, i in enumerate(index)
-        ]
-        scores.append([torch.exp(bank[chosen] @ said[b] / loss.temperature) for b, chosen in enumerate(drawn)])
-    if log_z is None:
-        log_z = torch.stack([rows * torch.cat(side).mean() for side in scores]).log().detach()
-    noise, eps = loss.negatives / rows, 1e-7
-    total = torch.zeros((), dtype=torch.float64)
-    for side, z in zip(scores, log_z.exp(), strict=True):
-        for found in side:
-            own, *negatives = found / z
-            total = total - torch.log(own / (own + noise + eps))
-            for p in negatives:
-                total = total - torch.log(noise / (p + noise + eps))
-    return total / len(index), log_z
+    targets = torch.arange(SAMPLES) % 5
+    rows = list(range(SAMPLES)) if transfer is None else transfer
+    chosen = [i for i in rows if transfer is None or targets[i] != 0]
+    others = {i: [j for j in rows if targets[j] != targets[i]] for i in chosen}
+    (count,) = {len(found) for found in others.values()}
+    loss = CRD(
+        student_shapes=shapes[0],
+        teacher_shapes=shapes[1],
+        targets=targets,
+        transfer=None if transfer is None else torch.tensor(transfer),
+        dim=5,
+        negatives=count,
+    ).double()
+    steps = Steps(loss, len(rows))
+
+    second = [chosen[i] for i in (4, 9, 0, 9, 7, 2)]  # partly the same, one of them twice
+    for index, (student, teacher) in zip((chosen[:6], second), two_batches(shapes), strict=True):
+        steps.agree(student, teacher, index, [others[i] for i in index])
+
+
+def test_crd__without_a_label_every_other_is_a_negative() -> None:
+    loss = make("crd", VECTOR, dim=5, negatives=SAMPLES - 1)
+    assert isinstance(loss, CRD)
+    steps, index = Steps(loss, SAMPLES), list(range(0, SAMPLES, 7))  # `facts` leaves these without a label
+
+    for student, teacher in two_batches(VECTOR):
+        steps.agree(student, teacher, index, [[j for j in range(SAMPLES) if j != i] for i in index])
 
 
 @pytest.mark.parametrize("negatives", [1, 7, 30, 64])  # of 40 rows: fewer than the others, and more
 @pytest.mark.parametrize("shapes", SHAPES)
 def test_crd__value_and_gradients_of_two_steps_are_the_papers(shapes: Any, negatives: int) -> None:
-    case = Case.of("crd", shapes, negatives=negatives, dim=5)
-    loss, log_z = case.loss, None
+    """With the negatives that the loss is about to draw; what they are is tested below."""
+    loss = make("crd", shapes, dim=5, negatives=negatives)
     assert isinstance(loss, CRD)
-    for _ in range(2):
-        student = leaves(case.student)
-        expected, log_z = naive(loss, student, case.teacher, case.batch.index, log_z)
-        trained = [student.features[0], *loss.parameters()]
-        wanted = torch.autograd.grad(expected, trained)
+    steps = Steps(loss, SAMPLES)
 
-        value = loss(student, case.teacher, case.batch)
-
-        torch.testing.assert_close(value, expected, rtol=1e-10, atol=0)
-        torch.testing.assert_close(torch.autograd.grad(value, trained), wanted, rtol=1e-7, atol=1e-12)
-        torch.testing.assert_close(loss.memories.log_z, log_z, rtol=1e-12, atol=0)
+    for index, (student, teacher) in zip(([0, 1, 2, 3, 4, 5], [4, 9, 0, 9, 7, 2]), two_batches(shapes), strict=True):
+        others = copy.deepcopy(loss.others)
+        counts = others.drawn(torch.tensor(index), others.numbers(len(index))).int()
+        drawn = [[row for row, times in enumerate(found) for _ in range(times)] for found in counts.tolist()]
+        steps.agree(student, teacher, index, drawn)
 
 
 def test_crd__gradient_is_that_of_finite_differences() -> None:

@@ -8,6 +8,9 @@ from torch import nn
 from kd_lab.losses.srrl import SRRL
 from kd_lab.types import Outputs
 from tests.contracts.loss_cases import CLASSES, MAP, VECTOR, Case, leaves, make
+from tests.reference.losses.srrl import reference
+
+__all__ = ["reference"]
 
 SHAPES = [
     MAP,

@@ -1,8 +1,8 @@
 """Alpha divergence, naively. Source: Amari 1985; for distillation Wang et al. 2021 (AlphaNet), arXiv:2102.07954.
 
 L = T^2 mean_b [ 1 - sum_c p_t^a p_s^(1-a) ] / (a (1 - a)), a = alpha. The limits are taken exactly: a = 1 is
-KL(p_t || p_s), a = 0 is KL(p_s || p_t). AlphaNet clips (p_t / p_s)^a and takes the larger of two alphas; neither is
-done here. T^2 is ours.
+KL(p_t || p_s), a = 0 is KL(p_s || p_t). AlphaNet clips (p_t / p_s)^a and takes the larger of two divergences; neither
+is done here. T^2 is ours.
 """
 
 from typing import Any

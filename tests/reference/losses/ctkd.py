@@ -1,12 +1,9 @@
-"""CTKD, naively. Source: Li et al. 2023, arXiv:2211.16231: KD with a learned temperature T, T^2 included; the student
-minimises the loss and the temperature maximises it.
+"""CTKD, naively: KD at a temperature between 1 and 21 whose parameters see the reversed gradient.
 
-T = 1 + 20 sigmoid(theta), the range of the authors' code. theta is one number, or (instance-wise) what two linear
-layers with a ReLU between them make of the teacher's and the student's logits, each less its mean; they see numbers,
-not the student, so no derivative goes that way.
+Source: Li et al. 2023 (arXiv:2211.16231), with the range of the temperature and the T^2 of zhengli97/CTKD; the layers
+that predict a temperature for each sample are ours.
 
-Reversal: the layer between theta and T is the identity, with a derivative that is multiplied by -reversal. A derivative
-is an imaginary part here, so the layer keeps the real part and multiplies the imaginary one.
+A derivative is an imaginary part here, so a layer that reverses it keeps the real part and turns the imaginary one.
 """
 
 from typing import Any
@@ -27,27 +24,26 @@ def reference(
     reversal: float,
     instance_wise: bool,
 ) -> Any:
-    """The mean over the samples of T^2 KL(p_t || p_s), both at the temperature T of the sample."""
-    values = []
-    for b in range(len(student.logits)):
-        if instance_wise:
-            own, theirs = np.real(student.logits[b]), teacher.logits[b]
-            theta = predicted(np.concatenate([theirs - theirs.mean(), own - own.mean()]), state)
-        else:
-            theta = state["theta"]
-        temperature = 1 + 20 / (1 + np.exp(-turned(theta, reversal)))
-        p_s = softmax(student.logits[b] / temperature, axis=0)
-        p_t = softmax(teacher.logits[b] / temperature, axis=0)
-        values.append(temperature**2 * kl(p_t, p_s, axis=0))
-    return np.mean(values)
+    """`state`: theta, a number; or mlp.0 and mlp.2, linear layers from the logits to a number for each sample."""
+    if instance_wise:
+        # The student gets no gradient through what it is predicted from, so its imaginary part stays out.
+        seen = np.concatenate([centred(teacher.logits), centred(np.real(student.logits))], axis=1)
+        hidden = relu(linear(seen, state["mlp.0.weight"], state["mlp.0.bias"]))
+        theta = linear(hidden, state["mlp.2.weight"], state["mlp.2.bias"])[:, 0]
+    else:
+        theta = np.full(len(student.logits), state["theta"])
+    temperatures = 1 + 20 / (1 + np.exp(-reverse(theta, reversal)))
+    total: Any = 0.0
+    for z_s, z_t, temperature in zip(student.logits, teacher.logits, temperatures, strict=True):
+        p_s, p_t = softmax(z_s, temperature, axis=0), softmax(z_t, temperature, axis=0)
+        total = total + temperature**2 * kl(p_t, p_s, axis=0)
+    return total / len(student.logits)
 
 
-def predicted(seen: Array, state: dict[str, Array]) -> Any:
-    """theta of one sample."""
-    hidden = relu(linear(seen, state["mlp.0.weight"], state["mlp.0.bias"]))
-    return linear(hidden, state["mlp.2.weight"], state["mlp.2.bias"])[0]
+def reverse(x: Array, factor: float) -> Array:
+    """The identity, with a derivative that is multiplied by -factor."""
+    return np.real(x) - 1j * factor * np.imag(x)
 
 
-def turned(theta: Any, reversal: float) -> Any:
-    """The identity; its derivative is multiplied by -reversal."""
-    return np.real(theta) - 1j * reversal * np.imag(theta)
+def centred(logits: Array) -> Array:
+    return logits - logits.mean(axis=1, keepdims=True)

@@ -1,14 +1,12 @@
-"""Multi-level logit distillation, naively. Source: Jin et al. 2023 (CVPR): alignment of instances, of the batch's
-matrix and of the classes' matrix, summed over several temperatures; the masks and the two views are those of the
-authors' code.
+"""MLLD, naively: KD of each sample, of the pairs of samples and of the pairs of classes, on each view and at each T.
 
-At each temperature T, with the probabilities p [B, K] of one view: instances: T^2 mean_b KL(p_t || p_s);  batch: sum
-(p_t p_t^T - p_s p_s^T)^2 / B;  classes: sum (p_t^T p_t - p_s^T p_s)^2 / K.
+Source: Jin et al. 2023 (CVPR, "Multi-Level Logit Distillation"), the three levels of its equations, with the views, the
+temperatures and the masks of Jin-Ying/Multi-Level-Logit-Distillation (KD_ours.py), but for its slips: here a mask
+multiplies the terms before their mean or sum, and each level is taken on both views.
 
-Only half of the samples count (those whose confidence, the teacher's largest probability on the plain view at T = 1,
-is at most its 50th percentile) and half of the classes (those whose probability, summed over the batch, is at most its
-50th percentile): a sample that does not count adds 0 to the mean, and its column of the matrix, or the class's, adds
-nothing. `gather` has no effect on one process.
+With the probabilities P [B, K] of one view at T, samples: T^2 mean_b KL(p_t || p_s); pairs of samples: the sum of
+(P_t P_t^T - P_s P_s^T)^2, over B; pairs of classes: the sum of (P_t^T P_t - P_s^T P_s)^2, over K. A sample or a class
+that the mask leaves out adds 0 to the mean, and its column adds 0 to the sum. Both masks are those of the plain view.
 """
 
 from collections.abc import Sequence
@@ -27,31 +25,25 @@ def reference(
     state: dict[str, Array],
     *,
     temperatures: Sequence[float],
-    gather: bool = False,
+    gather: bool,
 ) -> Any:
-    """The sum over the views and the temperatures of the three terms."""
     plain = softmax(teacher.logits)
-    confidence, of_class = plain.max(axis=1), plain.sum(axis=0)
-    samples = confidence <= np.percentile(confidence, 50)
-    classes = of_class <= np.percentile(of_class, 50)
+    uncertain = at_most_median(plain.max(axis=1))  # [B]
+    rare = at_most_median(plain.sum(axis=0))  # [K]
     views = [(student.logits, teacher.logits)]
-    if student.strong_logits is not None:
-        assert teacher.strong_logits is not None
+    if student.strong_logits is not None and teacher.strong_logits is not None:
         views.append((student.strong_logits, teacher.strong_logits))
     total: Any = 0.0
-    for own, theirs in views:
+    for z_s, z_t in views:
         for temperature in temperatures:
-            p_s, p_t = softmax(own, temperature), softmax(theirs, temperature)
-            divergences = kl(p_t, p_s)
-            for b in range(len(p_s)):
-                if samples[b]:
-                    total = total + temperature**2 * divergences[b] / len(p_s)
-            total = total + squares(p_t @ p_t.T - p_s @ p_s.T, samples)
-            total = total + squares(p_t.T @ p_t - p_s.T @ p_s, classes)
+            p_s, p_t = softmax(z_s, temperature), softmax(z_t, temperature)
+            rows, classes = p_t.shape
+            total = total + temperature**2 * np.mean(uncertain * kl(p_t, p_s))
+            total = total + np.sum(uncertain * (p_t @ p_t.T - p_s @ p_s.T) ** 2) / rows
+            total = total + np.sum(rare * (p_t.T @ p_t - p_s.T @ p_s) ** 2) / classes
     return total
 
 
-def squares(difference: Array, counts: Array) -> Any:
-    """The sum of the squared entries in the columns that count, over the number of columns."""
-    columns = difference[:, counts]
-    return np.sum(columns * columns) / len(counts)
+def at_most_median(values: Array) -> Array:
+    """1.0 where a value is not above the median (of an even number: the mean of the middle two), else 0.0."""
+    return (values <= np.percentile(values, 50)).astype(np.float64)
