@@ -8,7 +8,7 @@ the curriculum are those of the authors' code.
 
 Helps where nobody wants to search a temperature: on CIFAR-100 the authors report about half a point over KD at T = 4
 (75.45 against 74.92 for WRN-40-2 to WRN-16-2). Costs KD's two softmaxes and their derivatives by T. The curve
-`ctkd_temperature` shows what was learned; the weight decay of the optimizer acts on it too, as the authors'.
+`ctkd_temperature` shows what was learned; the weight decay of the optimizer acts on it too, as the authors' does.
 Defaults: one temperature for all samples, which starts at 1 + 20 sigmoid(1) = 15.6, weight 0.9, hard labels 0.1; the
 reversal rises as half a cosine wave over the first 10 of 240 epochs.
 

@@ -5,9 +5,10 @@ among themselves (NCKD). KD weighs the second by the teacher's doubt, `1 - p_t(y
 little of it; here its weight is beta. Source: Zhao et al. 2022 (arXiv:2203.08679), equation 7, with T^2 on both parts
 as in the authors' code.
 
-Helps with confident teachers of many classes; most of the published gain over KD at its own weights comes from beta.
-Costs about one softmax more than KD. Defaults: T = 4, alpha = 1, beta = 8 (the authors take 2, 6 or 8 by the pair),
-hard labels 1, and a linear warm-up of the weight over the first twelfth of the training (20 of 240 epochs).
+Helps with confident teachers: in the authors' benchmark on CIFAR-100 it beats KD on every pair, such as 76.32 against
+73.33 (resnet32x4 to resnet8x4). Costs about one softmax more than KD. Defaults: T = 4, alpha = 1, beta = 8 (the
+authors take 2, 6 or 8 by the pair), hard labels 1, and a linear warm-up of the weight over the first twelfth of the
+training (20 of 240 epochs).
 
 Differs: the authors take the label out of the softmax by subtracting 1000, which half precision does not survive; we
 mask it. Where a sample has no label, the teacher's first choice stands for it.

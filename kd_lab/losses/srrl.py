@@ -10,7 +10,7 @@ ResNet-18 71.73 against 70.66. Costs one 1x1 convolution on the last map, and on
 beta 1, weight 1, hard labels 1, as in the authors' code for ImageNet; cls_KD takes beta 5 on CIFAR-100.
 
 Differs: as in the authors' code, the two maps are compared after averaging over the positions, which is what the
-classifier reads, so that resolutions need not agree; some write the method with the maps themselves. Where one of the
+classifier reads, so that resolutions need not agree. Where one of the
 networks has no map whose average its classifier reads, the vectors are compared and the connector is a linear layer.
 The connector ends in a ReLU, as published, so it cannot follow a vector with negative numbers (of a transformer, or an
 RNN).
