@@ -10,6 +10,8 @@ from kd_lab.losses.ft import FT, Reconstruction
 from kd_lab.training.distiller import Distiller
 from kd_lab.types import Batch
 
+pytestmark = pytest.mark.slow
+
 CNNS = "dataset=digits teacher=cnn student=cnn student.channels=[8,16] tuned/loss=none"
 SHORT = "baseline=false student.recipe.steps=20"
 

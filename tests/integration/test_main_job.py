@@ -106,6 +106,7 @@ def test_main_job__provenance_and_artifacts(kd_lab: Command, small: list[str]) -
         assert artifact(student, picture).read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_main_job__kept_weights_rebuild_the_network(kd_lab: Command, small: list[str]) -> None:
     from kd_lab.models.common.weights import load_weights, weights_sha256
     from kd_lab.models.mlp import MLP
@@ -134,6 +135,7 @@ def test_main_job__teacher_and_baseline_are_found_again(kd_lab: Command, small: 
     assert found["student"][1].data.tags[names.TAG_TEACHER_RUN] == found["teacher"][0].info.run_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", ["teacher.reuse=false", "teacher.recipe.steps=31", "teacher.seed=5", "dataset.seed=1"]
 )
@@ -143,6 +145,7 @@ def test_main_job__another_teacher_is_trained(kd_lab: Command, small: list[str],
     assert len(all_runs()["teacher"]) == 2
 
 
+@pytest.mark.slow
 def test_main_job__tampered_weights_are_noticed(kd_lab: Command, small: list[str]) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -163,6 +166,7 @@ def test_main_job__same_seed_same_student(kd_lab: Command, small: list[str]) -> 
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+@pytest.mark.slow
 def test_main_job__teacher_from_a_run_and_from_files(kd_lab: Command, small: list[str]) -> None:
     from kd_lab.models.mlp import MLP
 
