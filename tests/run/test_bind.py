@@ -16,6 +16,9 @@ from tests.training.toys import Lines
 
 SHORT = ["student.recipe.steps=3", "student.recipe.batch_size=64"]
 STAGE = "stage_epochs"
+POOLED = ["teacher._target_=tests.run.nets.Pooled", "student._target_=tests.run.nets.Pooled", "tuned/loss=none"]
+FEWER_CHANNELS = "+student.channels=[6,10]"
+EQUAL_CHANNELS = {"cwd", "fsp", "kdsvd", "pkd"}
 
 
 def bound(*overrides: str) -> tuple[Plan, Bound, nn.Module, nn.Module]:
@@ -35,8 +38,10 @@ def told(*overrides: str) -> list[str]:
 @pytest.mark.parametrize("name", with_target("loss"))
 def test_distil__every_loss_trains_on_two_cnns_its_own_parts_too(name: str) -> None:
     """Each part of each loss is in the optimizer, gets a gradient, and moves; the student learns, hooks are gone."""
-    short = [*SHORT, *([f"loss.{STAGE}=1"] if STAGE in settings(f"loss={name}", *CNNS).loss.terms[name].node else [])]
-    made, binding, student, teacher = bound(f"loss={name}", *CNNS, *short)
+    staged = STAGE in settings(f"loss={name}", *POOLED).loss.terms[name].node
+    line = [f"loss={name}", *POOLED, *SHORT, *([f"loss.{STAGE}=1"] if staged else [])]
+    fewer = [] if name in EQUAL_CHANNELS else [FEWER_CHANNELS]
+    made, binding, student, teacher = bound(*line, *fewer)
     parts = dict(binding.objective.named_parameters())
     trained = {n: p for n, p in [*student.named_parameters(), *parts.items()] if p.requires_grad}
     before = {n: p.detach().clone() for n, p in trained.items()}
