@@ -14,7 +14,9 @@ from kd_lab.models.common.pairing import Pair, named, propose
 from kd_lab.models.common.probe import Probe
 from kd_lab.models.common.taps import Tap
 from kd_lab.run.build import build, call, locate, parameters
-from kd_lab.run.settings import Node, Settings, TermSettings
+from kd_lab.run.loss_settings import TermSettings
+from kd_lab.run.settings import Settings
+from kd_lab.run.strict import Node
 from kd_lab.training.objective import Objective, Term
 from kd_lab.types import Augment, Data
 

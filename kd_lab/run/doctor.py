@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.models.common.frozen import FrozenTeacher
-from kd_lab.models.common.pairing import stages
 from kd_lab.models.common.probe import Probe
+from kd_lab.models.common.stages import stages
 from kd_lab.models.common.taps import Taps
 from kd_lab.models.common.weights import load_weights
 from kd_lab.run.bind import Bound

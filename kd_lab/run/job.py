@@ -15,7 +15,8 @@ from kd_lab.run.fit import Fit, fit
 from kd_lab.run.keeper import Context, Keeper, Kept, Order
 from kd_lab.run.plan import Plan
 from kd_lab.run.report import report_markdown, verdict
-from kd_lab.run.settings import NetworkSettings, Node, Settings
+from kd_lab.run.settings import NetworkSettings, Settings
+from kd_lab.run.strict import Node
 from kd_lab.run.teacher import given_teacher, look_up
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store

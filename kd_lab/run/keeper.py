@@ -19,7 +19,8 @@ from kd_lab.run.console import Reporter, busy
 from kd_lab.run.describe import network_name, role_params
 from kd_lab.run.measured import Measured, measure, runtime
 from kd_lab.run.plan import Plan
-from kd_lab.run.settings import Node, RecipeSettings
+from kd_lab.run.settings import RecipeSettings
+from kd_lab.run.strict import Node
 from kd_lab.tracking.provenance import provenance
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store

@@ -17,7 +17,8 @@ from kd_lab.models.common.weights import load_weights
 from kd_lab.run.bind import Bound, adopt, bind, deployed_node, loss_class
 from kd_lab.run.build import build, call, check_arguments, is_node, locate, parameters
 from kd_lab.run.devices import Devices, resolve
-from kd_lab.run.settings import BaselineRecipe, NetworkSettings, Node, RecipeSettings, Settings
+from kd_lab.run.settings import BaselineRecipe, NetworkSettings, RecipeSettings, Settings
+from kd_lab.run.strict import Node
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import Augment, Data
 

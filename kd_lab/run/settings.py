@@ -1,27 +1,16 @@
 """The whole config, checked: types, ranges and names of all that needs neither data nor a network to be judged."""
 
-import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field
 
 from kd_lab.errors import UserError, choices
-from kd_lab.run.build import complaint
+from kd_lab.run.loss_settings import LossSettings, loss_settings
+from kd_lab.run.strict import Node, Strict, parsed
 
-Node = dict[str, Any]
 RESERVED = ("recipe", "weights", "reuse", "seed", "layers")
 """The keys of `teacher` and `student` that are not arguments of the network."""
-
-OF_TERM = ("weight", "hard_weight", "standardize", "schedules", "student_layers", "teacher_layers")
-"""The keys of a term that are not arguments of the loss."""
-
-
-class Strict(BaseModel):
-    """A part of the config in which every key is known."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Smoothing = Annotated[float, Field(ge=0, lt=1)]
@@ -106,29 +95,6 @@ class NetworkSettings(Strict):
     layers: list[str] | None = None
 
 
-class TermSettings(Strict):
-    """`loss.terms.NAME`: the loss itself, and what the objective does with it.
-
-    node: what builds the loss. standardize: z-score the logits of both networks first. schedules: what moves the weight
-    or another number of the loss. student_layers, teacher_layers: what it compares, if not what all losses do.
-    """
-
-    node: Node
-    weight: float
-    standardize: bool = False
-    schedules: dict[str, Node] = {}
-    student_layers: list[str] | None = None
-    teacher_layers: list[str] | None = None
-
-
-class LossSettings(Strict):
-    """`loss`."""
-
-    terms: dict[str, TermSettings]
-    hard_weight: float
-    hard_schedule: Node | None = None
-
-
 class Settings(Strict):
     """The config of one job."""
 
@@ -154,7 +120,7 @@ class Settings(Strict):
             if key not in cls.model_fields:
                 raise UserError(f"{key}={config[key]}: no such key; {choices(key, list(cls.model_fields))}")
         _check_seed(config)
-        loss = _loss(config["loss"])
+        loss = loss_settings(config["loss"])
         if config["student"].get("_target_") is None:
             raise UserError("student=none: expected a network to train, such as student=mlp")
         has_teacher = config["teacher"].get("_target_") is not None
@@ -166,40 +132,10 @@ class Settings(Strict):
             student=_network("student", {**config["student"], "seed": config["seed"]}),
             baseline=_baseline(config["baseline"]) if loss.terms else None,
             loss=loss,
-            trainer=_parsed("trainer", config["trainer"], TrainerSettings),
-            tracking=_parsed("tracking", config["tracking"], TrackingSettings),
-            measure=_parsed("measure", config["measure"], MeasureSettings),
+            trainer=parsed("trainer", config["trainer"], TrainerSettings),
+            tracking=parsed("tracking", config["tracking"], TrackingSettings),
+            measure=parsed("measure", config["measure"], MeasureSettings),
         )
-
-
-T = TypeVar("T", bound=BaseModel)
-
-
-def _parsed(key: str, node: object, kind: type[T]) -> T:
-    try:
-        return kind.model_validate(node)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path, known = _path(kind, [str(p) for p in first["loc"]])
-        value = first["input"]
-        if first["type"] == "extra_forbidden":
-            name = str(first["loc"][-1])
-            raise UserError(f"{'.'.join([key, *path, name])}={value}: no such key; {choices(name, known)}") from error
-        raise UserError(f"{'.'.join([key, *path])}={value}: {complaint(error)}") from error
-
-
-def _path(kind: type[BaseModel], location: list[str]) -> tuple[list[str], list[str]]:
-    """The config keys in pydantic's location of an error (it also names branches of unions), and their siblings."""
-    path: list[str] = []
-    for part in location:
-        if part not in kind.model_fields:
-            break
-        path.append(part)
-        inner = kind.model_fields[part].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            break
-        kind = inner
-    return path, list(kind.model_fields)
 
 
 def _check_seed(config: Mapping[str, Any]) -> None:
@@ -209,7 +145,7 @@ def _check_seed(config: Mapping[str, Any]) -> None:
 
 
 def _network(key: str, node: Node) -> NetworkSettings:
-    recipe = _parsed(f"{key}.recipe", node["recipe"], RecipeSettings)
+    recipe = parsed(f"{key}.recipe", node["recipe"], RecipeSettings)
     if (recipe.epochs is None) == (recipe.steps is None):
         raise UserError(
             f"{key}.recipe.epochs={recipe.epochs} and {key}.recipe.steps={recipe.steps}: "
@@ -218,7 +154,7 @@ def _network(key: str, node: Node) -> NetworkSettings:
     own = {k: v for k, v in node.items() if k not in RESERVED}
     kept: dict[str, Any] = {k: node[k] for k in RESERVED if k in node and k != "recipe"}
     everything: dict[str, Any] = {"node": own, "recipe": recipe, **kept}
-    return _parsed(key, everything, NetworkSettings)
+    return parsed(key, everything, NetworkSettings)
 
 
 def _baseline(node: object) -> BaselineSettings | None:
@@ -228,76 +164,10 @@ def _baseline(node: object) -> BaselineSettings | None:
         return BaselineSettings()
     if not isinstance(node, dict):
         raise UserError(f"baseline={node}: expected true or false")
-    baseline = _parsed("baseline", node, BaselineSettings)
+    baseline = parsed("baseline", node, BaselineSettings)
     if baseline.recipe.epochs is not None and baseline.recipe.steps is not None:
         raise UserError(
             f"baseline.recipe.epochs={baseline.recipe.epochs} and baseline.recipe.steps={baseline.recipe.steps}: "
             "expected at most one of the two, the other null"
         )
     return baseline
-
-
-def _weight(key: str, value: object) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0:  # type: ignore[arg-type, operator]
-        raise UserError(f"{key}={value}: expected a finite number of 0 or more")
-    return float(value)  # type: ignore[arg-type]
-
-
-def _mapping(key: str, node: object) -> Node:
-    if not isinstance(node, dict):
-        raise UserError(f"{key}={'null' if node is None else node}: expected the settings of a loss; choose loss=NAME")
-    return node
-
-
-def _loss(node: Node) -> LossSettings:
-    terms = {}
-    for name, term in _mapping("loss.terms", node["terms"]).items():
-        terms[name] = dict(_mapping(f"loss.terms.{name}", term))
-    schedules = dict(_mapping("loss.schedules", node.get("schedules") or {}))
-    hard_schedule = schedules.pop("hard_weight", None)
-    for key, value in node.items():
-        if key not in {"terms", "hard_weight", "schedules"}:
-            _to_the_term(terms, key, value)
-    if schedules:
-        _to_the_term(terms, "schedules", schedules)
-    for name, term in terms.items():
-        if term.get("_target_") is None:
-            raise UserError(
-                f"loss.terms.{name}: no such loss is chosen; write loss={name}, or loss=[...,{name}] for several"
-            )
-    published = [_weight(f"loss.terms.{name}.hard_weight", t.get("hard_weight", 1.0)) for name, t in terms.items()]
-    hard = node["hard_weight"]
-    hard_weight = max(published, default=1.0) if hard is None else _weight("loss.hard_weight", hard)
-    parsed = {name: _term(name, term) for name, term in terms.items()}
-    if hard_weight == 0 and not any(term.weight for term in parsed.values()):
-        shown = ", ".join([f"loss.terms.{n}.weight=0" for n in parsed] + ["loss.hard_weight=0"])
-        raise UserError(f"{shown}: all weights are zero; expected at least one above 0")
-    return LossSettings(terms=parsed, hard_weight=hard_weight, hard_schedule=hard_schedule)
-
-
-def _term(name: str, term: Node) -> TermSettings:
-    key = f"loss.terms.{name}"
-    own = {k: v for k, v in term.items() if k not in OF_TERM}
-    said: dict[str, Any] = {k: term[k] for k in ("standardize", "student_layers", "teacher_layers") if k in term}
-    schedules = {k: v for k, v in _mapping(f"{key}.schedules", term.get("schedules") or {}).items() if v is not None}
-    weight = _weight(f"{key}.weight", term.get("weight", 1.0))
-    return _parsed(key, {"node": own, "weight": weight, "schedules": schedules, **said}, TermSettings)
-
-
-def _to_the_term(terms: dict[str, Node], key: str, value: object) -> None:
-    """`loss.temperature=2` is short for `loss.terms.kd.temperature=2` where kd is the only loss."""
-    if len(terms) != 1:
-        which = (
-            "loss=none has no settings"
-            if not terms
-            else f"say whose, such as loss.terms.{next(iter(terms))}.{key}={value}"
-        )
-        raise UserError(f"loss.{key}={value}: {which}")
-    name, term = next(iter(terms.items()))
-    if key not in term and key not in OF_TERM:
-        known = [k for k in term if k != "_target_"]
-        raise UserError(f"loss.{key}={value}: loss={name} has no such key; {choices(key, known)}")
-    if key == "schedules" and isinstance(value, dict):
-        value = {**_mapping(f"loss.terms.{name}.schedules", term.get(key) or {}), **value}
-    term[key] = value

@@ -11,7 +11,8 @@ from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.models.common.weights import load_weights
 from kd_lab.run.keeper import Keeper, Order
-from kd_lab.run.settings import NetworkSettings, Node
+from kd_lab.run.settings import NetworkSettings
+from kd_lab.run.strict import Node
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 from kd_lab.tracking.stored import StoredRun

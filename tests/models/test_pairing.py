@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab.models.cnn import CNN
-from kd_lab.models.common.pairing import Pair, embedding, named, pooled, propose, stages
+from kd_lab.models.common.pairing import Pair, named, propose
 from kd_lab.models.common.probe import Probe
+from kd_lab.models.common.stages import embedding, pooled, stages
 from kd_lab.models.ensemble import Ensemble
 from kd_lab.models.mlp import MLP
 from kd_lab.models.rnn import RNN
