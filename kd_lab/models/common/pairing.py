@@ -13,7 +13,13 @@ from kd_lab.types import Shape
 MOST_BLOCKS = 4
 """So many pairs at the most where both networks have one resolution only: the stages of the usual CNN."""
 
+MOST_EXTRA_TOKENS = 8
+"""So many tokens a transformer puts before those of the patches at the most: class, distillation, registers."""
+
 INPUT = ":input"
+
+Heard = tuple[Tap, Shape]
+"""Where a network is listened to, and the shape of what is read there."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ def propose(layers: str, student: Probe, teacher: Probe, *, maps: bool, pre_acti
         ValueError: a network has no layer of that kind.
     """
     if layers == "embedding":
-        return [_pair(embedding(student), embedding(teacher))]
+        return [_pair(student, embedding(student), teacher, embedding(teacher))]
     if layers == "pooled":
         return [_pooled_pair(student, teacher, maps=maps)]
     own, theirs = _stages_of_a_kind(student, teacher, maps=maps)
@@ -44,8 +50,10 @@ def propose(layers: str, student: Probe, teacher: Probe, *, maps: bool, pre_acti
         if layers == "hint":
             chosen = [chosen[(len(chosen) - 1) // 2]]
     if pre_activation:
-        return [_pair(student.before_activation(s), teacher.before_activation(t)) for s, t in chosen]
-    return [_pair((s.tap, s.shape), (t.tap, t.shape)) for s, t in chosen]
+        heard = [(student.before_activation(s), teacher.before_activation(t)) for s, t in chosen]
+    else:
+        heard = [((s.tap, s.shape), (t.tap, t.shape)) for s, t in chosen]
+    return [_pair(student, s, teacher, t) for s, t in heard]
 
 
 def named(
@@ -68,14 +76,16 @@ def named(
         )
     return [
         _pair(
+            student,
             _look_up(student, "student", s, pre_activation=pre_activation),
+            teacher,
             _look_up(teacher, "teacher", t, pre_activation=pre_activation),
         )
         for s, t in zip(student_names, teacher_names, strict=True)
     ]
 
 
-def _look_up(probe: Probe, whose: str, name: str, *, pre_activation: bool) -> tuple[Tap, Shape]:
+def _look_up(probe: Probe, whose: str, name: str, *, pre_activation: bool) -> Heard:
     path = name.removesuffix(INPUT)
     known = probe.inputs if name.endswith(INPUT) else probe.layers
     if path not in known or not path:
@@ -90,14 +100,14 @@ def _look_up(probe: Probe, whose: str, name: str, *, pre_activation: bool) -> tu
 def _pooled_pair(student: Probe, teacher: Probe, *, maps: bool) -> Pair:
     own, theirs = pooled(student), pooled(teacher)
     if own is not None and theirs is not None:
-        return _pair((own.tap, own.shape), (theirs.tap, theirs.shape))
+        return _pair(student, (own.tap, own.shape), teacher, (theirs.tap, theirs.shape))
     if maps:
         whose = "student" if own is None else "teacher"
         raise ValueError(
             f"expected a classifier that reads the average of the last map (a ResNet), but the {whose}'s does not; "
             f"{listed(student if own is None else teacher)}"
         )
-    return _pair(embedding(student), embedding(teacher))
+    return _pair(student, embedding(student), teacher, embedding(teacher))
 
 
 def _stages_of_a_kind(student: Probe, teacher: Probe, *, maps: bool) -> tuple[list[Layer], list[Layer]]:
@@ -161,22 +171,20 @@ def _nearest(few: list[float], many: list[float]) -> list[int]:
     return solve(len(few) - 1, len(many) - 1)[1]
 
 
-def _pair(own: tuple[Tap, Shape], theirs: tuple[Tap, Shape]) -> Pair:
+def _pair(student: Probe, own: Heard, teacher: Probe, theirs: Heard) -> Pair:
     """Tokens beside a map are read as a map too, their class token and registers left out."""
-    (student, student_shape), (teacher, teacher_shape) = own, theirs
-    if len(student_shape) == 2 and len(teacher_shape) == 3:
-        student, student_shape = _as_map(student, student_shape)
-    elif len(student_shape) == 3 and len(teacher_shape) == 2:
-        teacher, teacher_shape = _as_map(teacher, teacher_shape)
-    return Pair(student, teacher, student_shape, teacher_shape)
+    if len(own[1]) == 2 and len(theirs[1]) == 3:
+        own = _as_map(student, own)
+    elif len(own[1]) == 3 and len(theirs[1]) == 2:
+        theirs = _as_map(teacher, theirs)
+    return Pair(own[0], theirs[0], own[1], theirs[1])
 
 
-def _as_map(tap: Tap, shape: Shape) -> tuple[Tap, Shape]:
-    channels, tokens = shape
-    if not tap.channels_last:
-        return tap, shape  # a 1-D convolution or a recurrence over positions that make no square
-    side = math.isqrt(tokens)
-    prefix = tokens - side * side
-    if side < 2 or prefix > 8:
-        return tap, shape
-    return replace(tap, prefix=prefix, grid=(side, side)), (channels, side, side)
+def _as_map(probe: Probe, heard: Heard) -> Heard:
+    """The grid is that of the convolution that cut the image into patches; without one, the tokens are no map."""
+    tap, (channels, tokens) = heard
+    for layer in reversed(list(probe.layers.values())):
+        if len(layer.shape) == 3 and 0 <= (prefix := tokens - math.prod(layer.shape[1:])) <= MOST_EXTRA_TOKENS:
+            height, width = layer.shape[1:]
+            return replace(tap, prefix=prefix, grid=(height, width)), (channels, height, width)
+    return heard
