@@ -154,8 +154,10 @@ def list_choices(arguments: list[str]) -> int:
             "augment": "dataset/augment=NAME"
         }
         print(f"{name}  ({usage.get(real, f'{real}=NAME')})")  # noqa: T201
-        for file in sorted(groups[real].glob("*.yaml")):
-            print(f"  {file.stem:<14} {description(file)}")  # noqa: T201
+        files = sorted(groups[real].glob("*.yaml"))
+        width = max(len(file.stem) for file in files)
+        for file in files:
+            print(f"  {file.stem:<{width}}  {description(file)}")  # noqa: T201
     return 0
 
 
