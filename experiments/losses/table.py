@@ -26,10 +26,17 @@ def main() -> None:
     parser.add_argument("study")
     parser.add_argument("--uri", default="sqlite:///mlflow.db")
     options = parser.parse_args()
-    frame = pairs(runs(options.study, options.uri))
+    frame = named(pairs(runs(options.study, options.uri)))
     done = frame[frame["status"] == "FINISHED"].sort_values("start_time").drop_duplicates(["loss", "seed"], keep="last")
     by_seed(done).to_csv(Path(__file__).parent / f"{options.study}.csv", index=False)
     print(markdown(done))
+
+
+def named(frame: pd.DataFrame) -> pd.DataFrame:
+    """The losses of z-scored logits are arms of their own: `kd z`."""
+    keys = "params.loss.terms." + frame["loss"] + ".standardize"
+    scored = [key in frame and frame.at[row, key] == "true" for row, key in keys.items()]
+    return frame.assign(loss=frame["loss"].where(~np.array(scored), frame["loss"] + " z"))
 
 
 def by_seed(done: pd.DataFrame) -> pd.DataFrame:

@@ -44,7 +44,8 @@ def runs(study: str | None = None, uri: str = "sqlite:///mlflow.db") -> pd.DataF
         uri: the store; it is read, never made.
 
     Returns:
-        The columns of IDENTITY and LINKS, every metric, and those parameters that differ between runs of one role.
+        The columns of IDENTITY and LINKS, every metric, and those parameters that differ between runs of one role,
+        or that only some runs with the same loss have.
 
     Raises:
         UserError: there is no such store or study, or it has no runs yet.
@@ -63,7 +64,7 @@ def runs(study: str | None = None, uri: str = "sqlite:///mlflow.db") -> pd.DataF
     frame = pd.DataFrame(rows)
     frame["seed"] = pd.to_numeric(frame["seed"], errors="coerce").astype("Int64")
     metrics = sorted(set(frame.columns) - {*IDENTITY, *LINKS})
-    return pd.concat([frame[[*IDENTITY, *LINKS, *metrics]], _differing_params(found)], axis="columns")
+    return pd.concat([frame[[*IDENTITY, *LINKS, *metrics]], _differing_params(found, frame["loss"])], axis="columns")
 
 
 def column(role: str, key: str) -> str:
@@ -194,11 +195,13 @@ def _referred(client: "MlflowClient", found: list["Run"]) -> list["Run"]:
     return [run for run in others if run.data.tags.get(TAG_ROLE) in ROLES]
 
 
-def _differing_params(found: list["Run"]) -> pd.DataFrame:
+def _differing_params(found: list["Run"], loss: pd.Series) -> pd.DataFrame:
     params = pd.DataFrame([dict(run.data.params) for run in found]).drop(columns="seed", errors="ignore")
     role = [run.data.tags[TAG_ROLE] for run in found]
-    counts = params.groupby(role).nunique()
-    differing = sorted(counts.columns[(counts > 1).any()])
+    several = (params.groupby(role).nunique() > 1).any()
+    # A setting that one arm was given and another was not (z-scored logits) has one value, or none.
+    some = (params.groupby([role, loss.to_numpy()]).nunique(dropna=False) > 1).any()
+    differing = sorted(params.columns[several | some])
     return params[differing].add_prefix(PARAMS)
 
 

@@ -14,6 +14,8 @@ from kd_lab.names import (
     TEST_ACCURACY_TOP1,
     TEST_NLL_NATS,
 )
+from kd_lab.tracking.store import Store
+from tests.analysis.conftest import write
 
 STUDENT_ACCURACY = column("student", TEST_ACCURACY_TOP1)
 BASELINE_ACCURACY = column("baseline", TEST_ACCURACY_TOP1)
@@ -45,6 +47,19 @@ def test_runs__only_params_that_differ(uri):
     assert "params.loss.terms.kd.temperature" not in names
     assert "params.teacher.size" not in names
     assert "params.seed" not in names
+
+
+def test_runs__a_parameter_that_only_some_runs_of_a_loss_have__differs(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    store = Store.open(uri, "z")
+    kd = {"_target_": "kd_lab.losses.kd.KD"}
+    for term in (kd, kd | {"standardize": True}):
+        write(store, "student", seed=0, params={"loss": {"terms": {"kd": term}}}, measured={}, tags={})
+
+    frame = runs("z", uri)
+
+    assert [name for name in frame if name.startswith("params.")] == ["params.loss.terms.kd.standardize"]
+    assert frame["params.loss.terms.kd.standardize"].fillna("-").tolist() == ["true", "-"]
 
 
 def test_runs__newest_first(uri):
