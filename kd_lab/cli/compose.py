@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.object_type import ObjectType
@@ -84,10 +85,16 @@ class AliasSource(ConfigSource):
 
 
 def register() -> None:
-    """Tell Hydra of the alias source."""
+    """Tell Hydra of the alias source, of the sweeper, and of the one sum that our YAML needs."""
     from hydra.core.plugins import Plugins
+    from omegaconf import OmegaConf
+
+    from kd_lab.cli import sweeper
 
     Plugins.instance().register(AliasSource)
+    sweeper.register()
+    # Twelve digits, so that the rest of 0.9 is 0.1.
+    OmegaConf.register_new_resolver("rest_of_1", lambda weight: round(1 - weight, 12), replace=True)
 
 
 def separated(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -228,3 +235,12 @@ def _paths(node: object, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
             if not OmegaConf.is_interpolation(node, key) and not OmegaConf.is_missing(node, key):
                 yield from _paths(node[key], f"{prefix}{key}.")
+
+
+def check_complete(node: Any, path: str = "") -> None:
+    """Raise a UserError for the first value that the user has yet to give (`???` in YAML)."""
+    if node == "???":
+        raise UserError(f"{path}: a value is missing; expected {path}=...")
+    if isinstance(node, dict):
+        for key, value in node.items():
+            check_complete(value, f"{path}.{key}" if path else str(key))

@@ -1,40 +1,64 @@
 """The end of a sweep: what its jobs together say, on the console and on the sweep's parent run."""
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 from rich.table import Table
 
 from kd_lab import names
 from kd_lab.analysis.runs import pairs, runs, sweep_summary
-from kd_lab.errors import UserError
 from kd_lab.run.console import console
+from kd_lab.run.states import FAILED, KILLED, JobState
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 
 Row = dict[str, str]
 
 
-def close_sweep(uri: str, study: str, sweep_id: str, status: str) -> None:
-    """End the sweep's parent run and tell the result; a sweep none of whose jobs began has left nothing to close."""
-    try:
-        frame = runs(study, uri)
-    except UserError:
+def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
+    """End the parent run of a sweep's jobs in one study, and tell the result.
+
+    Found jobs count as those that ran; their runs stay children of the sweep that made them, and `jobs.csv` on the
+    parent names the run of each. A sweep none of whose jobs began or was found has left nothing to close.
+    """
+    first = jobs[0]
+    if not any(job.run_id or job.open_run for job in jobs):
         return
-    students = frame[(frame["sweep"] == sweep_id) & (frame["role"] == names.STUDENT)]
-    begun = frame[frame["sweep"] == sweep_id]
-    if begun.empty:
-        return
-    store = Store.open(uri, study)
-    parent = Run(uri, store.sweep_parent(sweep_id, ""))
-    finished = students[students["status"] == "FINISHED"]
-    if not finished.empty:
-        chosen = pairs(frame[(frame["role"] != names.STUDENT) | frame["run_id"].isin(finished["run_id"])])
-        rows = summary_rows(sweep_summary(chosen))
-        _print(rows, study)
-        parent.log_text(_markdown(rows), names.ARTIFACT_REPORT)
-        parent.set_tags({names.TAG_NOTE: _markdown(rows)})
+    store = Store.open(first.uri, first.study)
+    for job in jobs:
+        if job.lost and job.open_run is not None:
+            store.close_lost(job.open_run, "KILLED" if job.state == KILLED else "FAILED", job.reason or None)
+    parent = Run(store.uri, store.sweep_parent(first.sweep, title))
+    ended = {job.run_id for job in jobs if job.run_id}
+    texts = [_failures(jobs)]
+    if ended:
+        frame = runs(first.study, first.uri)
+        chosen = frame[(frame["role"] != names.STUDENT) | frame["run_id"].isin(ended)]
+        rows = summary_rows(sweep_summary(pairs(chosen)))
+        _print(rows, first.study)
+        texts.insert(0, _markdown(rows))
+    note = "\n".join(filter(None, texts))
+    parent.log_text(note, names.ARTIFACT_REPORT)
+    parent.log_text(_csv(jobs), names.ARTIFACT_JOBS)
+    traces = [f"{job.label}\n{job.trace}" for job in jobs if job.trace]
+    if traces:
+        parent.log_text("\n".join(traces), names.ARTIFACT_FAILED)
+    parent.set_tags({names.TAG_NOTE: note})
     parent.finish(status)
+
+
+def _failures(jobs: Sequence[JobState]) -> str:
+    failed = [f"- {job.label or 'job'}: {job.reason}" for job in jobs if job.state == FAILED]
+    return "\n".join(["Failed:", "", *failed, ""]) if failed else ""
+
+
+def _csv(jobs: Sequence[JobState]) -> str:
+    table = [
+        {"job": j.label, "state": j.state, "student_run": j.run_id, "seconds": round(j.seconds, 1), "reason": j.reason}
+        for j in jobs
+    ]
+    return str(pd.DataFrame(table).to_csv(index=False))
 
 
 def summary_rows(summary: pd.DataFrame) -> list[Row]:
