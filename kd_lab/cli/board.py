@@ -4,6 +4,7 @@ import statistics
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -25,14 +26,16 @@ STYLES = {FAILED: "red", RUNNING: "bold", FOUND: "dim", KILLED: "yellow", FINISH
 class Board:
     """`with Board(folder, slots, started):` shows the jobs until the block ends.
 
-    slots: how many run at once, if it is known. started: the sweep, in seconds since 1970.
+    slots: how many run at once, if it is known. started: the sweep, in seconds since 1970. resumes: whether the same
+    command would go on where this one ended.
     """
 
-    def __init__(self, folder: JobFolder, slots: int | None, started: float) -> None:
+    def __init__(self, folder: JobFolder, slots: int | None, started: float, *, resumes: bool) -> None:
         self._folder = folder
         self._slots = slots
         self._console = console()
         self._started = started
+        self._resumes = resumes
         self._told: set[int] = set()
         self._end = threading.Event()
 
@@ -80,11 +83,12 @@ class Board:
         self._print(f"{counts(jobs)} in {duration(time.time() - self._started)}")
         if count(jobs, FAILED):
             self._print(failures(jobs), "red")
-        if count(jobs, WAITING, RUNNING, KILLED):
-            self._print("The same command does the rest.")
+        if self._resumes and count(jobs, WAITING, RUNNING, KILLED):
+            self._print("The same command again does the rest.")
 
     def _print(self, text: str, style: str | None = None) -> None:
-        self._console.print(text, style=style, markup=False, soft_wrap=True)
+        with suppress(BrokenPipeError, SystemExit):  # rich leaves the program where nobody reads: not a sweep's jobs
+            self._console.print(text, style=style, markup=False, soft_wrap=True)
 
     def _render(self) -> Group:
         jobs = self._folder.all()

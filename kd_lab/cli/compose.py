@@ -218,6 +218,8 @@ def _nearest_key(key: str) -> str:
         config = compose("config")
     groups = sorted(p.name for p in conf_dir().iterdir() if p.is_dir() and p.name not in ALIASES.values())
     known = [*_paths(config), *groups, "teacher", "student"]
+    if key in known:
+        return "what else is chosen here does not have it, see the same command with --cfg job and without this"
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]}?"

@@ -60,7 +60,7 @@ class Sweep:
 
 
 def title(arguments: list[str]) -> str:
-    """What the user typed, without the option and without how it is to be run."""
+    """What the user typed, without the options and without how it is to be run."""
     return shlex.join(a for a in arguments if not a.startswith(("-", *HOW)))
 
 

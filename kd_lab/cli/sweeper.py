@@ -61,14 +61,16 @@ class GridSweeper(Sweeper):
         """
         started = time.time()
         settings = parsed("sweep", OmegaConf.to_container(self.master.sweep, resolve=True), SweepSettings)
-        jobs = self._jobs(arguments)
+        with busy("putting the jobs together"):
+            jobs = self._jobs(arguments)
         _check_processes(settings, jobs)
         folder = JobFolder(Path(os.environ[FOLDER]))
         with Workers(folder, settings.jobs) as workers:
             with busy("looking for what is done already"):
                 missing = _planned(jobs, folder, workers, settings)
             own = self.master.hydra.launcher._target_ == BASIC
-            with Board(folder, min(settings.jobs, len(missing)) if own else None, started):
+            slots = min(settings.jobs, len(missing)) if own else None
+            with Board(folder, slots, started, resumes=settings.resume):
                 if own:
                     workers.run({number: job.config for number, job in enumerate(missing)})
                 elif missing:
@@ -83,9 +85,9 @@ class GridSweeper(Sweeper):
         given = [*expand([f"{key}={values}" for key, values in self.params.items()]), *arguments]
         overrides = OverridesParser.create(self.context.config_loader).parse_overrides(given)
         swept = {o.get_key_element().lstrip("+") for o in overrides if o.is_sweep_override()}
-        for key in sorted(swept):
-            if key.startswith("sweep."):
-                raise UserError(f"{key}: is one for all jobs of a sweep; expected a single value")
+        for override in overrides:
+            if override.is_sweep_override() and override.key_or_group.startswith("sweep."):
+                raise UserError(f"{override.input_line}: is one for all jobs of a sweep; expected a single value")
         (batch,) = BasicSweeper.split_arguments(overrides, None)
         return [Job(tuple(one), _label(one, swept), self._composed(one)) for one in batch]
 

@@ -30,15 +30,8 @@ def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
         if job.lost and job.open_run is not None:
             store.close_lost(job.open_run, "KILLED" if job.state == KILLED else "FAILED", job.reason or None)
     parent = Run(store.uri, store.sweep_parent(first.sweep, title))
-    ended = {job.run_id for job in jobs if job.run_id}
-    texts = [_failures(jobs)]
-    if ended:
-        frame = runs(first.study, first.uri)
-        chosen = frame[(frame["role"] != names.STUDENT) | frame["run_id"].isin(ended)]
-        rows = summary_rows(sweep_summary(pairs(chosen)))
-        _print(rows, first.study)
-        texts.insert(0, _markdown(rows))
-    note = "\n".join(filter(None, texts))
+    rows = _rows(jobs)
+    note = "\n".join(filter(None, [_markdown(rows) if rows else "", _failures(jobs)]))
     parent.log_text(note, names.ARTIFACT_REPORT)
     parent.log_text(_csv(jobs), names.ARTIFACT_JOBS)
     traces = [f"{job.label}\n{job.trace}" for job in jobs if job.trace]
@@ -46,6 +39,17 @@ def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
         parent.log_text("\n".join(traces), names.ARTIFACT_FAILED)
     parent.set_tags({names.TAG_NOTE: note})
     parent.finish(status)
+    if rows:
+        _print(rows, first.study)
+
+
+def _rows(jobs: Sequence[JobState]) -> list[Row]:
+    """One row per setting of the students that are done, whichever sweep made them."""
+    done = {job.run_id for job in jobs if job.run_id}
+    if not done:
+        return []
+    frame = runs(jobs[0].study, jobs[0].uri)
+    return summary_rows(sweep_summary(pairs(frame[(frame["role"] != names.STUDENT) | frame["run_id"].isin(done)])))
 
 
 def _failures(jobs: Sequence[JobState]) -> str:
