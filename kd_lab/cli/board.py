@@ -26,11 +26,11 @@ STYLES = {FAILED: "red", RUNNING: "bold", FOUND: "dim", KILLED: "yellow", FINISH
 class Board:
     """`with Board(folder, slots, started):` shows the jobs until the block ends.
 
-    slots: how many run at once, if it is known. started: the sweep, in seconds since 1970. resumes: whether the same
+    slots: how many run at once. started: the sweep, in seconds since 1970. resumes: whether the same
     command would go on where this one ended.
     """
 
-    def __init__(self, folder: JobFolder, slots: int | None, started: float, *, resumes: bool) -> None:
+    def __init__(self, folder: JobFolder, slots: int, started: float, *, resumes: bool) -> None:
         self._folder = folder
         self._slots = slots
         self._console = console()
@@ -141,7 +141,7 @@ def best(jobs: Sequence[JobState]) -> str:
     )
 
 
-def seconds_left(jobs: Sequence[JobState], slots: int | None, now: float) -> float | None:
+def seconds_left(jobs: Sequence[JobState], slots: int, now: float) -> float | None:
     """How long the rest takes if every job takes the median of those that are done; None before the first is."""
     done = [job.seconds for job in jobs if job.state == FINISHED]
     running = [now - job.started for job in jobs if job.state == RUNNING and job.started is not None]
@@ -150,7 +150,7 @@ def seconds_left(jobs: Sequence[JobState], slots: int | None, now: float) -> flo
         return None
     median = statistics.median(done)
     rest = sum(max(0.0, median - seconds) for seconds in running) + waiting * median
-    return rest / (slots or max(1, len(running)))
+    return rest / max(1, slots)
 
 
 def duration(seconds: float) -> str:

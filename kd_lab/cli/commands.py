@@ -1,7 +1,6 @@
 """The subcommands: run (single and sweep), doctor, list, ui, evaluate."""
 
 import gc
-import math
 import os
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 
 from kd_lab.cli.compose import NOT_A_NAME, check_complete, conf_dir, expand, explain, register, separated
 from kd_lab.cli.signals import terminate_like_interrupt
-from kd_lab.cli.sweep import FOLDER, Sweep
+from kd_lab.cli.sweep import Sweep
 from kd_lab.errors import TrainingFailedError, UserError, choices
 
 COMPLETION_FLAGS = {"-sc", "--shell-completion"}
@@ -31,7 +30,7 @@ def doctor(arguments: list[str]) -> int:
     return _compose(arguments[1:], examine)
 
 
-def _compose(arguments: list[str], task: Callable[[Any], float]) -> int:
+def _compose(arguments: list[str], task: Callable[[Any], None]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -63,7 +62,7 @@ FAILED: list[Exception] = []
 """Why the single job of this process failed; not raised through Hydra, which would add lines of its own."""
 
 
-def _hydra(arguments: list[str], task: Callable[[Any], float]) -> None:
+def _hydra(arguments: list[str], task: Callable[[Any], None]) -> None:
     """Hand over to Hydra with the expanded command line; its errors come back as exceptions."""
     import hydra
 
@@ -72,16 +71,11 @@ def _hydra(arguments: list[str], task: Callable[[Any], float]) -> None:
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()
 
 
-def job(config: Any) -> float:
-    """One job: a composed config to a result; returns the validation accuracy for a sweeper, NaN if there is none."""
-    from hydra.core.hydra_config import HydraConfig
+def job(config: Any) -> None:
+    """A single job: a composed config to a result."""
     from omegaconf import OmegaConf
 
     resolved: Any = OmegaConf.to_container(config, resolve=True)
-    if FOLDER in os.environ:
-        from kd_lab.cli.member import run_member
-
-        return run_member(resolved, HydraConfig.get().job.num)
     with starting():
         from kd_lab.run.console import Reporter
         from kd_lab.run.job import run as run_job
@@ -91,10 +85,9 @@ def job(config: Any) -> float:
         run_job(resolved, Context(), Reporter())
     except (UserError, TrainingFailedError) as error:
         FAILED.append(error)
-    return math.nan
 
 
-def examine(config: Any) -> float:
+def examine(config: Any) -> None:
     """One job, looked at instead of run."""
     from omegaconf import OmegaConf
 
@@ -106,7 +99,6 @@ def examine(config: Any) -> float:
         look(resolved)
     except (UserError, TrainingFailedError) as error:
         FAILED.append(error)
-    return math.nan
 
 
 @contextmanager

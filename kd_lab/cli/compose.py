@@ -130,22 +130,23 @@ def expand(arguments: list[str]) -> list[str]:
     - `loss=[kd,soft_label]`: no settings tuned for a single loss.
     """
     keys = {_key(a) for a in arguments if "=" in a}
-    return [_short_loss(a) for a in arguments] + list(_implied(arguments, keys))
+    return [_short(a) for a in arguments] + list(_implied(arguments, keys))
 
 
 def _key(argument: str) -> str:
     return argument.split("=", 1)[0].lstrip("+~")
 
 
-def _short_loss(argument: str) -> str:
-    """What Hydra must be told to add, where the YAML of a loss does not have the key: it is no setting of the loss."""
+def _short(argument: str) -> str:
+    """What Hydra must be told to add, where no YAML has the key: it is a setting of any loss, or of submitit."""
     key, _, value = argument.partition("=")
     if re.fullmatch(r"loss\.(terms\.\w+\.)?schedules\.\w+", key):
         by_name = re.fullmatch(r"[a-z_]+(,[a-z_]+)*", value) and value != "null"
         return f"+schedule@{argument}" if by_name else f"++{argument}"
     of_the_only_one = re.fullmatch(r"loss\.(?!terms\b|hard_weight\b|schedules\b)\w+", key)
     of_any = re.fullmatch(r"loss\.terms\.\w+\.(standardize|student_layers|teacher_layers)", key)
-    return f"++{argument}" if of_the_only_one or of_any else argument
+    of_a_cluster = key.startswith("sweep.resources.")
+    return f"++{argument}" if of_the_only_one or of_any or of_a_cluster else argument
 
 
 def _implied(arguments: list[str], keys: set[str]) -> Iterator[str]:

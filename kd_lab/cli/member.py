@@ -1,6 +1,5 @@
 """One job of a sweep, in whichever process it runs: what it does is told in the sweep's scratch folder."""
 
-import math
 import os
 import time
 import traceback
@@ -15,7 +14,7 @@ from kd_lab.errors import TrainingFailedError, UserError
 from kd_lab.run.console import Reporter, in_a_line
 from kd_lab.run.job import run
 from kd_lab.run.keeper import Context
-from kd_lab.run.states import FAILED, FINISHED, KILLED, RUNNING, JobFolder, count
+from kd_lab.run.states import FAILED, FINISHED, KILLED, RUNNING, JobFolder
 from kd_lab.tracking.client import first_line
 from kd_lab.types import RunResult
 
@@ -51,23 +50,23 @@ class MemberReporter(Reporter):
         )
 
 
-def run_member(config: Mapping[str, Any], number: int, at_once: int | None = None) -> float:
+def run_member(config: Mapping[str, Any], number: int, at_once: int) -> None:
     """Run a job of the sweep that this process belongs to; its failure is recorded, not raised.
 
     Args:
         config: composed and resolved.
         number: which job of the sweep.
-        at_once: how many jobs share this machine; None counts those that run now.
+        at_once: how many jobs share this machine.
 
     Raises:
         KeyboardInterrupt: the sweep was stopped.
     """
     folder = JobFolder(Path(os.environ[FOLDER]))
     state = folder.change(number, state=RUNNING, started=time.time())
-    context = Context(state.sweep, os.environ[TITLE], state.label, at_once or count(folder.all(), RUNNING))
+    context = Context(state.sweep, os.environ[TITLE], state.label, at_once)
     try:
         check_complete(config)
-        result = run(config, context, MemberReporter(folder, number))
+        run(config, context, MemberReporter(folder, number))
     except (UserError, TrainingFailedError) as error:
         _failed(folder, number, str(error), 2 if isinstance(error, UserError) else 1)
     except Exception as error:  # a bug, ours or in the user's own class: the other jobs go on all the same
@@ -78,8 +77,6 @@ def run_member(config: Mapping[str, Any], number: int, at_once: int | None = Non
         raise
     else:
         folder.change(number, state=FINISHED, ended=time.time())
-        return math.nan if result.validation_accuracy is None else result.validation_accuracy
-    return math.nan
 
 
 def _failed(folder: JobFolder, number: int, reason: str, code: int, trace: str = "") -> None:

@@ -26,10 +26,13 @@ class Sweep:
 
     def __init__(self, arguments: list[str]) -> None:
         self.title = title(arguments)
+        # Machines of a cluster share the folder that one starts in, as a rule, and never /tmp.
+        self._shared = any(a.startswith("sweep.cluster=") for a in arguments)
         self.exit_code = 0
 
     def __enter__(self) -> "Sweep":
-        self._scratch = tempfile.TemporaryDirectory(prefix="kd-lab-sweep-", ignore_cleanup_errors=True)
+        prefix, folder = (".kd-lab-sweep-", Path.cwd()) if self._shared else ("kd-lab-sweep-", None)
+        self._scratch = tempfile.TemporaryDirectory(prefix=prefix, dir=folder, ignore_cleanup_errors=True)
         os.environ |= {FOLDER: self._scratch.name, TITLE: self.title}
         return self
 
@@ -60,8 +63,8 @@ class Sweep:
 
 
 def title(arguments: list[str]) -> str:
-    """What the user typed, without the options and without how it is to be run."""
-    return shlex.join(a for a in arguments if not a.startswith(("-", *HOW)))
+    """`sweep` and what the user typed, without the options and without how it is to be run."""
+    return shlex.join(["sweep", *(a for a in arguments if not a.startswith(("-", *HOW)))])
 
 
 def sweep_id(title: str) -> str:

@@ -12,12 +12,12 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kd_lab.cli.board import Board
+from kd_lab.cli.cluster import Cluster
 from kd_lab.cli.compose import expand
 from kd_lab.cli.sweep import FOLDER, TITLE, new_sweep_id, sweep_id
 from kd_lab.cli.workers import Workers
@@ -44,14 +44,14 @@ class Job:
 
 
 class GridSweeper(Sweeper):
-    """Runs a grid. Hydra's own launcher stands for our processes; any other one is handed the jobs that are missing."""
+    """Runs a grid, in processes of this machine or on a cluster; Hydra's launchers know neither states nor resuming."""
 
     def __init__(self, params: Mapping[str, str] | None = None) -> None:
         self.params = dict(params or {})
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:  # noqa: ARG002
         """What Hydra hands over."""
-        self.context, self.task, self.master = hydra_context, task_function, config
+        self.context, self.master = hydra_context, config
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the jobs; how each one went is in the sweep's folder.
@@ -60,25 +60,23 @@ class GridSweeper(Sweeper):
             UserError: the settings of the sweep cannot be used.
         """
         started = time.time()
+        if self.master.hydra.launcher._target_ != BASIC:
+            raise UserError(
+                "hydra/launcher: kd-lab starts the jobs of a sweep itself; expected sweep.jobs=N or sweep.cluster=slurm"
+            )
         settings = parsed("sweep", OmegaConf.to_container(self.master.sweep, resolve=True), SweepSettings)
         with busy("putting the jobs together"):
             jobs = self._jobs(arguments)
         _check_processes(settings, jobs)
         folder = JobFolder(Path(os.environ[FOLDER]))
+        cluster = Cluster(folder, settings.cluster, settings.jobs, settings.resources) if settings.cluster else None
         with Workers(folder, settings.jobs) as workers:
             with busy("looking for what is done already"):
                 missing = _planned(jobs, folder, workers, settings)
-            own = self.master.hydra.launcher._target_ == BASIC
-            slots = min(settings.jobs, len(missing)) if own else None
-            with Board(folder, slots, started, resumes=settings.resume):
-                if own:
-                    workers.run({number: job.config for number, job in enumerate(missing)})
-                elif missing:
-                    workers.close()
-                    self._launcher().launch([job.overrides for job in missing], initial_job_idx=0)
-
-    def _launcher(self) -> Launcher:
-        return Plugins.instance().instantiate_launcher(self.context, self.task, self.master)
+            if cluster is not None:
+                workers.close()
+            with Board(folder, min(settings.jobs, len(missing)), started, resumes=settings.resume):
+                (cluster or workers).run({number: job.config for number, job in enumerate(missing)})
 
     def _jobs(self, arguments: list[str]) -> list[Job]:
         """Every combination, composed: what does not compose ends the sweep before it begins."""
@@ -117,7 +115,8 @@ def _label(overrides: Sequence[str], swept: set[str]) -> str:
 
 
 def _check_processes(settings: SweepSettings, jobs: Sequence[Job]) -> None:
-    if settings.jobs > 1 and any(job.config["trainer"].get("strategy") == "ddp_spawn" for job in jobs):
+    several = any(job.config["trainer"].get("strategy") == "ddp_spawn" for job in jobs)
+    if several and settings.jobs > 1 and settings.cluster != "slurm":
         raise UserError(
             f"sweep.jobs={settings.jobs}: trainer=ddp trains each job in several processes already; "
             "expected sweep.jobs=1"

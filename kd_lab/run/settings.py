@@ -89,6 +89,8 @@ class SweepSettings(Strict):
 
     resume: bool = True
     jobs: PositiveInt = 1
+    cluster: Literal["slurm", "local"] | None = None
+    resources: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
 class NetworkSettings(Strict):

@@ -1,6 +1,8 @@
 """Grids: which jobs a command makes, and what is refused."""
 
+import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +101,7 @@ def test_grid__is_listed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         ("-m seed=0,1 sweep.resume=perhaps", "sweep.resume=perhaps: expected a valid boolean"),
         ("-m seed=0,1 sweep.job=2", "sweep.job=2: no such key; did you mean sweep.jobs?"),
         ("-m seed=0,1 sweep.jobs=2 trainer=ddp", "sweep.jobs=2: trainer=ddp trains each job in several processes"),
+        ("-m seed=0,1 hydra/launcher=basic sweep.cluster=pbs", "sweep.cluster=pbs: expected 'slurm' or 'local'"),
         ("-m sweep=student_sizes student=cnn", "student.widths: no such key; what else is chosen here does not have"),
     ],
 )
@@ -114,11 +117,33 @@ def test_refused__in_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(shutil.which("sbatch") is not None, reason="there is a SLURM here")
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("sweep.cluster=slurm", r"sweep.cluster=slurm: submitit cannot use this \(.*srun"),
+        (
+            "sweep.cluster=local sweep.resources.memory=3",
+            r"sweep.cluster=local sweep.resources.memory=3: submitit cannot use this \(.*memory",
+        ),
+    ],
+)
+def test_cluster__what_submitit_cannot_use(
+    more: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["kd-lab"])
+    assert _main(["-m", "seed=0,1", *more.split()]) == 2
+    assert re.match(f"kd-lab: {message}", capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_sweep_id__is_that_of_the_command_not_of_how_it_is_run() -> None:
     first = title(["-m", "seed=0,1", "loss=kd"])
-    assert first == "seed=0,1 loss=kd"
+    assert first == "sweep seed=0,1 loss=kd"
     assert title(["seed=0,1", "-m", "loss=kd", "sweep.jobs=4", "tracking.uri=sqlite:///x.db"]) == first
-    assert sweep_id(first) == sweep_id("loss=kd seed=0,1") != sweep_id("seed=0,1,2 loss=kd")
+    assert sweep_id(first) == sweep_id(title(["loss=kd", "seed=0,1"])) != sweep_id(title(["seed=0,1,2", "loss=kd"]))
     assert new_sweep_id() != new_sweep_id()
 
 

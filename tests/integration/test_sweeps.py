@@ -218,6 +218,42 @@ def test_interrupted__all_workers_end_killed(tmp_path: Path, number: signal.Sign
     assert statuses(tmp_path, "sweep") == ["KILLED"]
 
 
+def test_cluster__jobs_through_submitit_without_a_queue(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    (tmp_path / "own_net.py").write_text(
+        "import os, signal\nfrom torch import nn\n\n\ndef Net(num_classes: int, crash: bool) -> nn.Module:\n"
+        "    if crash:\n        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return nn.Linear(20, num_classes)\n"
+    )
+    own = ["student._target_=own_net.Net", "+student.crash=false,true", "seed=0,1", "baseline=false"]
+    cluster = ["sweep.cluster=local", "sweep.jobs=2", "sweep.resources.timeout_min=20"]
+    code, out, err = kd_lab(tmp_path, "-m", *SMALL, *own, *cluster)
+    assert code == 1, err
+    assert "4 jobs: 2 done, 2 failed in " in out
+    assert out.count("crash=True seed=0: failed: its job in the queue ended by itself") == 1
+    students = of_role(tmp_path, "student")
+    assert {run.data.tags[names.TAG_JOB] for run in students} == {f"student.crash=False seed={s}" for s in (0, 1)}
+    assert {run.info.status for run in students} == {"FINISHED"}
+    assert {run.data.tags[names.TAG_JOBS_AT_ONCE] for run in students} == {"2"}
+    code, out, _ = kd_lab(tmp_path, "-m", *SMALL, *own[:1], "+student.crash=false", *own[2:])
+    assert code == 0
+    assert out.startswith("2 of 2 jobs are there already")
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
+
+
+def test_cluster__interrupted_jobs_end_killed(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    more = ["baseline=false", "student.recipe.steps=400000", "seed=0", "sweep.cluster=local"]
+    sweep = start(tmp_path, "-m", *SMALL, *more)
+    until(lambda: statuses(tmp_path, "student") == ["RUNNING"])
+    sweep.send_signal(signal.SIGINT)
+    code, out, err = finish(sweep)
+    assert code == 130, err
+    assert "1 job: 1 killed in " in out
+    assert statuses(tmp_path, "student") == ["KILLED"]
+    assert statuses(tmp_path, "sweep") == ["KILLED"]
+
+
 def test_terminal__a_live_table_and_nothing_that_tears_it(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     environment = ONE_THREAD | {"TERM": "xterm", "COLUMNS": "100", "LINES": "24"}
