@@ -34,9 +34,8 @@ def main() -> None:
 
 def named(frame: pd.DataFrame) -> pd.DataFrame:
     """The losses of z-scored logits are arms of their own: `kd z`."""
-    keys = "params.loss.terms." + frame["loss"] + ".standardize"
-    scored = [key in frame and frame.at[row, key] == "true" for row, key in keys.items()]
-    return frame.assign(loss=frame["loss"].where(~np.array(scored), frame["loss"] + " z"))
+    scored = (frame.filter(regex=r"\.standardize$") == "true").any(axis="columns")
+    return frame.assign(loss=frame["loss"].where(~scored, frame["loss"] + " z"))
 
 
 def by_seed(done: pd.DataFrame) -> pd.DataFrame:

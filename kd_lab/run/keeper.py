@@ -133,13 +133,14 @@ class Keeper:
         if self.context.sweep is not None:
             parent = self.store.sweep_parent(self.context.sweep, self.context.sweep_title)
         name = " ".join(filter(None, [order.role, network_name(order.node), self.context.label]))
+        config = {**self.config, "loss": self.plan.settings.loss.in_effect()}
         facts = {names.TAG_JOB: self.context.label, names.TAG_SWEEP: self.context.sweep, names.TAG_KEY: order.key}
         own = {tag: value for tag, value in facts.items() if value}
         return self.store.start_run(
             role=order.role,
             name=name,
             params={
-                **role_params(order.role, self.config, order.node, order.recipe.model_dump(), order.seed),
+                **role_params(order.role, config, order.node, order.recipe.model_dump(), order.seed),
                 **order.params,
             },
             tags={**provenance(), **runtime(self.plan), **own, **order.tags},
