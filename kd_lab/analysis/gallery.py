@@ -38,10 +38,11 @@ class Exhibit(NamedTuple):
 def gallery(
     students: pd.DataFrame,
     arms: pd.DataFrame,
+    *,
+    metric: str,
     curves: pd.DataFrame | None,
     curves_key: str,
     predictions: Mapping[str, pd.DataFrame],
-    metric: str,
 ) -> list[Exhibit]:
     """All figures that these runs allow; see `kd_lab.analysis.page.write_page` for the arguments."""
     networks = seeds_of(students, predictions)

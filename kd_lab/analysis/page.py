@@ -71,7 +71,14 @@ def write_page(
     """
     folder.mkdir(parents=True, exist_ok=True)
     arms, students = comparison.arms, comparison.students
-    exhibits = gallery(students, arms, curves, curves_key, predictions or {}, comparison.metric)
+    exhibits = gallery(
+        students,
+        arms,
+        metric=comparison.metric,
+        curves=curves,
+        curves_key=curves_key,
+        predictions=predictions or {},
+    )
     for exhibit in exhibits:
         save(exhibit.figure, folder, exhibit.name)
     students.to_csv(folder / "students.csv", index=False)

@@ -135,12 +135,12 @@ def _points(students: pd.DataFrame, key: str, scale: float = 1) -> list[Point]:
         for name, rows in _once(students, TEACHER).groupby("teacher_network")
     ]
     groups += [
-        (BASELINE, plain(f"{name} alone"), ROLE_STYLES[BASELINE], rows)
+        (BASELINE, "student alone", ROLE_STYLES[BASELINE], rows)
         for name, rows in _once(students, BASELINE).groupby("network")
     ]
-    look = arm_styles(students)
     groups += [
-        (STUDENT, label_of(arm, look[arm]), look[arm], rows) for arm, rows in students.groupby("arm", sort=False)
+        (STUDENT, label_of(arm, style), style, students[students["arm"] == arm])
+        for arm, style in arm_styles(students).items()
     ]
     pooled = _same_size(groups, key)
     points = []
@@ -189,11 +189,15 @@ def _short(value: float) -> str:
 
 
 def _draw(axes: "Axes", points: list[Point]) -> None:
+    told = set()
     for point in points:
         behind = point.style is OTHERS
+        # Pooled latencies are one measurement, however many arms share it: one bar tells its spread.
+        x_sd = None if (point.x, point.x_sd) in told else point.x_sd or None
+        told.add((point.x, point.x_sd))
         color, place = point.style.color, (point.x, point.y)
         bars: dict[str, Any] = {"elinewidth": 1, "capsize": 2, "fmt": "none", "zorder": 2}
-        axes.errorbar(*place, point.y_sd or None, point.x_sd or None, ecolor=color, **bars)
+        axes.errorbar(*place, point.y_sd or None, x_sd, ecolor=color, **bars)
         axes.scatter(*place, s=50, c=color, marker=point.style.marker, label=point.label, zorder=2 if behind else 3)
     axes.grid(alpha=0.3)
     axes.margins(0.08)
