@@ -146,8 +146,9 @@ def gap_recovered(student: np.ndarray, baseline: np.ndarray, teacher: np.ndarray
 
 
 def _known(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
-    return values[~np.isnan(values)]
+    found: np.ndarray = np.asarray(values, dtype=np.float64)
+    known: np.ndarray = found[~np.isnan(found)]
+    return known
 
 
 @cache
