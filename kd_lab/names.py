@@ -36,6 +36,22 @@ COST_TRAIN_STEPS = "cost/train_steps"
 COST_TRAIN_PEAK_MEMORY_BYTES = "cost/train_peak_memory_bytes"
 COST_TRACKING_S = "cost/tracking_s"
 
+HIGHER_IS_BETTER = frozenset(
+    {
+        VAL_ACCURACY_TOP1,
+        TEST_ACCURACY_TOP1,
+        TEST_ACCURACY_TOP5,
+        TEST_AGREEMENT_TOP1,
+        TEST_GAP_RECOVERED,
+        COST_THROUGHPUT,
+        COST_TRAIN_SAMPLES_PER_S,
+    }
+)
+"""Of every other metric less is better; agreeing with the teacher where it is wrong is copying its errors."""
+
+PROJECTOR = " + projector"
+"""The end of the name of a network that is a student with a projector and the teacher's classifier (SimKD)."""
+
 # Tags. What MLflow's own UI reads keeps MLflow's names.
 TAG_ROLE = "role"
 TAG_KEY = "kd_lab.key"

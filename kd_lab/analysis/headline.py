@@ -2,11 +2,10 @@
 
 import pandas as pd
 
+from kd_lab.analysis.statistics import BETTER, WORSE
 from kd_lab.analysis.unit import Unit
 from kd_lab.analysis.wording import DASH, counted, number, told_p
 from kd_lab.names import HIGHER_IS_BETTER, TEST_ACCURACY_TOP1
-
-BETTER, WORSE = "better", "worse"
 
 
 def headline(arms: pd.DataFrame, metric: str = TEST_ACCURACY_TOP1) -> list[str]:

@@ -1,4 +1,4 @@
-"""A comparison as one self-contained page that answers it, with its figures and tables as files beside it."""
+"""A comparison as one self-contained page that answers it, with its figures as files beside it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,7 +56,7 @@ def write_page(
     curves_key: str = VAL_ACCURACY_TOP1,
     predictions: Mapping[str, pd.DataFrame] | None = None,
 ) -> Path:
-    """Write comparison.html, students.csv, arms.csv, and every figure as PNG and SVG.
+    """Write comparison.html, and every figure as PNG and SVG.
 
     Args:
         comparison: what is told.
@@ -81,8 +81,6 @@ def write_page(
     )
     for exhibit in exhibits:
         save(exhibit.figure, folder, exhibit.name)
-    students.to_csv(folder / "students.csv", index=False)
-    arms.to_csv(folder / "arms.csv", index=False)
     page = folder / PAGE
     page.write_text(_rendered(comparison, exhibits, made), encoding="utf-8")
     return page

@@ -5,13 +5,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kd_lab.analysis.figures.style import plain, values
+from kd_lab.analysis.statistics import BETTER, WORSE
 from kd_lab.analysis.unit import Unit
 from kd_lab.analysis.wording import number, told_p
 from kd_lab.errors import UserError
 from kd_lab.names import HIGHER_IS_BETTER, TEST_ACCURACY_TOP1
 
 TO = {"baseline": "the student alone", "kd": "plain kd"}
-BETTER, WORSE = "better", "worse"
 LOOKS = {BETTER: ("#0072B2", "D", "full"), WORSE: ("#D55E00", "v", "full")}
 UNKNOWN = ("#777777", "o", "none")
 
