@@ -29,5 +29,6 @@ def curves(run_ids: Iterable[str], key: str, uri: str = "sqlite:///mlflow.db") -
         for run_id in dict.fromkeys(run_ids):
             history = client.get_metric_history(run_id, key)
             rows += [(run_id, point.step, point.value, point.timestamp) for point in history]
-    frame = pd.DataFrame(rows, columns=[*COLUMNS, "timestamp"]).sort_values(["run_id", "step", "timestamp"])
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, "timestamp"]).astype({"step": "int64", "value": "float64"})
+    frame = frame.sort_values(["run_id", "step", "timestamp"])
     return frame.drop_duplicates(["run_id", "step"], keep="last")[COLUMNS].reset_index(drop=True)

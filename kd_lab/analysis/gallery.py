@@ -96,12 +96,14 @@ def _drawn(name: str, title: str, caption: str, draw: Callable[[], "Figure"]) ->
 
 
 def reliable_runs(students: pd.DataFrame) -> dict[str, list[str]]:
-    """By label, the runs whose reliability is shown: teachers, the student alone, the most accurate arms."""
+    """By label, the runs whose reliability is shown: the most accurate arms, their teachers, their networks alone."""
     found: dict[str, list[str]] = {}
+    arms = list(arm_styles(students))[:RELIABLE_ARMS]
+    students = students[students["arm"].isin(arms)]
     for role, name, form in ((TEACHER, "teacher_network", "teacher {}"), (BASELINE, "network", "{} alone")):
         rows = students[students[f"{role}_run"].notna()].drop_duplicates(f"{role}_run")
         found |= {form.format(network): list(part[f"{role}_run"]) for network, part in rows.groupby(name)}
-    for arm in list(arm_styles(students))[:RELIABLE_ARMS]:
+    for arm in arms:
         found[arm] = list(students.loc[students["arm"] == arm, "student_run"])
     return found
 

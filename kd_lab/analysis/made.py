@@ -2,11 +2,10 @@
 
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from kd_lab.analysis.reading import connected
+from kd_lab.analysis.reading import Reader, reading
 from kd_lab.names import (
     TAG_CPU,
     TAG_CPU_CORES,
@@ -20,11 +19,8 @@ from kd_lab.names import (
     TAG_VERSION,
 )
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
 MAX_RUNS = 100
-"""So many runs, the newest, are asked; each question takes milliseconds."""
+"""So many runs, the newest, are asked."""
 SWEEP = "sweep "
 SEVERAL = ", "
 
@@ -38,16 +34,22 @@ def made(students: pd.DataFrame, uri: str, command: str) -> dict[str, str]:
         command: what the user typed to compare them.
     """
     newest = students.sort_values("start_time", ascending=False)["student_run"].head(MAX_RUNS)
-    with connected(uri) as client:
-        tags = [client.get_run(run_id).data.tags for run_id in newest]
-        sweeps = _sweeps(client, tags)
+    with reading(uri) as reader:
+        tags = [record.tags for record in reader.of_ids(list(newest))]
+        sweeps = _sweeps(reader, tags)
 
     def told(tag: str) -> str:
         return SEVERAL.join(sorted({own[tag] for own in tags if own.get(tag)}))
 
     keys = sorted({key for own in tags for key in own if key.startswith(TAG_VERSION)})
     versions = SEVERAL.join(f"{key.removeprefix(TAG_VERSION)} {told(key)}" for key in keys)
-    device = f"{told(TAG_DEVICE)}, {told(TAG_THREADS)} threads" if told(TAG_THREADS) else told(TAG_DEVICE)
+    machine = {
+        TAG_CPU: "{}",
+        TAG_CPU_CORES: "{} cores",
+        TAG_PLATFORM: "{}",
+        TAG_DEVICE: "device {}",
+        TAG_THREADS: "threads {}",
+    }
     first, last = (f"{time:%Y-%m-%d %H:%M}" for time in (students["start_time"].min(), students["start_time"].max()))
     facts = {
         "study": SEVERAL.join(sorted(students["study"].astype(str).unique())),
@@ -57,12 +59,7 @@ def made(students: pd.DataFrame, uri: str, command: str) -> dict[str, str]:
         "data": SEVERAL.join(f"sha256 {value[:12]}" for value in told(TAG_DATA_FINGERPRINT).split(SEVERAL) if value),
         "code": SEVERAL.join(sorted({_commit(own) for own in tags} - {""})),
         "versions": versions,
-        "machine": SEVERAL.join(
-            filter(
-                None, [told(TAG_CPU), f"{told(TAG_CPU_CORES)} cores" if told(TAG_CPU_CORES) else "", told(TAG_PLATFORM)]
-            )
-        ),
-        "device": device,
+        "machine": SEVERAL.join(form.format(told(tag)) for tag, form in machine.items() if told(tag)),
         "this page": f"{command}; kd-lab {metadata.version('kd-lab')}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     }
     return {name: value for name, value in facts.items() if value}
@@ -73,8 +70,8 @@ def _commit(tags: dict[str, str]) -> str:
     return f"{commit} with changes" if commit and tags.get(TAG_GIT_DIRTY) == "true" else commit
 
 
-def _sweeps(client: "MlflowClient", tags: list[dict[str, str]]) -> list[str]:
+def _sweeps(reader: Reader, tags: list[dict[str, str]]) -> list[str]:
     """The commands of the sweeps that these runs belong to."""
     parents = dict.fromkeys(own[TAG_PARENT] for own in tags if own.get(TAG_PARENT))
-    names = [client.get_run(parent).info.run_name or "" for parent in parents]
+    names = [record.name for record in reader.of_ids(list(parents))] if parents else []
     return [f"kd-lab -m {name.removeprefix(SWEEP)}" for name in names if name.startswith(SWEEP)]

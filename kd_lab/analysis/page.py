@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from kd_lab.analysis.curves import curves as read_curves
+from kd_lab.analysis.figures.learning import shown_students
 from kd_lab.analysis.gallery import Exhibit, gallery, reliable_runs
 from kd_lab.analysis.headline import headline
 from kd_lab.analysis.inline_svg import inline, save
@@ -36,7 +37,8 @@ def page_of(comparison: "Comparison", uri: str, folder: Path, command: str) -> P
         UserError: the store cannot be read.
     """
     students = comparison.students
-    runs = [*students["student_run"], *students["baseline_run"].dropna()]
+    shown = shown_students(students)
+    runs = [*shown["student_run"], *shown["baseline_run"].dropna()]
     key = VAL_ACCURACY_TOP1
     curves = read_curves(runs, key, uri)
     if curves.empty:

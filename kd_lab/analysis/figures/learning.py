@@ -22,7 +22,7 @@ LOG_FROM_RATIO = 5
 def learning_curves(curves: pd.DataFrame, students: pd.DataFrame, key: str = VAL_ACCURACY_TOP1) -> Figure:
     """A metric over the optimizer steps; the line is the mean over seeds, the band goes from the lowest to the highest.
 
-    Of many arms the six most accurate on the test part are drawn, and the student alone.
+    Of many arms the six most accurate on the test part are drawn, and the student alone where all are one network.
 
     Args:
         curves: what `kd_lab.analysis.curves.curves` returned for this metric.
@@ -32,8 +32,9 @@ def learning_curves(curves: pd.DataFrame, students: pd.DataFrame, key: str = VAL
     Raises:
         UserError: none of these students has a point.
     """
-    styles = dict(list(arm_styles(students).items())[:MAX_LINES])
-    lines = {arm: _over_seeds(curves, students.loc[students["arm"] == arm, "student_run"]) for arm in styles}
+    shown = shown_students(students)
+    styles = {arm: style for arm, style in arm_styles(students).items() if arm in set(shown["arm"])}
+    lines = {arm: _over_seeds(curves, shown.loc[shown["arm"] == arm, "student_run"]) for arm in styles}
     lines = {arm: line for arm, line in lines.items() if len(line)}
     if not lines:
         raise UserError(f"No student among these runs has logged {key}; there is no curve to draw.")
@@ -41,8 +42,8 @@ def learning_curves(curves: pd.DataFrame, students: pd.DataFrame, key: str = VAL
     figure = Figure(figsize=(7, 4.8), layout="constrained")
     axes = figure.subplots()
     looks = [(plain(arm), styles[arm], line) for arm, line in lines.items()]
-    if key != TRAIN_LOSS_TOTAL:  # another sum of other terms: not to be compared
-        alone = _over_seeds(curves, students["baseline_run"].dropna())
+    if key != TRAIN_LOSS_TOTAL and shown["network"].nunique() == 1:  # the baseline's loss is a sum of other terms
+        alone = _over_seeds(curves, shown["baseline_run"].dropna())
         looks += [("student alone", ROLE_STYLES[BASELINE], alone)] if len(alone) else []
     for name, style, line in looks:
         steps, low, mean, high = (line.index, *(scale * line[part] for part in ("min", "mean", "max")))
@@ -55,6 +56,11 @@ def learning_curves(curves: pd.DataFrame, students: pd.DataFrame, key: str = VAL
         axes.set_yscale("log")
     legend_below(figure, [axes], columns=2)
     return figure
+
+
+def shown_students(students: pd.DataFrame) -> pd.DataFrame:
+    """The students of the arms that `learning_curves` draws: only their curves are worth reading."""
+    return students[students["arm"].isin(list(arm_styles(students))[:MAX_LINES])]
 
 
 def _spans(lines: Mapping[str, pd.DataFrame]) -> float:
