@@ -25,9 +25,9 @@ TARGET = "._target_"
 
 
 def settings(students: pd.DataFrame) -> list[str]:
-    """The columns that are settings of an arm."""
+    """The columns that are settings of an arm, in the order in which labels tell them."""
     own = (OF_LOSS, OF_NETWORK, *OTHERS)
-    return [name for name in students.columns if name.startswith(own) and not name.endswith(NO_SETTING)]
+    return sorted(name for name in students.columns if name.startswith(own) and not name.endswith(NO_SETTING))
 
 
 def with_arms(students: pd.DataFrame, more: Sequence[str] = ()) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def with_arms(students: pd.DataFrame, more: Sequence[str] = ()) -> pd.DataFrame:
     keys = pd.concat([found[["dataset", "student", "network", "loss", *more]], values], axis="columns").fillna("")
     unique = keys.drop_duplicates()
     labels = pd.Series("", unique.index)
-    for _, rows in unique.groupby(["dataset", "student"], sort=False):
+    for _, rows in unique.groupby(["dataset", _plain(unique["network"])], sort=False):
         most = {name: rows[name].mode().iloc[0] for name in names if not name.startswith(OF_LOSS)}
         for _, same in rows.groupby(["network", "loss"], sort=False):
             labels[same.index] = _labels(same, names, most, more)
@@ -54,11 +54,15 @@ def with_arms(students: pd.DataFrame, more: Sequence[str] = ()) -> pd.DataFrame:
     return found.assign(arm=codes.map(dict(zip(codes[unique.index], labels, strict=True))))
 
 
+def _plain(network: pd.Series) -> pd.Series:
+    return network.astype(str).str.removesuffix(PROJECTOR)
+
+
 def _networks(students: pd.DataFrame) -> pd.Series:
     """What makes two students the same network; a projector is a matter of the loss (SimKD)."""
     shape = [n for n in settings(students) if n.startswith(OF_NETWORK) and not n.startswith(OF_RECIPE)]
     shape = [name for name in shape if not name.endswith(".layers")]
-    network = students["network"].astype(str).str.removesuffix(PROJECTOR)
+    network = _plain(students["network"])
     for name in shape:
         network = network + " " + students[name].fillna("")
     return network

@@ -19,7 +19,7 @@ from kd_lab.analysis.references import references
 from kd_lab.analysis.runs import PARAMS, column
 from kd_lab.analysis.statistics import Difference, difference, gap_recovered, holm, spread, verdict
 from kd_lab.errors import UserError, choices
-from kd_lab.names import BASELINE, STUDENT, TEACHER
+from kd_lab.names import BASELINE, ROLES, STUDENT, TEACHER
 
 ACCURACY = names.TEST_ACCURACY_TOP1
 MEANS = {
@@ -38,6 +38,8 @@ ON_A_MACHINE = {
     "peak_memory_bytes": names.COST_TRAIN_PEAK_MEMORY_BYTES,
 }
 """Columns of `arms` that are means over its students; the second kind depends on the machine."""
+
+COLUMNS = [*MEANS, *ON_A_MACHINE, "accuracy_per_hour"]
 
 
 @dataclass(frozen=True)
@@ -88,18 +90,15 @@ def compare(
     check_mix(mix)
     asked = _chosen(with_protocol(pairs), where or {})
     done = _finished(asked, metric)
-    students = (
-        _with_arms(with_protocol(done), mix)
-        .sort_values("start_time", ascending=False)
-        .drop_duplicates(["data", "arm", *UNIT])
-    )
-    check(students, mix)
+    every = _with_arms(with_protocol(done), mix).sort_values("start_time", kind="stable")
+    check(every, mix)
+    students = every.drop_duplicates(["data", "arm", *UNIT], keep="last")
     students = _apart(students.assign(group=students["data"]).reset_index(drop=True))
     same_machine = students["machine"].nunique() <= 1 or "machine" in mix
     reference = references(students, against)
     higher = metric in names.HIGHER_IS_BETTER
-    rows = [_arm(rows, metric, same_machine) for _, rows in students.groupby(["group", "arm"], sort=False)]
-    arms = pd.DataFrame(rows).assign(kd_arm=lambda found: found["arm"].map(reference.chosen).fillna(""))
+    arms = _arms(students, metric, same_machine=same_machine)
+    arms = arms.assign(kd_arm=lambda found: found["arm"].map(reference.chosen).astype(object).fillna(""))
     arms = _with_differences(arms, students, metric, higher_is_better=higher)
     arms = arms.sort_values(["group", "mean"], ascending=[True, not higher], kind="stable").reset_index(drop=True)
     notes = [
@@ -162,55 +161,58 @@ def _apart(students: pd.DataFrame) -> pd.DataFrame:
     return students.assign(arm=students["arm"].where(~twice, students["arm"] + ", " + students["group"]))
 
 
-def _arm(rows: pd.DataFrame, metric: str, same_machine: bool) -> dict[str, object]:
-    """One row of `arms`, without the differences."""
-    of_role = {role: values(rows, role, metric) for role in (STUDENT, BASELINE, TEACHER)}
-    own, alone, taught = (spread(found) for found in of_role.values())
-    accuracy = [values(rows, role, ACCURACY) for role in (STUDENT, BASELINE, TEACHER)]
-    wall = values(rows, STUDENT, names.COST_TRAIN_WALL_S)
-    first = rows.iloc[0]
+def _arms(students: pd.DataFrame, metric: str, *, same_machine: bool) -> pd.DataFrame:
+    """One row per arm, without the differences."""
+    of_role = {role: values(students, role, metric) for role in ROLES}
+    accuracy = {role: values(students, role, ACCURACY) for role in ROLES}
     shown = MEANS | (ON_A_MACHINE if same_machine else {})
-    means = {name: spread(values(rows, STUDENT, shown[name])).mean if name in shown else np.nan for name in COLUMNS}
-    return {
-        **{name: first[name] for name in ("arm", "group", "network", "loss")},
-        **{"n": own.n, "mean": own.mean, "sd": own.sd, "low": own.low, "high": own.high},
-        **{"baseline_mean": alone.mean, "baseline_sd": alone.sd, "teacher_mean": taught.mean},
-        "gap_recovered": gap_recovered(*accuracy),
-        **means,
-        "accuracy_per_hour": spread(accuracy[0] / wall * 3600).mean if same_machine else np.nan,
-    }
+    own = {name: values(students, STUDENT, key) for name, key in shown.items()}
+    if same_machine:
+        own["accuracy_per_hour"] = accuracy[STUDENT] / own["train_wall_s"] * 3600
+    first = students.drop_duplicates("arm").set_index("arm")[["group", "network", "loss"]]
+    rows = []
+    for arm, at in students.groupby("arm", sort=False).indices.items():
+        student, alone, taught = (spread(of_role[role][at]) for role in (STUDENT, BASELINE, TEACHER))
+        rows.append(
+            {
+                "arm": arm,
+                **{"n": student.n, "mean": student.mean, "sd": student.sd, "low": student.low, "high": student.high},
+                **{"baseline_mean": alone.mean, "baseline_sd": alone.sd, "teacher_mean": taught.mean},
+                "gap_recovered": gap_recovered(*(accuracy[role][at] for role in (STUDENT, BASELINE, TEACHER))),
+                **{name: spread(own[name][at]).mean if name in own else np.nan for name in COLUMNS},
+            }
+        )
+    return pd.DataFrame(rows).join(first, on="arm")
 
 
-COLUMNS = [*MEANS, *ON_A_MACHINE]
-
-
-def values(rows: pd.DataFrame, role: str, key: str) -> np.ndarray:
+def values(students: pd.DataFrame, role: str, key: str) -> np.ndarray:
     """One metric of one role; NaN where no run has it."""
     name = column(role, key)
-    return rows[name].to_numpy(dtype=np.float64) if name in rows else np.full(len(rows), np.nan)
+    return students[name].to_numpy(dtype=np.float64) if name in students else np.full(len(students), np.nan)
 
 
 def _with_differences(
     arms: pd.DataFrame, students: pd.DataFrame, metric: str, *, higher_is_better: bool
 ) -> pd.DataFrame:
     own = values(students, STUDENT, metric)
-    table = students[["arm", *UNIT]].assign(value=own, gain=own - values(students, BASELINE, metric))
-    by_arm = {str(arm): rows.set_index(UNIT) for arm, rows in table.groupby("arm", sort=False)}
-    to_baseline = [difference(by_arm[arm]["gain"].to_numpy(), higher_is_better=higher_is_better) for arm in arms["arm"]]
+    gain = own - values(students, BASELINE, metric)
+    at = students.groupby("arm", sort=False).indices
+    units = students.groupby(UNIT, dropna=False).ngroup().to_numpy()
+    to_baseline = [gain[at[arm]] for arm in arms["arm"]]
     to_kd = [
-        difference(_paired(by_arm[arm]["value"], by_arm.get(kd)), higher_is_better=higher_is_better)
+        _paired(own, units, at[arm], at.get(kd, at[arm][:0]))
         for arm, kd in zip(arms["arm"], arms["kd_arm"], strict=True)
     ]
     for prefix, found in (("to_baseline", to_baseline), ("to_kd", to_kd)):
-        arms = pd.concat([arms, _judged(arms["group"], found, prefix, higher_is_better)], axis="columns")
+        told = [difference(one, higher_is_better=higher_is_better) for one in found]
+        arms = pd.concat([arms, _judged(arms["group"], told, prefix, higher_is_better)], axis="columns")
     return arms
 
 
-def _paired(values: pd.Series, other: pd.DataFrame | None) -> np.ndarray:
-    """Differences over the seeds and splits that both have."""
-    if other is None:
-        return np.empty(0)
-    return np.asarray((values - other["value"]).dropna(), dtype=np.float64)
+def _paired(own: np.ndarray, units: np.ndarray, these: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Differences over the seeds and splits that both arms have."""
+    _, left, right = np.intersect1d(units[these], units[others], assume_unique=True, return_indices=True)
+    return np.asarray(own[these][left] - own[others][right])
 
 
 def _judged(groups: pd.Series, found: Sequence[Difference], prefix: str, higher_is_better: bool) -> pd.DataFrame:

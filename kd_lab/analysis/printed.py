@@ -1,7 +1,7 @@
 """A comparison as text: three tables for a terminal of 120 columns, and the same in Markdown."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -19,7 +19,7 @@ from kd_lab.names import BASELINE, TEACHER
 
 Format = Callable[[Any], str]
 MAX_ROWS = 40
-"""So many arms are printed, the best of each group; files have all of them."""
+"""So many arms are printed; files have all of them."""
 
 FRACTIONS = {
     names.VAL_ACCURACY_TOP1,
@@ -55,14 +55,15 @@ class TextTable:
 
 def tables(comparison: Comparison) -> list[TextTable]:
     """First the metric and what was gained over the student alone, then over plain kd, then all else."""
-    found = [_results(comparison), _to_kd(comparison), _rest(comparison)]
+    head, arms = _short(comparison.arms)
+    found = [_results(comparison, head, arms), _to_kd(comparison, head, arms), _rest(head, arms)]
     return [table for table in found if table is not None]
 
 
 def show(comparison: Comparison, console: Console, study: str) -> None:
     """Print the tables and the notes."""
     console.print()
-    for table in tables(comparison):
+    for table in tables(replace(comparison, arms=comparison.arms.head(MAX_ROWS))):
         console.print(_drawn(table, study))
     hidden = len(comparison.arms) - MAX_ROWS
     if hidden > 0:
@@ -91,14 +92,13 @@ def _drawn(table: TextTable, study: str) -> Table:
         drawn.add_column(
             name, justify="left" if words else "right", no_wrap=not words, overflow="fold", min_width=minimum
         )
-    for row in table.rows[:MAX_ROWS]:
+    for row in table.rows:
         drawn.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
     return drawn
 
 
-def _results(comparison: Comparison) -> TextTable:
+def _results(comparison: Comparison, head: str, arms: pd.DataFrame) -> TextTable:
     form, unit = _form(comparison.metric)
-    head, arms = _short(comparison.arms)
     rows = []
     for _, arm in arms.iterrows():
         mean = form(arm["mean"]) + ("" if pd.isna(arm["sd"]) else f" ± {form(arm['sd'])}")
@@ -110,9 +110,8 @@ def _results(comparison: Comparison) -> TextTable:
     return TextTable(f"{title}, {described}", _references(comparison, form), header, rows)
 
 
-def _to_kd(comparison: Comparison) -> TextTable | None:
+def _to_kd(comparison: Comparison, head: str, arms: pd.DataFrame) -> TextTable | None:
     form, _ = _form(comparison.metric)
-    head, arms = _short(comparison.arms)
     compared = arms[arms["to_kd_pairs"] > 0]
     if compared.empty:
         return None
@@ -152,8 +151,7 @@ REST: dict[str, tuple[str, Format]] = {
 """By column of `Comparison.arms`: what the last table calls it, and how it writes it."""
 
 
-def _rest(comparison: Comparison) -> TextTable:
-    head, arms = _short(comparison.arms)
+def _rest(head: str, arms: pd.DataFrame) -> TextTable:
     shown = {name: told for name, told in REST.items() if arms[name].notna().any()}
     rows = [[arm["short"], *(form(arm[name]) for name, (_, form) in shown.items())] for _, arm in arms.iterrows()]
     below = "gap: share of the way from alone to the teacher; KL and NLL in nats; ms: latency of one sample, median"

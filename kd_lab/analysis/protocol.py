@@ -53,7 +53,7 @@ def with_protocol(students: pd.DataFrame) -> pd.DataFrame:
         students: rows of `kd_lab.analysis.runs.pairs`.
     """
     split = students[SPLIT] if SPLIT in students else pd.Series("", students.index)
-    data = _named(students, students["dataset"], (OF_DATA, NOT_OF_DATA), students["data"], split)
+    data = _named(students, students["dataset"], (OF_DATA, NOT_OF_DATA), students["fingerprint"], split)
     network = students["teacher_network"].fillna("teacher")
     unit = data + split.fillna("")
     teacher = _named(students, network, (OF_TEACHER, NOT_OF_TEACHER), students["teacher_weights"], unit)
@@ -105,22 +105,29 @@ def split_of(students: pd.DataFrame) -> pd.Series:
 def _differences(students: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Each key that differs, with its values and how many students have them."""
     if students["data"].nunique() > 1:
-        yield "data", _counted(students["data"])
+        yield "data", tally(students["data"])
     groups = [rows for _, rows in students.groupby("data")]
-    apart = [rows for rows in groups if not set.intersection(*(set(split_of(arm)) for _, arm in rows.groupby("arm")))]
+    apart = [rows for rows in groups if not _shares_a_split(rows)]
     if apart:
-        yield "split", "no split that all arms have; " + _counted("dataset.seed=" + split_of(apart[0]))
+        yield "split", "no split that all arms have; " + tally("dataset.seed=" + split_of(apart[0]))
     for key in ("teacher", "budget"):
         for rows in groups:
             values = rows[key][~rows[key].isin([NONE, ""])]
             if values.nunique() > 1:
-                yield key, _counted(values)
+                yield key, tally(values)
                 break
 
 
-def _counted(values: pd.Series) -> str:
-    counts = values.value_counts(sort=True)
-    told = [f"{name}: {count}" for name, count in counts.items()]
+def _shares_a_split(rows: pd.DataFrame) -> bool:
+    """Whether some split is one of every arm."""
+    each = rows.assign(split=split_of(rows)).drop_duplicates(["arm", "split"])
+    return bool(each["split"].value_counts().max() == each["arm"].nunique())
+
+
+def tally(values: pd.Series) -> str:
+    """`cnn: 100; mlp: 20 students`, the most frequent first."""
+    counts = sorted(values.value_counts().items(), key=lambda item: (-item[1], str(item[0])))
+    told = [f"{name}: {count}" for name, count in counts]
     return "; ".join(told[:5] + ([f"and {len(told) - 5} more"] if len(told) > 5 else [])) + " students"
 
 

@@ -1,6 +1,7 @@
 """Which arm is plain kd for another one."""
 
 import shlex
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -48,7 +49,8 @@ def references(students: pd.DataFrame, against: str | None = None) -> References
         return _of_one(first, str(named[0]))
     loss = against or PLAIN
     candidates = first[(first["loss"] == loss) & (_is_plain(first) | (against is not None))]
-    told = {str(arm): _settings(row, settings(first)) for arm, row in first.iterrows()}
+    rows_of = first[[*settings(first), "loss", "teacher", "budget"]].to_dict(orient="index")
+    told = {str(arm): _settings(row) for arm, row in rows_of.items()}
     chosen, ambiguous = dict[str, str](), dict[str, tuple[str, ...]]()
     for (_, _), rows in first.groupby(["group", "student"], sort=False):
         of_these = [str(arm) for arm in rows.index if arm in candidates.index]
@@ -78,16 +80,15 @@ def _is_plain(first: pd.DataFrame) -> pd.Series:
     return plain
 
 
-def _settings(row: pd.Series, names: list[str]) -> Settings:
+def _settings(row: Mapping[Hashable, object]) -> Settings:
     """By name; those of a single loss without its name, so that a temperature is one in every loss."""
     own = f"{OF_LOSS}terms.{row['loss']}."
-    told = {n.replace(own, OF_LOSS): str(row[n]) for n in names if isinstance(row[n], str) and row[n] not in MISSING}
-    return told | {"teacher": str(row["teacher"]), "budget": str(row["budget"])}
+    return {str(n).replace(own, OF_LOSS): v for n, v in row.items() if isinstance(v, str) and v not in MISSING}
 
 
 def _most_alike(own: Settings, candidates: dict[str, Settings]) -> list[str]:
     def alike(other: Settings) -> tuple[int, ...]:
-        same = {name for name in own if own[name] == other.get(name)}
+        same = {name for name in own if own[name] == other.get(name)} - {"loss"}
         of_loss = sum(name.startswith(OF_LOSS) for name in same)
         protocol = len(same & {"teacher", "budget"})
         return protocol, len(same) - of_loss - protocol, of_loss
@@ -114,7 +115,7 @@ def _unlike(chosen: dict[str, str], told: dict[str, Settings]) -> list[str]:
     """Where an arm and its kd differ in more than the loss."""
     arms: dict[str, list[str]] = {}
     for arm, kd in chosen.items():
-        shared = sorted(n for n in {*told[arm], *told[kd]} if not n.startswith(OF_LOSS))
+        shared = sorted(n for n in {*told[arm], *told[kd]} - {"loss"} if not n.startswith(OF_LOSS))
         differing = [n for n in shared if told[arm].get(n) != told[kd].get(n)]
         if differing:
             arms.setdefault(", ".join(n.rsplit(".", 1)[-1] for n in differing), []).append(arm)

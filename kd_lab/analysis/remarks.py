@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from kd_lab.analysis.arms import UNIT
+from kd_lab.analysis.protocol import tally
 from kd_lab.analysis.runs import column
 from kd_lab.analysis.wording import counted
 from kd_lab.names import BASELINE, COST_TRAIN_STEPS, STUDENT
@@ -39,10 +40,9 @@ def left_out(asked: pd.DataFrame, done: pd.DataFrame, students: pd.DataFrame) ->
 
 def machines(students: pd.DataFrame) -> str:
     """Why columns of cost are empty."""
-    told = "; ".join(f"{name}: {count}" for name, count in students["machine"].value_counts().items())
     return (
         "Latency, training time, samples/s, memory and accuracy per hour are left out, because students were measured "
-        f"on different machines ({told} students); mix=machine shows them."
+        f"on different machines ({tally(students['machine'])}); mix=machine shows them."
     )
 
 
@@ -62,8 +62,7 @@ def sizes(students: pd.DataFrame, arms: pd.DataFrame) -> Iterator[str]:
         )
         yield f"Few seeds: {who} fewer than {FEW}; intervals from the bootstrap are too narrow{floor}."
     for group, rows in students.groupby("group"):
-        units = [frozenset(zip(*(arm[n].astype(str) for n in UNIT), strict=True)) for _, arm in rows.groupby("arm")]
-        if len(set(units)) > 1:
+        if len(rows) != rows["arm"].nunique() * len(rows.drop_duplicates(UNIT)):
             name = f" in {group}" if students["group"].nunique() > 1 else ""
             yield (
                 f"Not every arm has the same seeds and splits{name}: a mean is over the arm's own, a difference over "

@@ -30,7 +30,7 @@ from kd_lab.names import (
 
 IDENTITY = ["study", "run_id", "name", "role", "status", "seed", "dataset", "network", "loss"]
 LINKS = ["teacher_run", "baseline_run", "sweep", "start_time"]
-PROTOCOL = ["data", "teacher_weights", "machine"]
+PROTOCOL = ["fingerprint", "teacher_weights", "machine"]
 PARAMS = "params."
 SKIPPED = ("seed", "network", "loss_name")
 """Parameters that are columns of their own, or say in short what others say."""
@@ -122,7 +122,6 @@ def _identity(record: Record, study: str) -> dict[str, object]:
     """The columns of IDENTITY, LINKS and PROTOCOL of one run."""
     tags, params = record.tags, record.params
     role = tags[TAG_ROLE]
-    losses = dict.fromkeys(key.split(".")[2] for key in params if key.startswith("loss.terms."))
     return {
         "study": study,
         "run_id": record.run_id,
@@ -132,12 +131,12 @@ def _identity(record: Record, study: str) -> dict[str, object]:
         "seed": params.get("teacher.seed", params.get("seed")) if role == TEACHER else params.get("seed"),
         "dataset": _node(params, "dataset"),
         "network": params.get("network") or _node(params, TEACHER if role == TEACHER else STUDENT),
-        "loss": ("+".join(losses) or "none") if role == STUDENT else "none",
+        "loss": _loss(params) if role == STUDENT else "none",
         "teacher_run": tags.get(TAG_TEACHER_RUN),
         "baseline_run": tags.get(TAG_BASELINE_RUN),
         "sweep": tags.get(TAG_SWEEP),
         "start_time": pd.Timestamp(record.start_time_ms, unit="ms"),
-        "data": tags.get(TAG_DATA_FINGERPRINT),
+        "fingerprint": tags.get(TAG_DATA_FINGERPRINT),
         "teacher_weights": tags.get(TAG_TEACHER_WEIGHTS_SHA256),
         "machine": _machine(tags),
     }
@@ -149,6 +148,12 @@ def _machine(tags: Mapping[str, str]) -> str:
     if device == "cpu":
         return f"{tags.get(TAG_CPU, device)}, threads={tags.get(TAG_THREADS)}, processes={tags.get(TAG_PROCESSES)}"
     return f"{device}, processes={tags.get(TAG_PROCESSES)}"
+
+
+def _loss(params: Mapping[str, str]) -> str:
+    """`kd`, `kd+at`, `none`."""
+    terms = dict.fromkeys(key.split(".")[2] for key in params if key.startswith("loss.terms."))
+    return params.get("loss_name") or "+".join(terms) or "none"
 
 
 def _node(params: Mapping[str, str], node: str) -> str:
@@ -179,7 +184,7 @@ def _differing_params(found: Sequence[Record]) -> pd.DataFrame:
     """Those with several values in one role; and those that some runs of one role and loss have and others lack."""
     params = pd.DataFrame([record.params for record in found]).drop(columns=[*SKIPPED], errors="ignore")
     role = [record.tags[TAG_ROLE] for record in found]
-    loss = [record.params.get("loss_name", "") for record in found]
+    loss = [_loss(record.params) for record in found]
     several = (params.groupby(role).nunique() > 1).any()
     lacked = (params.isna().groupby([role, loss]).nunique() > 1).any()
     return params[sorted(params.columns[several | lacked])].add_prefix(PARAMS)
