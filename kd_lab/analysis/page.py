@@ -24,7 +24,7 @@ WIDE_INCHES = 8.0
 """From here on a figure has the whole width of the page, or its letters would be too small."""
 
 
-def page_of(comparison: "Comparison", uri: str, folder: Path, command: str) -> Path:
+def page_of(comparison: "Comparison", uri: str, folder: Path, command: str, *, files: bool = True) -> Path:
     """Read what the figures need beside the comparison, and write the page.
 
     Args:
@@ -32,6 +32,7 @@ def page_of(comparison: "Comparison", uri: str, folder: Path, command: str) -> P
         uri: the store that its runs are in.
         folder: where the files go; made if it is not there.
         command: what the user typed, for the page to say.
+        files: whether every figure is written as PNG and SVG too.
 
     Raises:
         UserError: the store cannot be read.
@@ -46,7 +47,7 @@ def page_of(comparison: "Comparison", uri: str, folder: Path, command: str) -> P
         curves = read_curves(runs, key, uri)
     predictions = predictions_of([i for ids in reliable_runs(students).values() for i in ids], uri)
     made = how_made(students, uri, command)
-    return write_page(comparison, curves, folder, made=made, curves_key=key, predictions=predictions)
+    return write_page(comparison, curves, folder, made=made, curves_key=key, predictions=predictions, files=files)
 
 
 def write_page(
@@ -57,8 +58,9 @@ def write_page(
     made: Mapping[str, str],
     curves_key: str = VAL_ACCURACY_TOP1,
     predictions: Mapping[str, pd.DataFrame] | None = None,
+    files: bool = True,
 ) -> Path:
-    """Write comparison.html, and every figure as PNG and SVG.
+    """Write comparison.html, and every figure as a file beside it.
 
     Args:
         comparison: what is told.
@@ -67,6 +69,7 @@ def write_page(
         made: how the runs were made, by name of the fact; `study` is the title.
         curves_key: which metric `curves` holds.
         predictions: by run id, what `kd_lab.analysis.predictions.predictions_of` returned.
+        files: whether every figure is written as PNG and SVG too.
 
     Returns:
         The page.
@@ -81,7 +84,7 @@ def write_page(
         curves_key=curves_key,
         predictions=predictions or {},
     )
-    for exhibit in exhibits:
+    for exhibit in exhibits if files else []:
         save(exhibit.figure, folder, exhibit.name)
     page = folder / PAGE
     page.write_text(_rendered(comparison, exhibits, made), encoding="utf-8")
