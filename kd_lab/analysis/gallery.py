@@ -77,7 +77,9 @@ def gallery(
         ),
     ]
     if curves is not None:
-        caption = f"Mean over seeds; bands reach from the lowest to the highest seed. At most {MAX_LINES} arms."
+        caption = (
+            f"Mean over seeds; bands reach from the lowest to the highest seed. Of many arms the best {MAX_LINES}."
+        )
         curve = curves
         wanted.append(
             ("learning_curves", "Training", caption, lambda: learning_curves(curve, students, curves_key)),

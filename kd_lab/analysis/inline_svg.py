@@ -48,4 +48,6 @@ def inline(figure: "Figure", name: str, title: str) -> str:
     svg = svg.replace(INK, "currentColor")
     box = re.search(r'viewBox="[^"]+"', svg)
     assert box is not None, "matplotlib always writes a view box"
-    return re.sub(r"<svg[^>]*>", f'<svg {box[0]} role="img" aria-label="{title}">', svg, count=1)
+    return re.sub(
+        r"<svg[^>]*>", f'<svg {box[0]} preserveAspectRatio="xMinYMid" role="img" aria-label="{title}">', svg, count=1
+    )

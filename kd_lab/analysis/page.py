@@ -14,14 +14,15 @@ from kd_lab.analysis.inline_svg import inline, save
 from kd_lab.analysis.made import made as how_made
 from kd_lab.analysis.predictions import predictions_of
 from kd_lab.analysis.tables import costs, results
-from kd_lab.names import TRAIN_LOSS_TOTAL, VAL_ACCURACY_TOP1
+from kd_lab.names import ARTIFACT_PAGE, TRAIN_LOSS_TOTAL, VAL_ACCURACY_TOP1
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from kd_lab.analysis.comparison import Comparison
 
-PAGE = "comparison.html"
 WIDE_INCHES = 8.0
-"""From here on a figure has the whole width of the page, or its letters would be too small."""
+TALL = 1.2
 
 
 def page_of(comparison: "Comparison", uri: str, folder: Path, command: str, *, files: bool = True) -> Path:
@@ -86,9 +87,15 @@ def write_page(
     )
     for exhibit in exhibits if files else []:
         save(exhibit.figure, folder, exhibit.name)
-    page = folder / PAGE
+    page = folder / ARTIFACT_PAGE
     page.write_text(_rendered(comparison, exhibits, made), encoding="utf-8")
     return page
+
+
+def _shape(figure: "Figure") -> str:
+    """`wide` figures get the whole width of the page, `tall` ones of a printed one the height: letters stay legible."""
+    width, height = figure.get_size_inches()
+    return "wide" if width > WIDE_INCHES else "tall" if height > TALL * width else ""
 
 
 def _rendered(comparison: "Comparison", exhibits: list[Exhibit], made: Mapping[str, str]) -> str:
@@ -103,7 +110,7 @@ def _rendered(comparison: "Comparison", exhibits: list[Exhibit], made: Mapping[s
             "name": exhibit.name,
             "title": exhibit.title,
             "caption": exhibit.caption,
-            "wide": exhibit.figure.get_figwidth() > WIDE_INCHES,
+            "shape": _shape(exhibit.figure),
             # Matplotlib has escaped what is in it.
             "svg": Markup(inline(exhibit.figure, exhibit.name, exhibit.title)),
         }

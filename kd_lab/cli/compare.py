@@ -1,5 +1,6 @@
 """`kd-lab compare`: the arms of one or more studies side by side, and which differences are real."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,12 +53,15 @@ def compare(arguments: list[str]) -> int:
 
         show(comparison, console(), name)
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
+        from kd_lab.analysis.page import page_of
+
+        page = page_of(comparison, uri, options.out, shlex.join(["kd-lab", *arguments]))
         comparison.arms.to_csv(options.out / ARMS, index=False)
         comparison.students.to_csv(options.out / STUDENTS, index=False)
         (options.out / MARKDOWN).write_text(markdown(comparison, name), encoding="utf-8")
         if options.format == FORMATS[0]:
-            print(f"Written: {', '.join(str(options.out / file) for file in (ARMS, STUDENTS, MARKDOWN))}")  # noqa: T201
+            tables = ", ".join(str(options.out / file) for file in (ARMS, STUDENTS, MARKDOWN))
+            print(f"Open {page}\nBeside it: its figures, {tables}")  # noqa: T201
     return 0
 
 

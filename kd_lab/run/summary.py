@@ -1,12 +1,17 @@
 """The end of a sweep: what its jobs together say, on the console and on the sweep's parent run."""
 
+import shlex
+import tempfile
+from pathlib import Path
+
 from kd_lab import names
 from kd_lab.analysis.comparison import compare
+from kd_lab.analysis.page import page_of
 from kd_lab.analysis.printed import markdown, show
 from kd_lab.analysis.protocol import MIXABLE
 from kd_lab.analysis.runs import pairs, runs
 from kd_lab.errors import UserError
-from kd_lab.run.console import console
+from kd_lab.run.console import busy, console
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 
@@ -31,4 +36,7 @@ def close_sweep(uri: str, study: str, sweep_id: str, status: str) -> None:
         told = markdown(comparison, study)
         parent.log_text(told, names.ARTIFACT_REPORT)
         parent.set_tags({names.TAG_NOTE: told})
+        with tempfile.TemporaryDirectory() as folder, busy("drawing the page"):
+            page = page_of(comparison, uri, Path(folder), f"kd-lab compare {shlex.quote(study)}", files=False)
+            parent.log_file(page, names.ARTIFACT_PAGE)
     parent.finish(status)

@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -93,12 +95,14 @@ def written(tmp_path_factory):
     return write_page(comparison, curves_of(comparison), folder, made=facts, predictions=predictions_of(comparison))
 
 
+@pytest.mark.slow
 def test_page__every_figure_in_it_and_beside_it(written):
     assert set(Page(written).figures) == FIGURES
     files = {path.name for path in written.parent.iterdir()}
     assert files == {"comparison.html"} | {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
 
 
+@pytest.mark.slow
 def test_page__opens_without_a_network(written):
     html = written.read_text(encoding="utf-8")
     assert [address for address in Page(written).addresses if not address.startswith(("#", "data:"))] == []
@@ -107,11 +111,13 @@ def test_page__opens_without_a_network(written):
     assert [target for target in re.findall(r"url\(([^)]*)\)", html) if not target.startswith("#")] == []
 
 
+@pytest.mark.slow
 def test_page__no_id_twice(written):
     ids = Page(written).ids
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_page__answers_first_then_what_to_know_then_the_numbers(written):
     text = Page(written).text
     told = [
@@ -125,6 +131,7 @@ def test_page__answers_first_then_what_to_know_then_the_numbers(written):
     assert places == sorted(places)
 
 
+@pytest.mark.slow
 def test_page__a_table_that_is_sorted_by_its_numbers(written):
     html = written.read_text(encoding="utf-8")
     assert re.search(r'<td class="number" data-order="0.953">95.30', html)
@@ -141,6 +148,7 @@ def test_page__what_cannot_be_drawn__left_out(tmp_path):
     assert "Before you trust it" not in page.read_text()
 
 
+@pytest.mark.slow
 def test_page__what_users_wrote__is_only_text(tmp_path):
     evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
     comparison = everything()
@@ -155,7 +163,9 @@ def test_page__what_users_wrote__is_only_text(tmp_path):
         tmp_path,
         made={"study": evil, evil: evil},
         predictions=predictions_of(comparison),
+        files=False,
     )
+    assert [path.name for path in tmp_path.iterdir()] == ["comparison.html"]
     parsed = Page(page)
     assert parsed.scripts == 1  # ours, which sorts
     assert "<img" not in page.read_text()
@@ -170,6 +180,16 @@ def test_page_of__a_study_from_its_store(uri, tmp_path):
     assert "kd has the highest mean test accuracy: 95.10% over 3 seeds" in text
     assert "kd-lab compare digits --out x" in text
     assert {"forest_to_baseline", "accuracy_agreement"} <= set(Page(page).figures)
+
+
+def test_page__is_drawn_without_torch_and_without_pyplot():
+    code = """
+import sys
+import kd_lab.analysis.figures.roles, kd_lab.analysis.page
+print([name for name in ("torch", "pytorch_lightning", "matplotlib.pyplot") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_made__facts_of_the_runs(uri):

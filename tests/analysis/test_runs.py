@@ -106,7 +106,7 @@ def test_runs__other_addresses__user_error(uri):
 def test_analysis__imports_no_torch(uri):
     code = f"""
 import sys
-from kd_lab.analysis import figures
+from kd_lab.analysis.figures import roles
 from kd_lab.analysis.runs import pairs, runs
 pairs(runs("digits", {uri!r}))
 print([name for name in ("torch", "pytorch_lightning", "matplotlib.pyplot") if name in sys.modules])

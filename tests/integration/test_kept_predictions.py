@@ -15,6 +15,7 @@ from kd_lab.analysis.runs import pairs, runs
 Command = Callable[..., Any]
 
 
+@pytest.mark.slow
 def test_predictions__of_all_three_roles_agree_with_what_was_logged(kd_lab: Command, small: list[str]) -> None:
     assert kd_lab("dataset=synthetic", *small).code == 0
     uri = f"sqlite:///{Path('mlflow.db').absolute()}"
