@@ -4,8 +4,7 @@ import subprocess
 
 import numpy as np
 
-from kd_lab.names import TAG_GIT_COMMIT, TAG_GIT_DIRTY
-from kd_lab.names import TAG_CPU, TAG_CPU_CORES, TAG_PLATFORM
+from kd_lab.names import TAG_CPU, TAG_CPU_CORES, TAG_GIT_COMMIT, TAG_GIT_DIRTY, TAG_PLATFORM
 from kd_lab.tracking.provenance import provenance
 
 
