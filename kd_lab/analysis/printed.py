@@ -62,9 +62,11 @@ def tables(comparison: Comparison) -> list[TextTable]:
 
 def show(comparison: Comparison, console: Console, study: str) -> None:
     """Print the tables and the notes."""
-    console.print()
     for table in tables(replace(comparison, arms=comparison.arms.head(MAX_ROWS))):
-        console.print(_drawn(table, study))
+        console.print(f"\nstudy {study}: {table.title}", style="bold", markup=False)
+        if table.below:
+            console.print(table.below, markup=False)
+        console.print(_drawn(table))
     hidden = len(comparison.arms) - MAX_ROWS
     if hidden > 0:
         console.print(f"And {hidden} more arms; --out DIR writes all of them.\n", markup=False)
@@ -72,20 +74,21 @@ def show(comparison: Comparison, console: Console, study: str) -> None:
         console.print(f"- {note}", markup=False)
 
 
-def markdown(comparison: Comparison, study: str) -> str:
-    """The tables with every arm, and the notes."""
+def markdown(comparison: Comparison, study: str, most: int | None = None) -> str:
+    """The tables and the notes; of so many arms, or of all."""
+    hidden = len(comparison.arms) - len(comparison.arms.head(most or len(comparison.arms)))
     lines = []
-    for table in tables(comparison):
+    for table in tables(replace(comparison, arms=comparison.arms.head(len(comparison.arms) - hidden))):
         lines += [f"**study {study}: {table.title}**", "", *([table.below, ""] if table.below else [])]
         lines += [f"| {' | '.join(table.header)} |", f"|{' --- |' * len(table.header)}"]
         lines += [f"| {' | '.join(row)} |" for row in table.rows]
         lines.append("")
+    lines += [f"And {hidden} more arms.", ""] if hidden else []
     return "\n".join([*lines, *(f"- {note}" for note in [LEGEND, *comparison.notes]), ""])
 
 
-def _drawn(table: TextTable, study: str) -> Table:
-    title = f"study {study}: {table.title}" + (f"\n{table.below}" if table.below else "")
-    drawn = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_style="")
+def _drawn(table: TextTable) -> Table:
+    drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in table.header:
         words = name in (table.header[0], COMPARED_WITH, "verdict")
         minimum = len("distinguishable") if name == "verdict" else None
@@ -151,8 +154,10 @@ REST: dict[str, tuple[str, Format]] = {
 """By column of `Comparison.arms`: what the last table calls it, and how it writes it."""
 
 
-def _rest(head: str, arms: pd.DataFrame) -> TextTable:
+def _rest(head: str, arms: pd.DataFrame) -> TextTable | None:
     shown = {name: told for name, told in REST.items() if arms[name].notna().any()}
+    if not shown:
+        return None
     rows = [[arm["short"], *(form(arm[name]) for name, (_, form) in shown.items())] for _, arm in arms.iterrows()]
     below = "gap: share of the way from alone to the teacher; KL and NLL in nats; ms: latency of one sample, median"
     return TextTable("fidelity, calibration, cost (means)", below, [head, *(told for told, _ in shown.values())], rows)

@@ -73,12 +73,12 @@ def difference(values: np.ndarray, *, higher_is_better: bool = True) -> Differen
 def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """The 95% percentile interval of the mean of `values` [N] (Efron and Tibshirani, 1993, section 13.3).
 
-    10000 resamples, the same ones for every array of one length. NaN for fewer than two values. With few it is too
-    narrow: take 10 and more for a claim.
+    10000 resamples, the same ones for every array of one length, whatever the order of its values. NaN for fewer than
+    two values. With few it is too narrow: take 10 and more for a claim.
     """
     if values.size < 2:
         return NAN, NAN
-    low, high = np.quantile(_shares(values.size, seed) @ values, [0.025, 0.975])
+    low, high = np.quantile(_shares(values.size, seed) @ np.sort(values), [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -119,7 +119,7 @@ def _only_study(uri: str) -> list[str]:
     if len(found) == 1:
         return found
     if not found:
-        raise UserError(f"tracking.uri={uri}: there are no studies with finished students yet; run kd-lab first.")
+        raise UserError(f"tracking.uri={uri}: there are no studies with students yet; run kd-lab first.")
     raise UserError(
         f"compare: which study? {uri} has {', '.join(found)}; name one or more, as in kd-lab compare {found[0]}"
     )

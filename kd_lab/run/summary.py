@@ -15,6 +15,9 @@ from kd_lab.run.console import busy, console
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 
+MAX_TOLD = 15
+"""So many arms fit into a run's description."""
+
 
 def close_sweep(uri: str, study: str, sweep_id: str, status: str) -> None:
     """End the sweep's parent run and tell the result; a sweep none of whose jobs began has left nothing to close."""
@@ -33,9 +36,8 @@ def close_sweep(uri: str, study: str, sweep_id: str, status: str) -> None:
         chosen = pairs(frame[(frame["role"] != names.STUDENT) | frame["run_id"].isin(students["run_id"])])
         comparison = compare(chosen, mix=MIXABLE)
         show(comparison, console(), study)
-        told = markdown(comparison, study)
-        parent.log_text(told, names.ARTIFACT_REPORT)
-        parent.set_tags({names.TAG_NOTE: told})
+        parent.log_text(markdown(comparison, study), names.ARTIFACT_REPORT)
+        parent.set_tags({names.TAG_NOTE: markdown(comparison, study, MAX_TOLD)})
         with tempfile.TemporaryDirectory() as folder, busy("drawing the page"):
             page = page_of(comparison, uri, Path(folder), f"kd-lab compare {shlex.quote(study)}", files=False)
             parent.log_file(page, names.ARTIFACT_PAGE)

@@ -28,8 +28,8 @@ def test_protocol__other_data__refused_and_both_ways_out():
     )
     refused(
         frame,
-        r"^These students are not comparable: they differ in data \(digits: 2; mnist: 1 students\)\. Choose one, such as "
-        r"where=data=digits, or allow it with mix=data\.$",
+        r"^These students are not comparable: they differ in data \(digits: 2; mnist: 1 students\)\. "
+        r"Choose one, such as where=data=digits, or allow it with mix=data\.$",
     )
     assert compare(frame, where={"data": ["digits"]}).arms["arm"].tolist() == ["mlp 32 kd", "mlp 32 dkd"]
 

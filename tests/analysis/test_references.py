@@ -60,7 +60,7 @@ def test_reference__recipe_counts_more_than_the_loss_and_is_told():
         loss=["kd", "kd", "dkd", "nkd"],
         **{KD_T: ["1", "4", None, None], DKD_T: [None, None, "4", None], recipe: ["32", "64", "32", "16"]},
     )
-    kd, notes = chosen(frame)
+    kd, _ = chosen(frame)
     assert kd == {"mlp 32 dkd": "mlp 32 kd T=1 batch_size=32"}
 
 

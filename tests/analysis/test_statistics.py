@@ -195,8 +195,13 @@ def test_bootstrap_interval__normal_values__near_the_normal_interval():
 
 def test_bootstrap_interval__as_drawn_one_by_one():
     values = np.array([0.1, 0.4, 0.2])
-    means = np.random.default_rng(7).choice(values, size=(10_000, 3)).mean(axis=1)
+    means = np.random.default_rng(7).choice(np.sort(values), size=(10_000, 3)).mean(axis=1)
     assert bootstrap_interval(values, seed=7) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
+
+
+def test_bootstrap_interval__order_does_not_matter():
+    values = np.array([0.1, 0.4, 0.2, -0.3, 0.25])
+    assert bootstrap_interval(values) == bootstrap_interval(values[::-1])
 
 
 def test_bootstrap_interval__one_value__none():
