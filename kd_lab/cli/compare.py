@@ -60,8 +60,8 @@ def compare(arguments: list[str]) -> int:
         comparison.students.to_csv(options.out / STUDENTS, index=False)
         (options.out / MARKDOWN).write_text(markdown(comparison, name), encoding="utf-8")
         if options.format == FORMATS[0]:
-            tables = ", ".join(str(options.out / file) for file in (ARMS, STUDENTS, MARKDOWN))
-            print(f"Open {page}\nBeside it: its figures, {tables}")  # noqa: T201
+            print(f"Written: {', '.join(str(options.out / file) for file in (ARMS, STUDENTS, MARKDOWN))}")  # noqa: T201
+            print(f"Open {page}; its figures are beside it")  # noqa: T201
     return 0
 
 

@@ -13,7 +13,8 @@ from kd_lab.analysis.comparison import Comparison, compare
 from kd_lab.analysis.made import made
 from kd_lab.analysis.page import page_of, write_page
 from kd_lab.analysis.runs import pairs, runs
-from tests.analysis.made_up import arms, difference, students
+from kd_lab.tracking.store import Store
+from tests.analysis.made_up import arms, copied, difference, students
 
 FIGURES = {
     "forest_to_baseline",
@@ -202,10 +203,8 @@ def test_made__facts_of_the_runs(uri):
     assert "machine" not in facts  # these runs have no such tags
 
 
-def test_made__several_values_and_the_command_of_the_sweep(tmp_path):
-    from kd_lab.tracking.store import Store
-
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+def test_made__several_values_and_the_command_of_the_sweep(uri, tmp_path):
+    uri = copied(uri, tmp_path)
     store = Store.open(uri, "made")
     parent = store.sweep_parent("s", "sweep loss=kd seed=0,1")
     ids = []

@@ -6,6 +6,7 @@ from kd_lab import names
 from kd_lab.analysis.predictions import bins, predictions, predictions_of
 from kd_lab.errors import UserError
 from kd_lab.tracking.store import Store
+from tests.analysis.made_up import copied
 
 COLUMNS = {
     "index": np.array([5, 2]),
@@ -27,32 +28,37 @@ def keep(uri, folder, **columns):
     return run.run_id
 
 
-def test_predictions__one_row_per_sample_and_a_column_per_class(uri, tmp_path):
+@pytest.fixture(scope="module")
+def own(uri, tmp_path_factory):
+    return copied(uri, tmp_path_factory.mktemp("own"))
+
+
+def test_predictions__one_row_per_sample_and_a_column_per_class(own, tmp_path):
     probabilities = np.array([[0.25, 0.75], [0.5, 0.5]], dtype=np.float32)
-    frame = predictions(keep(uri, tmp_path, **COLUMNS, probabilities=probabilities), uri)
+    frame = predictions(keep(own, tmp_path, **COLUMNS, probabilities=probabilities), own)
     assert list(frame.columns) == [*COLUMNS, "probability_0", "probability_1"]
     assert frame["index"].tolist() == [5, 2]
     assert frame["probability_1"].tolist() == [0.75, 0.5]
 
 
-def test_predictions__probabilities_not_kept__the_other_columns(uri, tmp_path):
-    assert list(predictions(keep(uri, tmp_path, **COLUMNS), uri).columns) == list(COLUMNS)
+def test_predictions__probabilities_not_kept__the_other_columns(own, tmp_path):
+    assert list(predictions(keep(own, tmp_path, **COLUMNS), own).columns) == list(COLUMNS)
 
 
-def test_predictions__run_without__user_error(uri, tmp_path):
-    run_id = keep(uri, tmp_path)
+def test_predictions__run_without__user_error(own, tmp_path):
+    run_id = keep(own, tmp_path)
     with pytest.raises(UserError, match=rf"^run:{run_id}: this run kept no predictions \(predictions\.npz\)"):
-        predictions(run_id, uri)
+        predictions(run_id, own)
 
 
-def test_predictions__no_such_run__user_error(uri):
+def test_predictions__no_such_run__user_error(own):
     with pytest.raises(UserError, match=r"^run:nothing: there is no such run"):
-        predictions("nothing", uri)
+        predictions("nothing", own)
 
 
-def test_predictions_of__runs_without__left_out(uri, tmp_path):
-    kept = keep(uri, tmp_path, **COLUMNS)
-    assert list(predictions_of([keep(uri, tmp_path), kept, "nothing"], uri)) == [kept]
+def test_predictions_of__runs_without__left_out(own, tmp_path):
+    kept = keep(own, tmp_path, **COLUMNS)
+    assert list(predictions_of([keep(own, tmp_path), kept, "nothing"], own)) == [kept]
 
 
 def test_bins__closed_on_the_right_empty_ones_zero():

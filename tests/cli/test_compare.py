@@ -83,6 +83,9 @@ def test_compare__out__every_number(uri, capsys, tmp_path):
     folder = tmp_path / "new" / "out"
     out = said(uri, "digits", "--out", str(folder), capsys=capsys)
     assert f"Written: {folder / 'arms.csv'}" in out
+    assert f"Open {folder / 'comparison.html'}" in out
+    assert "has the highest mean test accuracy" in (folder / "comparison.html").read_text()
+    assert (folder / "forest_to_kd.svg").exists()
     arms = list(csv.DictReader((folder / "arms.csv").open()))
     assert [row["arm"] for row in arms] == ["mlp 32 kd", "mlp 32 dkd"]
     assert float(arms[0]["to_baseline_mean"]) == pytest.approx(0.031, abs=0.001)
@@ -111,15 +114,21 @@ def test_compare__exit_code_2_and_one_sentence(uri, capsys):
     assert captured.err.count("\n") == 1
 
 
-def test_compare__imports_no_torch(uri, tmp_path):
+@pytest.mark.parametrize(("more", "absent"), [([], ["mlflow", "matplotlib"]), (["--out", "x"], ["matplotlib.pyplot"])])
+def test_compare__imports_no_torch(uri, tmp_path, more, absent):
     code = f"""
 import sys
 from kd_lab.cli.main import _main
-code = _main(["compare", "digits", "tracking.uri={uri}", "--out", {str(tmp_path)!r}])
-print(code, [name for name in ("torch", "pytorch_lightning", "mlflow", "matplotlib") if name in sys.modules])
+code = _main(["compare", "digits", "tracking.uri={uri}", *{more}])
+print(code, [name for name in ("torch", "pytorch_lightning", *{absent}) if name in sys.modules])
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "120"}
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"COLUMNS": "120"},
     )
     assert done.stdout.splitlines()[-1] == "0 []"
 
