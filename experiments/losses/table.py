@@ -13,7 +13,8 @@ import pandas as pd
 from scipy import stats
 
 from kd_lab import names
-from kd_lab.analysis.runs import bootstrap_interval, column, pairs, runs
+from kd_lab.analysis.runs import column, pairs, runs
+from kd_lab.analysis.statistics import bootstrap_interval
 from kd_lab.names import BASELINE, STUDENT, TEACHER
 
 ACCURACY = names.TEST_ACCURACY_TOP1
@@ -101,7 +102,7 @@ def spread(values: pd.Series) -> str:
 
 def difference(values: pd.Series) -> str:
     """Mean of the paired differences with its bootstrap interval, in points."""
-    low, high = bootstrap_interval(values.to_numpy(dtype=np.float64), np.random.default_rng(0))
+    low, high = bootstrap_interval(values.to_numpy(dtype=np.float64))
     return f"{100 * values.mean():+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
 
 

@@ -170,7 +170,7 @@ def description(file: Path) -> str:
 
 def ui(arguments: list[str]) -> int:
     """`kd-lab ui [port=5000] [tracking.uri=URI]`: MLflow's own server on the store, until Ctrl-C."""
-    options = _options(arguments[1:], {"port": "5000", "tracking.uri": _default_uri()})
+    options = _options(arguments[1:], {"port": "5000", "tracking.uri": default_uri()})
     uri = options["tracking.uri"]
     if uri.startswith("http"):
         print(f"That store is a server already: open {uri}")  # noqa: T201
@@ -190,7 +190,8 @@ def ui(arguments: list[str]) -> int:
         return 0
 
 
-def _default_uri() -> str:
+def default_uri() -> str:
+    """The store of a job that is told nothing."""
     import yaml
 
     return str(yaml.safe_load((conf_dir() / "tracking" / "local.yaml").read_text())["uri"])
@@ -208,7 +209,7 @@ def _options(arguments: list[str], defaults: dict[str, str]) -> dict[str, str]:
 
 def evaluate(arguments: list[str]) -> int:
     """`kd-lab evaluate run=ID [tracking.uri=URI] [trainer=cpu]`: rebuild a run's network and measure it here."""
-    options = _options(arguments[1:], {"run": "", "tracking.uri": _default_uri(), "trainer": "cpu"})
+    options = _options(arguments[1:], {"run": "", "tracking.uri": default_uri(), "trainer": "cpu"})
     if not options["run"]:
         raise UserError("evaluate: expected run=ID, the id of a finished run (the console and the MLflow page show it)")
     import yaml

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,7 +11,9 @@ from rich.table import Table
 from kd_lab import names
 from kd_lab.run.describe import loss_name, network_name
 from kd_lab.run.report import steps_note, table, verdict
-from kd_lab.types import RunResult
+
+if TYPE_CHECKING:
+    from kd_lab.types import RunResult
 
 WIDTH_WITHOUT_TERMINAL = 120
 
@@ -44,7 +46,7 @@ class Reporter:
         """A job of a sweep that did not make it; the others go on."""
         self.console.print(f"{self.label or 'job'}: failed: {error}", style="red", markup=False)
 
-    def finished(self, result: RunResult, config: Mapping[str, Any]) -> None:
+    def finished(self, result: "RunResult", config: Mapping[str, Any]) -> None:
         """The result of one job."""
         if self.compact:
             self.console.print(_line(self.label, result), markup=False)
@@ -63,13 +65,13 @@ def _ui_override(uri: str) -> str:
     return "" if uri == "sqlite:///mlflow.db" else f" tracking.uri={uri}"
 
 
-def _one_seed(result: RunResult) -> str | None:
+def _one_seed(result: "RunResult") -> str | None:
     if result.baseline is None:
         return None
     return "One seed is an anecdote; the spread: kd-lab -m seed=0,1,2,3,4 and what else you chose."
 
 
-def _table(result: RunResult, config: Mapping[str, Any]) -> Table:
+def _table(result: "RunResult", config: Mapping[str, Any]) -> Table:
     header, rows = table(result)
     named = {
         names.TEACHER: network_name(config["teacher"]) if result.teacher else "",
@@ -85,7 +87,7 @@ def _table(result: RunResult, config: Mapping[str, Any]) -> Table:
     return drawn
 
 
-def _line(label: str, result: RunResult) -> str:
+def _line(label: str, result: "RunResult") -> str:
     accuracy = names.TEST_ACCURACY_TOP1
     student = result.student.measurement[accuracy]
     parts = [f"student {student:.2%}"]

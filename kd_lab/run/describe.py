@@ -14,7 +14,7 @@ def network_name(node: Node) -> str:
     if isinstance(node.get("member"), Mapping):
         return f"{node.get('size')} x {network_name(node['member'])}"
     if isinstance(node.get("student"), Mapping):
-        return f"{network_name(node['student'])} + projector"
+        return f"{network_name(node['student'])}{names.PROJECTOR}"
     if isinstance(node.get("name"), str):
         return str(node["name"])
     if not target.startswith("kd_lab."):
