@@ -173,7 +173,8 @@ def ui(arguments: list[str]) -> int:
     options = _options(arguments[1:], {"port": "5000", "tracking.uri": default_uri()})
     uri = options["tracking.uri"]
     if uri.startswith("http"):
-        print(f"That store is a server already: open {uri}")  # noqa: T201
+        print("That store is a server already, open:")  # noqa: T201
+        _pages(uri, uri)
         return 0
     database = Path(uri.removeprefix("sqlite:///"))
     if not database.exists():
@@ -182,12 +183,26 @@ def ui(arguments: list[str]) -> int:
         )
     if not options["port"].isdigit():
         raise UserError(f"port={options['port']}: expected a number such as 5000")
-    print(f"http://127.0.0.1:{options['port']}  (Ctrl-C ends it)", flush=True)  # noqa: T201
+    server = f"http://127.0.0.1:{options['port']}"
+    print(f"{server}  (Ctrl-C ends it)", flush=True)  # noqa: T201
+    _pages(uri, server)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", options["port"]]
     try:
         return subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:
         return 0
+
+
+def _pages(uri: str, server: str) -> None:
+    """The address of each study's page."""
+    from kd_lab.analysis.reading import reading
+    from kd_lab.tracking.view import address
+
+    with reading(uri) as reader:
+        studies = reader.studies()
+    for key, name in studies.items():
+        if name != "Default":
+            print(f"  {name}: {address(server, key)}", flush=True)  # noqa: T201
 
 
 def default_uri() -> str:

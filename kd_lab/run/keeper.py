@@ -18,7 +18,7 @@ from kd_lab.measures.per_sample import per_sample
 from kd_lab.measures.predictive import confusion, reliability_bins
 from kd_lab.models.common.weights import load_weights, save_weights, weights_sha256
 from kd_lab.run.console import Reporter, busy
-from kd_lab.run.describe import network_name, role_params
+from kd_lab.run.describe import network_name, role_params, run_name
 from kd_lab.run.measured import Measured, measure, runtime
 from kd_lab.run.plan import Plan
 from kd_lab.run.settings import RecipeSettings
@@ -134,13 +134,12 @@ class Keeper:
         parent = None
         if self.context.sweep is not None:
             parent = self.store.sweep_parent(self.context.sweep, self.context.sweep_title)
-        name = " ".join(filter(None, [order.role, network_name(order.node), self.context.label]))
         config = {**self.config, "loss": self.plan.settings.loss.in_effect()}
         facts = {names.TAG_JOB: self.context.label, names.TAG_SWEEP: self.context.sweep, names.TAG_KEY: order.key}
         own = {tag: value for tag, value in facts.items() if value}
         return self.store.start_run(
             role=order.role,
-            name=name,
+            name=run_name(order.role, self.config, order.node, self.context.label, order.seed),
             params={
                 **role_params(order.role, config, order.node, order.recipe.model_dump(), order.seed),
                 **order.params,
