@@ -20,6 +20,8 @@ OF_RECIPE = f"{PARAMS}student.recipe."
 OTHERS = (f"{PARAMS}dataset.augment.", f"{PARAMS}teacher.layers")
 NO_SETTING = ("._partial_", ".reuse", ".weights", ".seed")
 MISSING = ("", "null")
+ALWAYS = ".standardize"
+"""Told wherever it is given: it makes another loss of the one that is named."""
 SHORT = {"temperature": "T"}
 TARGET = "._target_"
 
@@ -71,7 +73,7 @@ def _networks(students: pd.DataFrame) -> pd.Series:
 def _labels(rows: pd.DataFrame, names: Sequence[str], most: dict[str, str], more: Sequence[str]) -> list[str]:
     """The labels of arms of one network and loss; one row is one arm."""
     differing = [name for name in names if rows[name].nunique() > 1]
-    shown = [name for name in differing if rows.loc[~rows[name].isin(MISSING), name].nunique() > 1]
+    shown = [n for n in differing if n.endswith(ALWAYS) or rows.loc[~rows[n].isin(MISSING), n].nunique() > 1]
     rest = [name for name in differing if name not in shown]
     # Settings that come and go with another one, such as those of a schedule, are told only where nothing else is.
     for name in sorted(rest, key=lambda n: (not n.endswith(TARGET), n)):

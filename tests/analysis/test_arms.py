@@ -35,6 +35,11 @@ def test_arm__what_only_one_has__told_by_it():
     assert labels(frame) == ["mlp 32 kd", "mlp 32 kd standardize=true"]
 
 
+def test_arm__standardized_logits__always_told():
+    frame = table([0.9] * 2, **{T: ["4", "2"], "params.loss.terms.kd.standardize": [None, "true"]})
+    assert labels(frame) == ["mlp 32 kd T=4", "mlp 32 kd standardize=true T=2"]
+
+
 def test_arm__settings_that_come_with_another__not_told():
     node = "params.loss.terms.kd.schedules.temperature."
     target = [None, "kd_lab.schedules.cosine.cosine"]
