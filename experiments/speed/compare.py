@@ -7,6 +7,7 @@ real one. Then the command itself, each time in a process of its own.
 
 import argparse
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -14,11 +15,12 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 KD_LAB = [sys.executable, "-c", "from kd_lab.cli.main import main; main()"]
 JOB = ["dataset=synthetic", "student.recipe.steps=60", "teacher=mlp", "teacher.recipe.steps=30", "study=speed"]
@@ -44,19 +46,20 @@ def main() -> None:
             multiply(folder / "mlflow.db")
         print(contents(folder / "mlflow.db"))
         tell("SQLite", folder, "sqlite:///mlflow.db", options.rounds)
-        with server(folder, options.workers) as uri:
-            tell(f"MLflow server, {options.workers} workers", folder, uri, options.rounds)
+        with server(folder, options.workers) as (uri, cpu_s):
+            tell(f"MLflow server, {options.workers} workers", folder, uri, options.rounds, cpu_s)
 
 
-def tell(what: str, folder: Path, uri: str, rounds: int) -> None:
-    """The wall time of the whole command, the interpreter's start included."""
-    times = []
+def tell(what: str, folder: Path, uri: str, rounds: int, of_server: Callable[[], float] = lambda: 0.0) -> None:
+    """The time of the whole command, the interpreter's start included: on the clock, and of the processor."""
     for _ in range(rounds):
-        started = time.perf_counter()
-        command = [*KD_LAB, "compare", "speed", f"tracking.uri={uri}", "--out", str(folder / "out")]
+        started, before, server_before = time.perf_counter(), os.times(), of_server()
+        command = [*KD_LAB, "compare", "speed", f"tracking.uri={uri}"]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        times.append(time.perf_counter() - started)
-    print(f"{what}: " + " ".join(f"{t:.1f}" for t in times) + f" s; load {os.getloadavg()[0]:.1f}", flush=True)
+        wall, after = time.perf_counter() - started, os.times()
+        cpu = after.children_user + after.children_system - before.children_user - before.children_system
+        served = f", the server's {of_server() - server_before:.1f} s" if uri.startswith("http") else ""
+        print(f"{what}: {wall:.1f} s; processor {cpu:.1f} s{served}; load {os.getloadavg()[0]:.1f}", flush=True)
 
 
 def multiply(database: Path) -> None:
@@ -89,14 +92,19 @@ def multiply(database: Path) -> None:
                             "latest_metrics.test/accuracy_top1": accuracy + 0.01 * float(noise.standard_normal()),
                         }
                         copy(connection, run_of["student"], f"c{number:031x}", changes, loss)
+        for role in ("student", "baseline"):
+            connection.execute("UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = ?", (run_of[role],))
 
 
 def copy(connection: sqlite3.Connection, run: str, new: str, changes: dict[str, object], loss: str = "kd") -> None:
     """One run once more, some of its values changed."""
     columns = [row[1] for row in connection.execute("PRAGMA table_info(runs)")]
-    others = ", ".join(name for name in columns if name != "run_uuid")
+    others = ", ".join(name for name in columns if name not in {"run_uuid", "start_time"})
+    later_ms = 5000 * connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0]
     connection.execute(
-        f"INSERT INTO runs (run_uuid, {others}) SELECT ?, {others} FROM runs WHERE run_uuid = ?", (new, run)
+        f"INSERT INTO runs (run_uuid, start_time, {others}) SELECT ?, start_time + ?, {others} FROM runs "
+        "WHERE run_uuid = ?",
+        (new, later_ms, run),
     )
     for table in PER_RUN:
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
@@ -120,8 +128,8 @@ def contents(database: Path) -> str:
 
 
 @contextmanager
-def server(folder: Path, workers: int) -> Iterator[str]:
-    """An MLflow server on the same store."""
+def server(folder: Path, workers: int) -> Iterator[tuple[str, Callable[[], float]]]:
+    """An MLflow server on the same store: its address, and how many processor seconds it has used."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -129,7 +137,13 @@ def server(folder: Path, workers: int) -> Iterator[str]:
     command += ["--backend-store-uri", "sqlite:///mlflow.db"]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (folder / "server.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment)
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment, start_new_session=True)
+    root = psutil.Process(process.pid)
+
+    def cpu_s() -> float:
+        times = [one.cpu_times() for one in (root, *root.children(recursive=True))]
+        return sum(one.user + one.system for one in times)
+
     try:
         for _ in range(240):
             try:
@@ -137,10 +151,10 @@ def server(folder: Path, workers: int) -> Iterator[str]:
                 break
             except OSError:
                 time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", cpu_s
     finally:
-        process.terminate()
-        process.wait(30)
+        os.killpg(process.pid, signal.SIGKILL)  # it only read
+        process.wait()
 
 
 if __name__ == "__main__":

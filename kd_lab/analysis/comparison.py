@@ -179,10 +179,10 @@ def _arms(students: pd.DataFrame, metric: str, *, same_machine: bool) -> pd.Data
                 **{"n": student.n, "mean": student.mean, "sd": student.sd, "low": student.low, "high": student.high},
                 **{"baseline_mean": alone.mean, "baseline_sd": alone.sd, "teacher_mean": taught.mean},
                 "gap_recovered": gap_recovered(*(accuracy[role][at] for role in (STUDENT, BASELINE, TEACHER))),
-                **{name: spread(own[name][at]).mean if name in own else np.nan for name in COLUMNS},
             }
         )
-    return pd.DataFrame(rows).join(first, on="arm")
+    means = pd.DataFrame(own, index=students["arm"]).groupby(level=0).mean().reindex(columns=COLUMNS)
+    return pd.DataFrame(rows).join(first, on="arm").join(means, on="arm")
 
 
 def values(students: pd.DataFrame, role: str, key: str) -> np.ndarray:

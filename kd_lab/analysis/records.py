@@ -16,7 +16,7 @@ from typing import Any
 
 from kd_lab.names import TAG_ROLE
 
-PAGE = 500
+PAGE = 200
 WORKERS = 4  # as many as an MLflow server has unless told otherwise
 WINDOWS = 32
 BUSY_TIMEOUT_S = 20.0

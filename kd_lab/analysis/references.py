@@ -94,7 +94,8 @@ def _most_alike(own: Settings, candidates: dict[str, Settings]) -> list[str]:
         return protocol, len(same) - of_loss - protocol, of_loss
 
     found = {kd: alike(other) for kd, other in candidates.items()}
-    return [kd for kd, score in found.items() if score == max(found.values())]
+    most = max(found.values(), default=())
+    return [kd for kd, score in found.items() if score == most]
 
 
 def _chosen_note(loss: str, chosen: dict[str, str]) -> str:
