@@ -153,10 +153,11 @@ def description(file: Path) -> str:
 
 def ui(arguments: list[str]) -> int:
     """`kd-lab ui [port=5000] [tracking.uri=URI]`: MLflow's own server on the store, until Ctrl-C."""
-    options = _options(arguments[1:], {"port": "5000", "tracking.uri": _default_uri()})
+    options = _options(arguments[1:], {"port": "5000", "tracking.uri": default_uri()})
     uri = options["tracking.uri"]
     if uri.startswith("http"):
-        print(f"That store is a server already: open {uri}")  # noqa: T201
+        print("That store is a server already, open:")  # noqa: T201
+        _pages(uri, uri)
         return 0
     database = Path(uri.removeprefix("sqlite:///"))
     if not database.exists():
@@ -165,7 +166,9 @@ def ui(arguments: list[str]) -> int:
         )
     if not options["port"].isdigit():
         raise UserError(f"port={options['port']}: expected a number such as 5000")
-    print(f"http://127.0.0.1:{options['port']}  (Ctrl-C ends it)", flush=True)  # noqa: T201
+    server = f"http://127.0.0.1:{options['port']}"
+    print(f"{server}  (Ctrl-C ends it)", flush=True)  # noqa: T201
+    _pages(uri, server)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", options["port"]]
     try:
         return subprocess.run(command, check=False).returncode
@@ -173,7 +176,20 @@ def ui(arguments: list[str]) -> int:
         return 0
 
 
-def _default_uri() -> str:
+def _pages(uri: str, server: str) -> None:
+    """The address of each study's page."""
+    from kd_lab.analysis.reading import reading
+    from kd_lab.tracking.view import address
+
+    with reading(uri) as reader:
+        studies = reader.studies()
+    for key, name in studies.items():
+        if name != "Default":
+            print(f"  {name}: {address(server, key)}", flush=True)  # noqa: T201
+
+
+def default_uri() -> str:
+    """The store of a job that is told nothing."""
     import yaml
 
     return str(yaml.safe_load((conf_dir() / "tracking" / "local.yaml").read_text())["uri"])
@@ -191,7 +207,7 @@ def _options(arguments: list[str], defaults: dict[str, str]) -> dict[str, str]:
 
 def evaluate(arguments: list[str]) -> int:
     """`kd-lab evaluate run=ID [tracking.uri=URI] [trainer=cpu]`: rebuild a run's network and measure it here."""
-    options = _options(arguments[1:], {"run": "", "tracking.uri": _default_uri(), "trainer": "cpu"})
+    options = _options(arguments[1:], {"run": "", "tracking.uri": default_uri(), "trainer": "cpu"})
     if not options["run"]:
         raise UserError("evaluate: expected run=ID, the id of a finished run (the console and the MLflow page show it)")
     import yaml

@@ -1,19 +1,25 @@
 """The end of a sweep: what its jobs together say, on the console and on the sweep's parent run."""
 
-import math
+import shlex
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
-from rich.table import Table
 
 from kd_lab import names
-from kd_lab.analysis.runs import pairs, runs, sweep_summary
-from kd_lab.run.console import console
+from kd_lab.analysis.comparison import Comparison, compare
+from kd_lab.analysis.page import page_of
+from kd_lab.analysis.printed import markdown, show
+from kd_lab.analysis.protocol import MIXABLE
+from kd_lab.analysis.runs import pairs, runs
+from kd_lab.run.console import busy, console
 from kd_lab.run.states import FAILED, KILLED, JobState
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 
-Row = dict[str, str]
+MAX_TOLD = 15
+"""So many arms fit into a run's description."""
 
 
 def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
@@ -30,26 +36,42 @@ def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
         if job.lost and job.open_run is not None:
             store.close_lost(job.open_run, "KILLED" if job.state == KILLED else "FAILED", job.reason or None)
     parent = Run(store.uri, store.sweep_parent(first.sweep, title))
-    rows = _rows(jobs)
-    note = "\n".join(filter(None, [_markdown(rows) if rows else "", _failures(jobs)]))
-    parent.log_text(note, names.ARTIFACT_REPORT)
     parent.log_text(_csv(jobs), names.ARTIFACT_JOBS)
     traces = [f"{job.label}\n{job.trace}" for job in jobs if job.trace]
     if traces:
         parent.log_text("\n".join(traces), names.ARTIFACT_FAILED)
-    parent.set_tags({names.TAG_NOTE: note})
+    comparison = _comparison(jobs)
+    if comparison is not None:
+        _keep_page(parent, comparison, first)
+    if report := _told(comparison, jobs, None):
+        parent.log_text(report, names.ARTIFACT_REPORT)
+        parent.set_tags({names.TAG_NOTE: _told(comparison, jobs, MAX_TOLD)})
     parent.finish(status)
-    if rows:
-        _print(rows, first.study)
+    if comparison is not None:
+        show(comparison, console(), first.study)
 
 
-def _rows(jobs: Sequence[JobState]) -> list[Row]:
-    """One row per setting of the students that are done, whichever sweep made them."""
-    done = {job.run_id for job in jobs if job.run_id}
-    if not done:
-        return []
+def _comparison(jobs: Sequence[JobState]) -> Comparison | None:
+    """Of the students that are done, whichever sweep made them: in one table, whatever the user swept over.
+
+    The notes say what of it is not comparable, and how many failed.
+    """
+    if not any(job.run_id for job in jobs):
+        return None
     frame = runs(jobs[0].study, jobs[0].uri)
-    return summary_rows(sweep_summary(pairs(frame[(frame["role"] != names.STUDENT) | frame["run_id"].isin(done)])))
+    students = frame["run_id"].isin([job.run_id or job.open_run for job in jobs])
+    return compare(pairs(frame[(frame["role"] != names.STUDENT) | students]), mix=MIXABLE)
+
+
+def _keep_page(parent: Run, comparison: Comparison, job: JobState) -> None:
+    with tempfile.TemporaryDirectory() as folder, busy("drawing the page"):
+        command = f"kd-lab compare {shlex.quote(job.study)}"
+        parent.log_file(page_of(comparison, job.uri, Path(folder), command, files=False), names.ARTIFACT_PAGE)
+
+
+def _told(comparison: Comparison | None, jobs: Sequence[JobState], most: int | None) -> str:
+    compared = "" if comparison is None else markdown(comparison, jobs[0].study, most)
+    return "\n".join(filter(None, [compared, _failures(jobs)]))
 
 
 def _failures(jobs: Sequence[JobState]) -> str:
@@ -63,56 +85,3 @@ def _csv(jobs: Sequence[JobState]) -> str:
         for j in jobs
     ]
     return str(pd.DataFrame(table).to_csv(index=False))
-
-
-def summary_rows(summary: pd.DataFrame) -> list[Row]:
-    """One row per setting, as strings: accuracies in %, differences in points."""
-    return [_row(record) for record in summary.to_dict(orient="records")]
-
-
-def _row(record: dict[str, object]) -> Row:
-    # A difference or an interval that does not exist (no baseline, one seed) is a dash.
-    numbers = {k: float(v) for k, v in record.items() if isinstance(v, int | float)}
-    setting = [str(record["network"]), str(record["loss"])]
-    setting += [f"{k.removeprefix('params.')}={v}" for k, v in record.items() if k.startswith("params.")]
-    pairs_counted = int(numbers["n_pairs"])
-    return {
-        "student": " ".join(setting),
-        "n": str(int(numbers["n"])),
-        "teacher, %": _spread(numbers, names.TEACHER),
-        "alone, %": _spread(numbers, names.BASELINE),
-        "distilled, %": _spread(numbers, names.STUDENT),
-        "gain, points": _points(numbers["difference_mean"]),
-        "95% interval": _interval(numbers["difference_low"], numbers["difference_high"]),
-        "wins": f"{int(numbers['wins'])}/{pairs_counted}" if pairs_counted else "-",
-    }
-
-
-def _spread(numbers: dict[str, float], role: str) -> str:
-    mean, sd = numbers[f"{role}_mean"], numbers[f"{role}_sd"]
-    if math.isnan(mean):
-        return "-"
-    return f"{100 * mean:.2f}" + ("" if math.isnan(sd) else f" ± {100 * sd:.2f}")
-
-
-def _points(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:+.2f}"
-
-
-def _interval(low: float, high: float) -> str:
-    return "-" if math.isnan(low) else f"[{100 * low:+.2f}, {100 * high:+.2f}]"
-
-
-def _print(rows: list[Row], study: str) -> None:
-    table = Table(title=f"study {study}: accuracy on the test part, mean ± sample sd over n jobs", title_justify="left")
-    for name in rows[0]:
-        table.add_column(name, justify="left" if name == "student" else "right")
-    for row in rows:
-        table.add_row(*row.values())
-    console().print(table)
-
-
-def _markdown(rows: list[Row]) -> str:
-    header = list(rows[0])
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(row.values())} |" for row in rows), ""])

@@ -16,6 +16,8 @@ from kd_lab.tracking.location import Location
 from kd_lab.tracking.params import flatten
 from kd_lab.tracking.run import MAX_TAG_LENGTH, Run
 from kd_lab.tracking.stored import StoredRun
+from kd_lab.tracking.view import TAG as VIEW
+from kd_lab.tracking.view import state
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -258,12 +260,14 @@ def _experiment(location: Location, study: str) -> str:
     found = mlflow.get_experiment_by_name(study)
     if found is None:
         # The tag opens MLflow's pages for training runs; without it they open on those for language-model traces.
-        kind = {"mlflow.experimentKind": "custom_model_development"}
-        return str(mlflow.create_experiment(study, artifact_location=location.artifacts(study), tags=kind))
+        tags = {"mlflow.experimentKind": "custom_model_development", VIEW: state()}
+        return str(mlflow.create_experiment(study, artifact_location=location.artifacts(study), tags=tags))
     if found.lifecycle_stage == "deleted":
         raise UserError(
             f"study={study}: this study was deleted in {location.uri}; restore it in MLflow's UI or choose another."
         )
+    if VIEW not in found.tags:  # a study that somebody made in MLflow's UI
+        mlflow.set_experiment_tag(found.experiment_id, VIEW, state())
     return str(found.experiment_id)
 
 

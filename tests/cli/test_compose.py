@@ -37,7 +37,7 @@ def test_list__names_every_choice_with_its_description(capsys: pytest.CaptureFix
         assert _main(["list", file.parent.name]) == 0
         out = capsys.readouterr().out
         comment = next(line for line in file.read_text().splitlines() if not line.startswith("# @"))
-        assert re.search(rf"^  {file.stem} +{re.escape(comment.removeprefix('# '))}$", out, re.MULTILINE)
+        assert re.search(rf"^  {file.stem} +{re.escape(comment.removeprefix('# ').rstrip())}$", out, re.M)
 
 
 def test_list__teacher_is_model(capsys: pytest.CaptureFixture[str]) -> None:
