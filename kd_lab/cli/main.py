@@ -12,7 +12,8 @@ HELP = """\
 kd-lab: train a teacher, distil it into a small student, and measure what the student gained.
 
   kd-lab [KEY=VALUE ...]             teacher -> student alone -> distilled student -> table
-  kd-lab -m seed=0,1,2 [...]         a sweep: every combination of the comma-separated values
+  kd-lab -m seed=0,1,2 [...]         a sweep: every combination of the comma-separated values; what is done already
+                                     is not done again; sweep.jobs=4: four at once; sweep=NAME: a grid with a name
   kd-lab compare [STUDY ...] [...]   which arm is best, and is the difference real? --out DIR writes tables
   kd-lab doctor [KEY=VALUE ...]      what would be compared, and how strongly each term pulls; trains nothing
   kd-lab evaluate run=ID [...]       measure a finished run's network again, here
@@ -37,11 +38,11 @@ def main() -> None:
     """Entry point of the console script."""
     code = _main(sys.argv[1:])
     if "torch" in sys.modules:
-        _leave(code)
+        leave(code)
     sys.exit(code)
 
 
-def _leave(code: int) -> None:
+def leave(code: int) -> None:
     """Exit without taking the interpreter apart, which costs 1.8 s once torch, Lightning and MLflow are in it."""
     atexit._run_exitfuncs()
     sys.stdout.flush()

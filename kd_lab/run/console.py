@@ -1,4 +1,4 @@
-"""What a person sees: one line per stage, a table at the end, one line per job in a sweep."""
+"""What a person sees of one job: one line per stage, a table at the end; its result in one line for a sweep."""
 
 import sys
 from collections.abc import Mapping
@@ -30,27 +30,23 @@ def busy(what: str) -> AbstractContextManager[object]:
 
 
 class Reporter:
-    """Writes to the console; in a sweep (`compact`) a job gets one line."""
+    """Tells one job on the console."""
 
-    def __init__(self, *, compact: bool = False, label: str = "") -> None:
+    def __init__(self) -> None:
         self.console = console()
-        self.compact = compact
-        self.label = label
+
+    def stage(self, text: str) -> None:
+        """What the job is doing now; nothing on the console, where a spinner or a bar shows it."""
+
+    def opened(self, run_id: str) -> None:
+        """A run was begun; nothing on the console, which names the runs at the end."""
 
     def note(self, text: str) -> None:
         """Something worth knowing while it happens."""
-        if not self.compact:
-            self.console.print(text, style="dim", markup=False)
-
-    def failed(self, error: Exception) -> None:
-        """A job of a sweep that did not make it; the others go on."""
-        self.console.print(f"{self.label or 'job'}: failed: {error}", style="red", markup=False)
+        self.console.print(text, style="dim", markup=False)
 
     def finished(self, result: "RunResult", config: Mapping[str, Any]) -> None:
-        """The result of one job."""
-        if self.compact:
-            self.console.print(_line(self.label, result), markup=False)
-            return
+        """The result."""
         self.console.print(_table(result, config))
         self.console.print(verdict(result), style="bold", markup=False)
         for text in filter(None, [steps_note(result), _one_seed(result)]):
@@ -87,7 +83,8 @@ def _table(result: "RunResult", config: Mapping[str, Any]) -> Table:
     return drawn
 
 
-def _line(label: str, result: "RunResult") -> str:
+def in_a_line(result: "RunResult") -> str:
+    """The result of a job of a sweep: accuracies, gain, agreement."""
     accuracy = names.TEST_ACCURACY_TOP1
     student = result.student.measurement[accuracy]
     parts = [f"student {student:.2%}"]
@@ -96,4 +93,4 @@ def _line(label: str, result: "RunResult") -> str:
         parts += [f"alone {alone:.2%}", f"{100 * (student - alone):+.2f} points"]
     if names.TEST_AGREEMENT_TOP1 in result.student.measurement:
         parts.append(f"agreement {result.student.measurement[names.TEST_AGREEMENT_TOP1]:.2%}")
-    return f"{label or 'job'}: {', '.join(parts)}"
+    return ", ".join(parts)

@@ -35,11 +35,15 @@ VERIFY_TOLERANCE = 0.005
 
 @dataclass(frozen=True)
 class Context:
-    """What a job knows of the command it belongs to: its sweep (id and title) and what is special about the job."""
+    """What a job knows of the command it belongs to: its sweep (id and title) and what is special about the job.
+
+    jobs_at_once: how many jobs of the sweep share this machine; what is timed then is not what a job alone would take.
+    """
 
     sweep: str | None = None
     sweep_title: str = ""
     label: str = ""
+    jobs_at_once: int = 1
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,8 @@ class Keeper:
         config = {**self.config, "loss": self.plan.settings.loss.in_effect()}
         facts = {names.TAG_JOB: self.context.label, names.TAG_SWEEP: self.context.sweep, names.TAG_KEY: order.key}
         own = {tag: value for tag, value in facts.items() if value}
-        return self.store.start_run(
+        own[names.TAG_JOBS_AT_ONCE] = str(self.context.jobs_at_once)
+        run = self.store.start_run(
             role=order.role,
             name=run_name(order.role, self.config, order.node, self.context.label, order.seed),
             params={
@@ -148,6 +153,8 @@ class Keeper:
             config_yaml=yaml.safe_dump(dict(self.config), sort_keys=False),
             parent=parent,
         )
+        self.reporter.opened(run.run_id)
+        return run
 
     def _measure(self, order: Order, network: nn.Module) -> Measured:
         with busy(f"measuring the {order.role}"):

@@ -2,16 +2,19 @@
 
 import shlex
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from kd_lab import names
-from kd_lab.analysis.comparison import compare
+from kd_lab.analysis.comparison import Comparison, compare
 from kd_lab.analysis.page import page_of
 from kd_lab.analysis.printed import markdown, show
 from kd_lab.analysis.protocol import MIXABLE
 from kd_lab.analysis.runs import pairs, runs
-from kd_lab.errors import UserError
 from kd_lab.run.console import busy, console
+from kd_lab.run.states import FAILED, KILLED, JobState
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 
@@ -19,26 +22,66 @@ MAX_TOLD = 15
 """So many arms fit into a run's description."""
 
 
-def close_sweep(uri: str, study: str, sweep_id: str, status: str) -> None:
-    """End the sweep's parent run and tell the result; a sweep none of whose jobs began has left nothing to close."""
-    try:
-        frame = runs(study, uri)
-    except UserError:
+def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
+    """End the parent run of a sweep's jobs in one study, and tell the result.
+
+    Found jobs count as those that ran; their runs stay children of the sweep that made them, and `jobs.csv` on the
+    parent names the run of each. A sweep none of whose jobs began or was found has left nothing to close.
+    """
+    first = jobs[0]
+    if not any(job.run_id or job.open_run for job in jobs):
         return
-    begun = frame[frame["sweep"] == sweep_id]
-    if begun.empty:
-        return
-    store = Store.open(uri, study)
-    parent = Run(uri, store.sweep_parent(sweep_id, ""))
-    students = begun[begun["role"] == names.STUDENT]
-    if (students["status"] == "FINISHED").any():
-        # Whatever the user swept over is in one table, and the notes say what of it is not comparable.
-        chosen = pairs(frame[(frame["role"] != names.STUDENT) | frame["run_id"].isin(students["run_id"])])
-        comparison = compare(chosen, mix=MIXABLE)
-        show(comparison, console(), study)
-        parent.log_text(markdown(comparison, study), names.ARTIFACT_REPORT)
-        parent.set_tags({names.TAG_NOTE: markdown(comparison, study, MAX_TOLD)})
-        with tempfile.TemporaryDirectory() as folder, busy("drawing the page"):
-            page = page_of(comparison, uri, Path(folder), f"kd-lab compare {shlex.quote(study)}", files=False)
-            parent.log_file(page, names.ARTIFACT_PAGE)
+    store = Store.open(first.uri, first.study)
+    for job in jobs:
+        if job.lost and job.open_run is not None:
+            store.close_lost(job.open_run, "KILLED" if job.state == KILLED else "FAILED", job.reason or None)
+    parent = Run(store.uri, store.sweep_parent(first.sweep, title))
+    parent.log_text(_csv(jobs), names.ARTIFACT_JOBS)
+    traces = [f"{job.label}\n{job.trace}" for job in jobs if job.trace]
+    if traces:
+        parent.log_text("\n".join(traces), names.ARTIFACT_FAILED)
+    comparison = _comparison(jobs)
+    if comparison is not None:
+        _keep_page(parent, comparison, first)
+    if report := _told(comparison, jobs, None):
+        parent.log_text(report, names.ARTIFACT_REPORT)
+        parent.set_tags({names.TAG_NOTE: _told(comparison, jobs, MAX_TOLD)})
     parent.finish(status)
+    if comparison is not None:
+        show(comparison, console(), first.study)
+
+
+def _comparison(jobs: Sequence[JobState]) -> Comparison | None:
+    """Of the students that are done, whichever sweep made them: in one table, whatever the user swept over.
+
+    The notes say what of it is not comparable, and how many failed.
+    """
+    if not any(job.run_id for job in jobs):
+        return None
+    frame = runs(jobs[0].study, jobs[0].uri)
+    students = frame["run_id"].isin([job.run_id or job.open_run for job in jobs])
+    return compare(pairs(frame[(frame["role"] != names.STUDENT) | students]), mix=MIXABLE)
+
+
+def _keep_page(parent: Run, comparison: Comparison, job: JobState) -> None:
+    with tempfile.TemporaryDirectory() as folder, busy("drawing the page"):
+        command = f"kd-lab compare {shlex.quote(job.study)}"
+        parent.log_file(page_of(comparison, job.uri, Path(folder), command, files=False), names.ARTIFACT_PAGE)
+
+
+def _told(comparison: Comparison | None, jobs: Sequence[JobState], most: int | None) -> str:
+    compared = "" if comparison is None else markdown(comparison, jobs[0].study, most)
+    return "\n".join(filter(None, [compared, _failures(jobs)]))
+
+
+def _failures(jobs: Sequence[JobState]) -> str:
+    failed = [f"- {job.label or 'job'}: {job.reason}" for job in jobs if job.state == FAILED]
+    return "\n".join(["Failed:", "", *failed, ""]) if failed else ""
+
+
+def _csv(jobs: Sequence[JobState]) -> str:
+    table = [
+        {"job": j.label, "state": j.state, "student_run": j.run_id, "seconds": round(j.seconds, 1), "reason": j.reason}
+        for j in jobs
+    ]
+    return str(pd.DataFrame(table).to_csv(index=False))

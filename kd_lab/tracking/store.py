@@ -124,6 +124,28 @@ class Store:
             )
         return StoredRun.of(self.uri, found[0], studies[found[0].info.experiment_id]) if found else None
 
+    def finished(self, study: str, role: str) -> list[StoredRun]:
+        """The FINISHED runs of one role in a study, the newest first; none where there is no such study.
+
+        Raises:
+            TrainingFailedError: the store does not answer.
+        """
+        found: list[StoredRun] = []
+        with one_sentence(self.uri):
+            mlflow, token = client(self.uri), None
+            experiment = mlflow.get_experiment_by_name(study)
+            if experiment is None:
+                return found
+            rule = f"{_tag_is(TAG_ROLE, role)} and attributes.status = 'FINISHED'"
+            while True:
+                page = mlflow.search_runs(
+                    [experiment.experiment_id], rule, order_by=["attributes.start_time DESC"], page_token=token
+                )
+                found += [StoredRun.of(self.uri, run, study) for run in page]
+                token = page.token
+                if not token:
+                    return found
+
     def get(self, run_id: str) -> StoredRun:
         """A run of any study.
 
@@ -173,6 +195,16 @@ class Store:
             if found is None:
                 raise UserError(f"{TAG_SWEEP}={sweep_id}: the study {self.study} has no such sweep.")
             client(self.uri).set_terminated(found.info.run_id, status)
+
+    def close_lost(self, run_id: str, status: str, reason: str | None) -> None:
+        """End a run whose process is gone; one that has ended already stays as it is.
+
+        Raises:
+            TrainingFailedError: the store does not answer, or the disk is full.
+        """
+        with one_sentence(self.uri):
+            if client(self.uri).get_run(run_id).info.status == "RUNNING":
+                Run(self.uri, run_id).finish(status, reason)
 
     @contextmanager
     def lock(self, name: str, on_wait: Callable[[], None] | None = None) -> Iterator[None]:

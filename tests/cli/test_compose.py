@@ -16,6 +16,7 @@ from kd_lab.cli.main import _main
     [
         (["loss.temperature=2"], ["++loss.temperature=2"]),
         (["loss.terms.kd.weight=2", "loss.hard_weight=0"], ["loss.terms.kd.weight=2", "loss.hard_weight=0"]),
+        (["sweep.resources.mem_gb=8"], ["++sweep.resources.mem_gb=8"]),
         (["student._target_=a.B"], ["student._target_=a.B", "student=custom"]),
         (["student=mlp", "student._target_=a.B"], ["student=mlp", "student._target_=a.B"]),
         (["student.recipe.epochs=3"], ["student.recipe.epochs=3", "student.recipe.steps=null"]),
