@@ -16,7 +16,7 @@ from kd_lab.analysis import remarks
 from kd_lab.analysis.arms import UNIT, told, with_arms
 from kd_lab.analysis.protocol import check, check_mix, mixed, with_protocol
 from kd_lab.analysis.references import references
-from kd_lab.analysis.runs import PARAMS, column
+from kd_lab.analysis.runs import PARAMS, SHARED, column
 from kd_lab.analysis.statistics import Difference, difference, gap_recovered, holm, spread, verdict
 from kd_lab.errors import UserError, choices
 from kd_lab.names import BASELINE, ROLES, STUDENT, TEACHER
@@ -94,17 +94,18 @@ def compare(
     check(every, mix)
     students = every.drop_duplicates(["data", "arm", *UNIT], keep="last")
     students = _apart(students.assign(group=students["data"]).reset_index(drop=True))
-    same_machine = students["machine"].nunique() <= 1 or "machine" in mix
+    alone = not students["machine"].str.contains(SHARED, regex=False, na=False).any()
+    timed = (students["machine"].nunique() <= 1 and alone) or "machine" in mix
     reference = references(students, against)
     higher = metric in names.HIGHER_IS_BETTER
-    arms = _arms(students, metric, same_machine=same_machine)
+    arms = _arms(students, metric, timed=timed)
     arms = arms.assign(kd_arm=lambda found: found["arm"].map(reference.chosen).astype(object).fillna(""))
     arms = _with_differences(arms, students, metric, higher_is_better=higher)
     arms = arms.sort_values(["group", "mean"], ascending=[True, not higher], kind="stable").reset_index(drop=True)
     notes = [
         *remarks.left_out(asked, done, students),
         *mixed(students, mix),
-        *([] if same_machine else [remarks.machines(students)]),
+        *([] if timed else [remarks.machines(students)]),
         *remarks.sizes(students, arms),
         *reference.notes,
         *remarks.baselines(students),
@@ -161,13 +162,13 @@ def _apart(students: pd.DataFrame) -> pd.DataFrame:
     return students.assign(arm=students["arm"].where(~twice, students["arm"] + ", " + students["group"]))
 
 
-def _arms(students: pd.DataFrame, metric: str, *, same_machine: bool) -> pd.DataFrame:
+def _arms(students: pd.DataFrame, metric: str, *, timed: bool) -> pd.DataFrame:
     """One row per arm, without the differences."""
     of_role = {role: values(students, role, metric) for role in ROLES}
     accuracy = {role: values(students, role, ACCURACY) for role in ROLES}
-    shown = MEANS | (ON_A_MACHINE if same_machine else {})
+    shown = MEANS | (ON_A_MACHINE if timed else {})
     own = {name: values(students, STUDENT, key) for name, key in shown.items()}
-    if same_machine:
+    if timed:
         own["accuracy_per_hour"] = accuracy[STUDENT] / own["train_wall_s"] * 3600
     first = students.drop_duplicates("arm").set_index("arm")[["group", "network", "loss"]]
     rows = []

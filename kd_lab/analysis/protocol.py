@@ -7,8 +7,8 @@
 - `teacher`: the sha256 of its weights, one for each split. Students without a teacher are comparable with all others.
 - `budget`: the optimizer steps that the student took, a first stage of its loss included. Arms whose steps differ are
   comparable where they saw the same number of samples (other batch sizes over the same epochs).
-- `machine`: device, threads and processes. Times and memory depend on it, nothing else does: where it differs they are
-  left out, and the rest is compared.
+- `machine`: device, threads, processes, and jobs that ran beside. Times and memory depend on it, nothing else does:
+  where it differs, or was shared, they are left out, and the rest is compared.
 
 Which weights are measured (best or last) is not among them: kd-lab measures every network after its last step.
 Precision is a setting of the student's recipe, so of an arm; latency is measured in float32 whatever it is.

@@ -40,9 +40,13 @@ def left_out(asked: pd.DataFrame, done: pd.DataFrame, students: pd.DataFrame) ->
 
 def machines(students: pd.DataFrame) -> str:
     """Why columns of cost are empty."""
+    if students["machine"].nunique() > 1:
+        why = f"students were measured on different machines ({tally(students['machine'])})"
+    else:
+        why = f"other jobs ran beside each ({students['machine'].iloc[0]}), and sweep.jobs=1 measures them alone"
     return (
-        "Latency, training time, samples/s, memory and accuracy per hour are left out, because students were measured "
-        f"on different machines ({tally(students['machine'])}); mix=machine shows them."
+        f"Latency, training time, samples/s, memory and accuracy per hour are left out, because {why}; "
+        "mix=machine shows them."
     )
 
 

@@ -19,6 +19,7 @@ from kd_lab.names import (
     TAG_CPU,
     TAG_DATA_FINGERPRINT,
     TAG_DEVICE,
+    TAG_JOBS_AT_ONCE,
     TAG_PROCESSES,
     TAG_ROLE,
     TAG_SWEEP,
@@ -32,6 +33,7 @@ IDENTITY = ["study", "run_id", "name", "role", "status", "seed", "dataset", "net
 LINKS = ["teacher_run", "baseline_run", "sweep", "start_time"]
 PROTOCOL = ["fingerprint", "teacher_weights", "machine"]
 PARAMS = "params."
+SHARED = ", jobs at once="
 SKIPPED = ("seed", "network", "loss_name")
 """Parameters that are columns of their own, or say in short what others say."""
 
@@ -144,11 +146,15 @@ def _identity(record: Record, study: str) -> dict[str, object]:
 
 
 def _machine(tags: Mapping[str, str]) -> str:
-    """What times and memory depend on: `AMD EPYC, 2 threads`, `NVIDIA H100, 1 process`."""
+    """What times and memory depend on: `AMD EPYC, threads=2, processes=1`, `NVIDIA H100, processes=1`.
+
+    Jobs that shared the machine, in a sweep with `sweep.jobs=2`, are told by SHARED behind it.
+    """
     device = tags.get(TAG_DEVICE, "unknown")
     if device == "cpu":
-        return f"{tags.get(TAG_CPU, device)}, threads={tags.get(TAG_THREADS)}, processes={tags.get(TAG_PROCESSES)}"
-    return f"{device}, processes={tags.get(TAG_PROCESSES)}"
+        device = f"{tags.get(TAG_CPU, device)}, threads={tags.get(TAG_THREADS)}"
+    at_once = tags.get(TAG_JOBS_AT_ONCE, "1")
+    return f"{device}, processes={tags.get(TAG_PROCESSES)}" + ("" if at_once == "1" else f"{SHARED}{at_once}")
 
 
 def _loss(params: Mapping[str, str]) -> str:

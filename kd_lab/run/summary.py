@@ -1,6 +1,5 @@
 """The end of a sweep: what its jobs together say, on the console and on the sweep's parent run."""
 
-import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,19 +35,26 @@ def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
         if job.lost and job.open_run is not None:
             store.close_lost(job.open_run, "KILLED" if job.state == KILLED else "FAILED", job.reason or None)
     parent = Run(store.uri, store.sweep_parent(first.sweep, title))
+    try:
+        _describe(parent, jobs)
+    finally:
+        parent.finish(status)
+
+
+def _describe(parent: Run, jobs: Sequence[JobState]) -> None:
+    """Print the comparison; the parent keeps it as artifacts, with the list of jobs, and the best of it as its note."""
     parent.log_text(_csv(jobs), names.ARTIFACT_JOBS)
     traces = [f"{job.label}\n{job.trace}" for job in jobs if job.trace]
     if traces:
         parent.log_text("\n".join(traces), names.ARTIFACT_FAILED)
     comparison = _comparison(jobs)
     if comparison is not None:
-        _keep_page(parent, comparison, first)
+        show(comparison, console(), jobs[0].study)
     if report := _told(comparison, jobs, None):
         parent.log_text(report, names.ARTIFACT_REPORT)
         parent.set_tags({names.TAG_NOTE: _told(comparison, jobs, MAX_TOLD)})
-    parent.finish(status)
     if comparison is not None:
-        show(comparison, console(), first.study)
+        _keep_page(parent, comparison, jobs[0].uri)
 
 
 def _comparison(jobs: Sequence[JobState]) -> Comparison | None:
@@ -60,13 +66,14 @@ def _comparison(jobs: Sequence[JobState]) -> Comparison | None:
         return None
     frame = runs(jobs[0].study, jobs[0].uri)
     students = frame["run_id"].isin([job.run_id or job.open_run for job in jobs])
-    return compare(pairs(frame[(frame["role"] != names.STUDENT) | students]), mix=MIXABLE)
+    mix = [key for key in MIXABLE if key != "machine"]  # times of different machines are nobody's wish
+    return compare(pairs(frame[(frame["role"] != names.STUDENT) | students]), mix=mix)
 
 
-def _keep_page(parent: Run, comparison: Comparison, job: JobState) -> None:
+def _keep_page(parent: Run, comparison: Comparison, uri: str) -> None:
     with tempfile.TemporaryDirectory() as folder, busy("drawing the page"):
-        command = f"kd-lab compare {shlex.quote(job.study)}"
-        parent.log_file(page_of(comparison, job.uri, Path(folder), command, files=False), names.ARTIFACT_PAGE)
+        page = page_of(comparison, uri, Path(folder), "at the end of the sweep", files=False)
+        parent.log_file(page, names.ARTIFACT_PAGE)
 
 
 def _told(comparison: Comparison | None, jobs: Sequence[JobState], most: int | None) -> str:

@@ -175,5 +175,15 @@ def test_protocol__other_machine__costs_left_out_and_the_rest_compared():
     assert shown.arms["latency"].tolist() == [1.0, 2.0]
 
 
+def test_protocol__machine_shared_with_other_jobs__costs_left_out():
+    key = column("student", names.COST_LATENCY_MS_P50)
+    shared = "A, threads=1, processes=1, jobs at once=2"
+    frame = table([0.9, 0.8], loss=["kd", "dkd"], machine=shared, **{key: [1.0, 2.0]})
+    comparison = compare(frame)
+    assert comparison.arms["latency"].isna().all()
+    assert [note for note in comparison.notes if f"other jobs ran beside each ({shared})" in note]
+    assert compare(frame, mix=["machine"]).arms["latency"].tolist() == [1.0, 2.0]
+
+
 def test_protocol__mix_of_a_word_that_is_none():
     refused(table([0.9]), r"^mix=teachers: did you mean teacher\?", mix=["teachers"])

@@ -114,7 +114,10 @@ def test_compare__exit_code_2_and_one_sentence(uri, capsys):
     assert captured.err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("more", "absent"), [([], ["mlflow", "matplotlib"]), (["--out", "x"], ["matplotlib.pyplot"])])
+@pytest.mark.parametrize(
+    ("more", "absent"),
+    [([], ["mlflow", "matplotlib"]), pytest.param(["--out", "x"], ["matplotlib.pyplot"], marks=pytest.mark.slow)],
+)
 def test_compare__imports_no_torch(uri, tmp_path, more, absent):
     code = f"""
 import sys

@@ -70,7 +70,7 @@ def kept(artifact: str) -> str:
     client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
     studies = [one.experiment_id for one in client.search_experiments()]
     (run,) = client.search_runs(studies, "tags.role = 'sweep'")
-    return Path(client.download_artifacts(run.info.run_id, artifact)).read_text()
+    return Path(client.download_artifacts(run.info.run_id, artifact)).read_text(encoding="utf-8")
 
 
 def test_close_sweep__prints_and_keeps_the_comparison(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,6 +85,28 @@ def test_close_sweep__prints_and_keeps_the_comparison(store: Store, capsys: pyte
     assert status == "FINISHED"
     assert note == report
     assert "| kd | 3 | 91.00 ± 1.00 |" in report
+
+
+def test_close_sweep__keeps_the_page(store: Store) -> None:
+    close_sweep([student(store, seed, 0.9 + 0.01 * seed) for seed in range(3)], "sweep", "FINISHED")
+    page = kept(names.ARTIFACT_PAGE)
+    assert "mlp 32 kd reaches a mean test accuracy of 91.00% over 3 seeds." in page
+    assert "at the end of the sweep; kd-lab" in page
+
+
+def test_close_sweep__a_page_that_cannot_be_drawn__the_run_ends_all_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> Path:
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr("kd_lab.run.summary.page_of", broken)
+    with pytest.raises(RuntimeError, match="no fonts"):
+        close_sweep([student(store, 0, 0.9)], "sweep", "FINISHED")
+    status, note, report = parent()
+    assert status == "FINISHED"
+    assert note == report
+    assert "| kd | 1 | 90.00 |" in report
 
 
 def test_close_sweep__jobs_found_again_count_as_those_that_ran(
