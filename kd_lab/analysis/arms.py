@@ -7,6 +7,7 @@ teacher and budget are no settings of an arm, see `kd_lab.analysis.protocol`.
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from kd_lab.analysis.runs import PARAMS
@@ -20,6 +21,7 @@ OF_RECIPE = f"{PARAMS}student.recipe."
 OTHERS = (f"{PARAMS}dataset.augment.", f"{PARAMS}teacher.layers")
 NO_SETTING = ("._partial_", ".reuse", ".weights", ".seed")
 MISSING = ("", "null")
+HARD_WEIGHT = f"{OF_LOSS}hard_weight"
 ALWAYS = ".standardize"
 """Told wherever it is given: it makes another loss of the one that is named."""
 SHORT = {"temperature": "T"}
@@ -74,6 +76,7 @@ def _labels(rows: pd.DataFrame, names: Sequence[str], most: dict[str, str], more
     """The labels of arms of one network and loss; one row is one arm."""
     differing = [name for name in names if rows[name].nunique() > 1]
     shown = [n for n in differing if n.endswith(ALWAYS) or rows.loc[~rows[n].isin(MISSING), n].nunique() > 1]
+    shown = [name for name in shown if not _is_rest(rows, name, shown)]
     rest = [name for name in differing if name not in shown]
     # Settings that come and go with another one, such as those of a schedule, are told only where nothing else is.
     for name in sorted(rest, key=lambda n: (not n.endswith(TARGET), n)):
@@ -88,6 +91,15 @@ def _labels(rows: pd.DataFrame, names: Sequence[str], most: dict[str, str], more
         parts += [f"{short[name]}={_value(row[name]) or 'null'}" for name in unlike]
         labels.append(" ".join([*parts, *(str(row[name]) for name in more if row[name])]))
     return labels
+
+
+def _is_rest(rows: pd.DataFrame, name: str, shown: Sequence[str]) -> bool:
+    """Whether these are the hard labels' weights, and in every arm what the loss's own weight leaves of 1."""
+    weights = [one for one in shown if one.endswith(".weight")]
+    if name != HARD_WEIGHT or len(weights) != 1:
+        return False
+    sums = sum(pd.to_numeric(rows[one], errors="coerce") for one in (name, weights[0]))
+    return bool(np.isclose(sums, 1.0).all())
 
 
 def _count(rows: pd.DataFrame, names: Sequence[str]) -> int:

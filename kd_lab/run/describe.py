@@ -1,11 +1,15 @@
-"""Short names for people: of a network (`mlp 32`), of a loss (`kd+at`), and the parameters of a run."""
+"""Short names for people: of a network (`mlp 32`), of a loss (`kd+at`), of a sweep; and the parameters of a run."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from kd_lab import names
 
 Node = Mapping[str, Any]
+
+LONGEST_VALUE = 24
+"""Characters of one setting's values in the name of a sweep."""
 
 
 def network_name(node: Node) -> str:
@@ -42,6 +46,24 @@ def run_name(role: str, config: Node, node: Node, label: str, seed: int) -> str:
     said = {"loss", "student", "seed"}
     special = [part.removeprefix("loss.") for part in label.split() if part.split("=", 1)[0] not in said]
     return " ".join([network_name(node), loss_name(config), *special, f"seed={seed}"])
+
+
+def sweep_name(title: str) -> str:
+    """`sweep temperature_weight`, `sweep loss=kd,soft_label,… seed=0,1,2`: of `sweep` and what the user typed.
+
+    The study is left out, because all of its sweeps share it.
+    """
+    parts = []
+    for word in shlex.split(title):
+        key, _, values = word.partition("=")
+        if key == "study":
+            continue
+        if len(values) > LONGEST_VALUE:
+            values = values[:LONGEST_VALUE].rpartition(",")[0] + ",…"
+        parts.append(
+            values if key == "sweep" and values else f"{key.removeprefix('loss.')}={values}" if values else key
+        )
+    return " ".join(parts)
 
 
 def role_params(role: str, config: Node, node: Node, recipe: object, seed: int) -> dict[str, object]:

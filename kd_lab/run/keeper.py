@@ -18,7 +18,7 @@ from kd_lab.measures.per_sample import per_sample
 from kd_lab.measures.predictive import confusion, reliability_bins
 from kd_lab.models.common.weights import load_weights, save_weights, weights_sha256
 from kd_lab.run.console import Reporter, busy
-from kd_lab.run.describe import network_name, role_params, run_name
+from kd_lab.run.describe import network_name, role_params, run_name, sweep_name
 from kd_lab.run.measured import Measured, measure, runtime
 from kd_lab.run.plan import Plan
 from kd_lab.run.settings import RecipeSettings
@@ -137,7 +137,7 @@ class Keeper:
     def _open(self, order: Order) -> Run:
         parent = None
         if self.context.sweep is not None:
-            parent = self.store.sweep_parent(self.context.sweep, self.context.sweep_title)
+            parent = self.store.sweep_parent(self.context.sweep, sweep_name(self.context.sweep_title))
         config = {**self.config, "loss": self.plan.settings.loss.in_effect()}
         facts = {names.TAG_JOB: self.context.label, names.TAG_SWEEP: self.context.sweep, names.TAG_KEY: order.key}
         own = {tag: value for tag, value in facts.items() if value}

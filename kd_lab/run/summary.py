@@ -1,5 +1,6 @@
 """The end of a sweep: what its jobs together say, on the console and on the sweep's parent run."""
 
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from kd_lab.analysis.printed import markdown, show
 from kd_lab.analysis.protocol import MIXABLE
 from kd_lab.analysis.runs import pairs, runs
 from kd_lab.run.console import busy, console
+from kd_lab.run.describe import sweep_name
 from kd_lab.run.states import FAILED, KILLED, JobState
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
@@ -34,14 +36,14 @@ def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
     for job in jobs:
         if job.lost and job.open_run is not None:
             store.close_lost(job.open_run, "KILLED" if job.state == KILLED else "FAILED", job.reason or None)
-    parent = Run(store.uri, store.sweep_parent(first.sweep, title))
+    parent = Run(store.uri, store.sweep_parent(first.sweep, sweep_name(title)))
     try:
-        _describe(parent, jobs)
+        _describe(parent, jobs, title)
     finally:
         parent.finish(status)
 
 
-def _describe(parent: Run, jobs: Sequence[JobState]) -> None:
+def _describe(parent: Run, jobs: Sequence[JobState], title: str) -> None:
     """Print the comparison; the parent keeps it as artifacts, with the list of jobs, and the best of it as its note."""
     parent.log_text(_csv(jobs), names.ARTIFACT_JOBS)
     traces = [f"{job.label}\n{job.trace}" for job in jobs if job.trace]
@@ -50,9 +52,9 @@ def _describe(parent: Run, jobs: Sequence[JobState]) -> None:
     comparison = _comparison(jobs)
     if comparison is not None:
         show(comparison, console(), jobs[0].study)
-    if report := _told(comparison, jobs, None):
-        parent.log_text(report, names.ARTIFACT_REPORT)
-        parent.set_tags({names.TAG_NOTE: _told(comparison, jobs, MAX_TOLD)})
+    command = f"`{shlex.join(['kd-lab', '-m', *shlex.split(title)[1:]])}`\n"
+    parent.log_text(f"{command}\n{_told(comparison, jobs, None)}", names.ARTIFACT_REPORT)
+    parent.set_tags({names.TAG_NOTE: f"{command}\n{_told(comparison, jobs, MAX_TOLD)}"})
     if comparison is not None:
         _keep_page(parent, comparison, jobs[0].uri)
 

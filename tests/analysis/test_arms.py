@@ -47,6 +47,14 @@ def test_arm__settings_that_come_with_another__not_told():
     assert labels(frame) == ["mlp 32 kd", "mlp 32 kd T=cosine"]
 
 
+def test_arm__hard_labels_that_have_the_rest_of_1__not_told():
+    hard = "params.loss.hard_weight"
+    frame = table([0.9] * 2, **{WEIGHT: ["0.9", "0.1"], hard: ["0.09999999999999998", "0.9"]})
+    assert labels(frame) == ["mlp 32 kd weight=0.9", "mlp 32 kd weight=0.1"]
+    frame = table([0.9] * 3, **{WEIGHT: ["0.9", "0.1", "0.1"], hard: ["0.1", "0.9", "1.0"]})
+    assert labels(frame)[1:] == ["mlp 32 kd hard_weight=0.9 weight=0.1", "mlp 32 kd hard_weight=1 weight=0.1"]
+
+
 def test_arm__same_last_name_twice__longer_names():
     frame = table([0.9] * 2, loss="kd+at", **{WEIGHT: ["1", "2"], "params.loss.terms.at.weight": ["3", "4"]})
     assert labels(frame) == ["mlp 32 kd+at at.weight=3 kd.weight=1", "mlp 32 kd+at at.weight=4 kd.weight=2"]

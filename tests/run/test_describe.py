@@ -1,6 +1,6 @@
 import pytest
 
-from kd_lab.run.describe import run_name
+from kd_lab.run.describe import run_name, sweep_name
 
 MLP = {"_target_": "kd_lab.models.mlp.MLP", "widths": [32]}
 ENSEMBLE = {"_target_": "kd_lab.models.ensemble.Ensemble", "size": 3, "member": {"_target_": "kd_lab.models.cnn.CNN"}}
@@ -19,3 +19,17 @@ CONFIG = {"loss": {"terms": {"kd": {}, "at": {}}}}
 )
 def test_run_name__says_once_what_tells_the_run_from_others(role: str, node: dict, label: str, expected: str) -> None:
     assert run_name(role, CONFIG, node, label, 3) == expected
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("sweep sweep=temperature_weight study=mine", "sweep temperature_weight"),
+        ("sweep loss=kd loss.temperature=1,2 seed=0,1,2", "sweep loss=kd temperature=1,2 seed=0,1,2"),
+        ("sweep loss=kd,soft_label,mse_logits,dkd,nkd", "sweep loss=kd,soft_label,…"),
+        ("sweep 'student.widths=[16],[32]'", "sweep student.widths=[16],[32]"),
+        ("sweep", "sweep"),
+    ],
+)
+def test_sweep_name__short(title: str, expected: str) -> None:
+    assert sweep_name(title) == expected

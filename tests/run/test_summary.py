@@ -147,9 +147,9 @@ def test_close_sweep__no_student_finished__closed_without_a_table(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed = student(store, 0, 0.9, status="FAILED")
-    close_sweep([failed], "sweep", "FAILED")
+    close_sweep([failed], "sweep seed=0", "FAILED")
     assert capsys.readouterr().out == ""
-    told = f"Failed:\n\n- {failed.label}: the loss became nan\n"
+    told = f"`kd-lab -m seed=0`\n\nFailed:\n\n- {failed.label}: the loss became nan\n"
     assert parent() == ("FAILED", told, told)
 
 
