@@ -12,6 +12,7 @@ from rich.text import Text
 
 from kd_lab import names
 from kd_lab.analysis.comparison import Comparison
+from kd_lab.analysis.headline import headline
 from kd_lab.analysis.runs import column
 from kd_lab.analysis.statistics import BETTER, WORSE, spread
 from kd_lab.analysis.wording import DASH, fixed, number, p_value, percent
@@ -61,7 +62,7 @@ def tables(comparison: Comparison) -> list[TextTable]:
 
 
 def show(comparison: Comparison, console: Console, study: str) -> None:
-    """Print the tables and the notes."""
+    """Print the tables, the answer in words, and the notes."""
     for table in tables(replace(comparison, arms=comparison.arms.head(MAX_ROWS))):
         console.print(f"\nstudy {study}: {table.title}", style="bold", markup=False)
         if table.below:
@@ -70,14 +71,16 @@ def show(comparison: Comparison, console: Console, study: str) -> None:
     hidden = len(comparison.arms) - MAX_ROWS
     if hidden > 0:
         console.print(f"And {hidden} more arms; --out DIR writes all of them.\n", markup=False)
+    for answer in headline(comparison.arms, comparison.metric):
+        console.print(f"{answer}\n", style="bold", markup=False)
     for note in [LEGEND, *comparison.notes]:
         console.print(f"- {note}", markup=False)
 
 
 def markdown(comparison: Comparison, study: str, most: int | None = None) -> str:
-    """The tables and the notes; of so many arms, or of all."""
+    """The answer in words, the tables and the notes; of so many arms, or of all."""
     hidden = len(comparison.arms) - len(comparison.arms.head(most or len(comparison.arms)))
-    lines = []
+    lines = [line for answer in headline(comparison.arms, comparison.metric) for line in (answer, "")]
     for table in tables(replace(comparison, arms=comparison.arms.head(len(comparison.arms) - hidden))):
         lines += [f"**study {study}: {table.title}**", "", *([table.below, ""] if table.below else [])]
         lines += [f"| {' | '.join(table.header)} |", f"|{' --- |' * len(table.header)}"]

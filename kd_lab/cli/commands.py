@@ -169,9 +169,11 @@ def ui(arguments: list[str]) -> int:
     server = f"http://127.0.0.1:{options['port']}"
     print(f"{server}  (Ctrl-C ends it)", flush=True)  # noqa: T201
     _pages(uri, server)
+    # For one person: four servers and those for language-model jobs take three times as long to start.
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", options["port"]]
+    own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ
     try:
-        return subprocess.run(command, check=False).returncode
+        return subprocess.run([*command, "--workers", "1"], env=own, check=False).returncode
     except KeyboardInterrupt:
         return 0
 

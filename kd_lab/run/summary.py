@@ -52,9 +52,9 @@ def _describe(parent: Run, jobs: Sequence[JobState], title: str) -> None:
     comparison = _comparison(jobs)
     if comparison is not None:
         show(comparison, console(), jobs[0].study)
-    command = f"`{shlex.join(['kd-lab', '-m', *shlex.split(title)[1:]])}`\n"
-    parent.log_text(f"{command}\n{_told(comparison, jobs, None)}", names.ARTIFACT_REPORT)
-    parent.set_tags({names.TAG_NOTE: f"{command}\n{_told(comparison, jobs, MAX_TOLD)}"})
+    command = f"Made by `{shlex.join(['kd-lab', '-m', *shlex.split(title)[1:]])}`\n"
+    parent.log_text(f"{_told(comparison, jobs, None)}\n{command}", names.ARTIFACT_REPORT)
+    parent.set_tags({names.TAG_NOTE: f"{_told(comparison, jobs, MAX_TOLD)}\n{command}"})
     if comparison is not None:
         _keep_page(parent, comparison, jobs[0].uri)
 

@@ -84,6 +84,7 @@ def test_close_sweep__prints_and_keeps_the_comparison(store: Store, capsys: pyte
     status, note, report = parent()
     assert status == "FINISHED"
     assert note == report
+    assert note.startswith("mlp 32 kd reaches a mean test accuracy of 91.00% over 3 seeds.")
     assert "| kd | 3 | 91.00 ± 1.00 |" in report
 
 
@@ -131,7 +132,7 @@ def test_close_sweep__whatever_was_swept_over__one_table(store: Store, capsys: p
     assert "- Left out: 1 failed." in out
     status, note, _ = parent()
     assert status == "FAILED"
-    assert note.endswith(f"Failed:\n\n- {jobs[2].label}: the loss became nan\n")
+    assert f"Failed:\n\n- {jobs[2].label}: the loss became nan\n\nMade by `kd-lab -m`" in note
 
 
 def test_close_sweep__many_arms__described_by_the_best(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +150,7 @@ def test_close_sweep__no_student_finished__closed_without_a_table(
     failed = student(store, 0, 0.9, status="FAILED")
     close_sweep([failed], "sweep seed=0", "FAILED")
     assert capsys.readouterr().out == ""
-    told = f"`kd-lab -m seed=0`\n\nFailed:\n\n- {failed.label}: the loss became nan\n"
+    told = f"Failed:\n\n- {failed.label}: the loss became nan\n\nMade by `kd-lab -m seed=0`\n"
     assert parent() == ("FAILED", told, told)
 
 
