@@ -6,14 +6,13 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kd_lab.cli.compose import conf_dir
 from kd_lab.cli.main import _main
 from kd_lab.cli.sweep import new_sweep_id, sweep_id, title
-from kd_lab.cli.workers import Workers, threads_each
+from kd_lab.cli.workers import Grid, Workers, threads_each
 from kd_lab.run.settings import Settings
 from kd_lab.run.states import FINISHED
 
@@ -27,8 +26,9 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     monkeypatch.setattr(sys, "argv", ["kd-lab"])
     jobs: Jobs = {}
 
-    def note(self: Workers, configs: dict[int, Any]) -> None:
-        for number, config in configs.items():
+    def note(self: Workers, grid: Grid) -> None:
+        while grid.left:
+            number, config = grid.next()
             state = self.folder.change(number, state=FINISHED)
             jobs[state.label] = Settings.of(config)
 
