@@ -82,7 +82,9 @@ class Search:
         checked = workers.ask("check", configs)
         for one in checked:
             if one.reason:
-                raise UserError(one.reason)
+                ours = any(one.reason.startswith(f"{key}=") for key in self._settings.space or {})
+                hint = " (a value of sweep.search.space: KEY=VALUE fixes it, sweep.search.space=null forgets them all)"
+                raise UserError(one.reason + (hint if ours else ""))
         if not self._sweep.resume:
             return new_sweep_id()
         settings = self._settings.model_dump(include={"seed", "objectives", "prune"})

@@ -89,7 +89,8 @@ class GridSweeper(Sweeper):
         swept = {o.get_key_element().lstrip("+") for o in overrides if o.is_sweep_override()}
         for override in overrides:
             if override.is_sweep_override() and not override.is_discrete_sweep():
-                raise UserError(f"{override.input_line}: an interval has no end of values; expected sweep=optuna")
+                told = str(override.input_line).lstrip("+")
+                raise UserError(f"{told}: expected values separated by commas, or sweep=optuna, to search it")
         (batch,) = BasicSweeper.split_arguments(overrides, None)
         return [Job(_label(one, swept), self.composed(one)) for one in batch]
 

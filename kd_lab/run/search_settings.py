@@ -57,7 +57,7 @@ class SearchSettings(Strict):
 
     trials: Annotated[int, Field(gt=0)] = 30
     seed: Seed = 0
-    objectives: Annotated[list[Objective], Field(min_length=1)] = ["val/accuracy_top1"]
+    objectives: Annotated[list[Objective], Field(min_length=1)] = Field(default=["val/accuracy_top1"])
     prune: bool = True
     final_seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0, 1, 2, 3, 4])
     timeout: Annotated[float, Field(gt=0)] | None = None

@@ -27,7 +27,7 @@ DIGITS = 4
 """Values are drawn with so many significant digits: what is told is what was run."""
 STARTUP_TRIALS = 5
 WARM_UP = 10
-"""No trial is pruned before this many are done, nor in the first tenth of its epochs."""
+"""No trial is pruned before this many are done, nor in the first epoch or the first tenth of them."""
 
 JOB = "job"
 INTERRUPTED = "interrupted"
@@ -172,7 +172,8 @@ class Report:
         from optuna.trial import TrialState
 
         storage = _storage(self.task.journal)
-        pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=epochs // WARM_UP + 1)
+        first = max(2, epochs // WARM_UP + 1)
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=first)
         study = optuna.load_study(study_name=self.task.study, storage=storage, pruner=pruner)
         trial = storage.get_trial(self.task.trial_id)
         if not pruner.prune(study, trial):

@@ -102,6 +102,10 @@ def test_grid__is_listed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         ("-m seed=0,1 sweep.job=2", "sweep.job=2: no such key; did you mean sweep.jobs?"),
         ("-m seed=0,1 sweep.jobs=2 trainer=ddp", "sweep.jobs=2: trainer=ddp trains each job in several processes"),
         ("-m seed=0,1 hydra/launcher=basic sweep.cluster=pbs", "sweep.cluster=pbs: expected 'slurm' or 'local'"),
+        (
+            "-m loss.temperature=interval(1,2)",
+            "loss.temperature=interval(1,2): expected values separated by commas",
+        ),
         ("-m sweep=student_sizes student=cnn", "student.widths: no such key; what else is chosen here does not have"),
     ],
 )
