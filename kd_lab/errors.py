@@ -9,6 +9,10 @@ class TrainingFailedError(RuntimeError):
     """Training stopped by itself (a loss that is not finite, a full disk): the message says why. Exit code 1."""
 
 
+class PrunedError(RuntimeError):
+    """A trial of a search was stopped because others do better: the message says at which epoch. Nothing went wrong."""
+
+
 def choices(given: object, expected: list[str]) -> str:
     """The end of an error message: the known names, nearest first when one is close to what was given."""
     import difflib

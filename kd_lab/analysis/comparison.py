@@ -103,6 +103,7 @@ def compare(
     arms = _with_differences(arms, students, metric, higher_is_better=higher)
     arms = arms.sort_values(["group", "mean"], ascending=[True, not higher], kind="stable").reset_index(drop=True)
     notes = [
+        *remarks.chosen(students),
         *remarks.left_out(asked, done, students),
         *mixed(students, mix),
         *([] if timed else [remarks.machines(students)]),

@@ -38,6 +38,16 @@ def left_out(asked: pd.DataFrame, done: pd.DataFrame, students: pd.DataFrame) ->
     return notes
 
 
+def chosen(students: pd.DataFrame) -> Iterator[str]:
+    """Arms that a search has chosen, and from how many."""
+    if "tried" not in students:
+        return
+    for tried, rows in students[students["tried"].notna()].groupby("tried", sort=False):
+        arms = rows["arm"].nunique()
+        one = f"{rows['arm'].iloc[0]}: chosen" if arms == 1 else f"{arms} arms ({some(rows['arm'])}): chosen"
+        yield f"{one} on validation from {counted(int(str(tried)), 'configuration')}."
+
+
 def machines(students: pd.DataFrame) -> str:
     """Why columns of cost are empty."""
     if students["machine"].nunique() > 1:

@@ -16,6 +16,7 @@ from kd_lab.names import (
     ROLES,
     STUDENT,
     TAG_BASELINE_RUN,
+    TAG_CONFIGURATIONS_TRIED,
     TAG_CPU,
     TAG_DATA_FINGERPRINT,
     TAG_DEVICE,
@@ -30,7 +31,7 @@ from kd_lab.names import (
 )
 
 IDENTITY = ["study", "run_id", "name", "role", "status", "seed", "dataset", "network", "loss"]
-LINKS = ["teacher_run", "baseline_run", "sweep", "start_time"]
+LINKS = ["teacher_run", "baseline_run", "sweep", "tried", "start_time"]
 PROTOCOL = ["fingerprint", "teacher_weights", "machine"]
 PARAMS = "params."
 SHARED = ", jobs at once="
@@ -138,6 +139,7 @@ def _identity(record: Record, study: str) -> dict[str, object]:
         "teacher_run": tags.get(TAG_TEACHER_RUN),
         "baseline_run": tags.get(TAG_BASELINE_RUN),
         "sweep": tags.get(TAG_SWEEP),
+        "tried": tags.get(TAG_CONFIGURATIONS_TRIED),
         "start_time": pd.Timestamp(record.start_time_ms, unit="ms"),
         "fingerprint": tags.get(TAG_DATA_FINGERPRINT),
         "teacher_weights": tags.get(TAG_TEACHER_WEIGHTS_SHA256),

@@ -1,6 +1,6 @@
 """Accuracy and NLL on the validation part, at the end of every epoch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytorch_lightning as pl
 import torch
@@ -11,15 +11,26 @@ from kd_lab.callbacks.recorder import Sink
 from kd_lab.measures.predict import predict
 from kd_lab.training.distiller import Distiller
 
+Report = Callable[[int, int, Mapping[str, float]], None]
+"""Told, after each epoch, its number from 1, how many there are, and what was measured; may raise `PrunedError`."""
+
 
 class Validation(pl.Callback):
     """Predicts the whole validation part in one process: nothing is padded or counted twice under DDP."""
 
-    def __init__(self, sink: Sink, inputs: Tensor, targets: Tensor, rename: Callable[[str], str] = str) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        inputs: Tensor,
+        targets: Tensor,
+        rename: Callable[[str], str] = str,
+        report: Report | None = None,
+    ) -> None:
         self.sink = sink
         self.inputs = inputs
         self.targets = targets
         self.rename = rename
+        self.report = report
         self._steps = 0
 
     def on_train_batch_start(self, *_: object) -> None:
@@ -39,4 +50,8 @@ class Validation(pl.Callback):
         nll = torch.nn.functional.cross_entropy(logits.double(), self.targets)
         values = {names.VAL_ACCURACY_TOP1: accuracy, names.VAL_NLL_NATS: nll}
         trainer.callback_metrics.update(values)
-        self.sink.log(self._steps, {self.rename(k): float(v) for k, v in values.items()})
+        measured = {key: float(value) for key, value in values.items()}
+        self.sink.log(self._steps, {self.rename(key): value for key, value in measured.items()})
+        if self.report is not None:
+            assert trainer.max_epochs is not None
+            self.report(trainer.current_epoch + 1, trainer.max_epochs, measured)

@@ -12,7 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from kd_lab.run.console import console
-from kd_lab.run.states import ENDED, FAILED, FINISHED, FOUND, KILLED, RUNNING, WAITING, JobFolder, JobState, count
+from kd_lab.run.states import (
+    ENDED,
+    FAILED,
+    FINISHED,
+    FOUND,
+    KILLED,
+    PRUNED,
+    RUNNING,
+    WAITING,
+    JobFolder,
+    JobState,
+    count,
+)
 
 REFRESH_S = 0.25
 OTHER_LINES = 7
@@ -20,27 +32,28 @@ OTHER_LINES = 7
 NAMED = 3
 """How many jobs are named beside a reason that they share."""
 
-STYLES = {FAILED: "red", RUNNING: "bold", FOUND: "dim", KILLED: "yellow", FINISHED: "green"}
+STYLES = {FAILED: "red", PRUNED: "dim", RUNNING: "bold", FOUND: "dim", KILLED: "yellow", FINISHED: "green"}
 
 
 class Board:
     """`with Board(folder, slots, started):` shows the jobs until the block ends.
 
     slots: how many run at once. started: the sweep, in seconds since 1970. resumes: whether the same
-    command would go on where this one ended.
+    command would go on where this one ended. noun: what is shown, the jobs, or the trials of a search.
     """
 
-    def __init__(self, folder: JobFolder, slots: int, started: float, *, resumes: bool) -> None:
+    def __init__(self, folder: JobFolder, slots: int, started: float, *, resumes: bool, noun: str = "job") -> None:
         self._folder = folder
         self._slots = slots
         self._console = console()
         self._started = started
         self._resumes = resumes
+        self._noun = noun
         self._told: set[int] = set()
         self._end = threading.Event()
 
     def __enter__(self) -> "Board":
-        self._begin(self._folder.all())
+        self._begin(self._jobs())
         if self._console.is_terminal:
             rate = 1 / REFRESH_S
             self._live: Live | None = Live(
@@ -60,12 +73,15 @@ class Board:
         else:
             self._thread.join()
             self._tell_ended()
-        self._finish(self._folder.all())
+        self._finish(self._jobs())
 
     def _begin(self, jobs: Sequence[JobState]) -> None:
         found = count(jobs, FOUND)
         if found:
-            self._print(f"{found} of {len(jobs)} jobs are there already (sweep.resume=false runs all again)")
+            self._print(f"{found} of {len(jobs)} {self._noun}s are there already (sweep.resume=false runs all again)")
+
+    def _jobs(self) -> list[JobState]:
+        return [job for job in self._folder.all() if (job.trial is not None) == (self._noun == "trial")]
 
     def _follow(self) -> None:
         while not self._end.wait(REFRESH_S):
@@ -73,14 +89,15 @@ class Board:
 
     def _tell_ended(self) -> None:
         """A line for each job that has ended since the last time, in the order of their ends."""
-        ended = [job for job in self._folder.all() if job.state in ENDED and job.number not in self._told]
+        ended = [job for job in self._jobs() if job.state in ENDED and job.number not in self._told]
         for job in sorted(ended, key=lambda job: job.ended or 0.0):
             self._told.add(job.number)
             told = {FINISHED: job.told, FOUND: f"found again: {job.told}", FAILED: f"failed: {job.reason}"}
+            told[PRUNED] = job.reason
             self._print(f"{name(job)}: {told.get(job.state, job.state)}", "red" if job.state == FAILED else None)
 
     def _finish(self, jobs: Sequence[JobState]) -> None:
-        self._print(f"{counts(jobs)} in {duration(time.time() - self._started)}")
+        self._print(f"{counts(jobs, self._noun)} in {duration(time.time() - self._started)}")
         if count(jobs, FAILED):
             self._print(failures(jobs), "red")
         if self._resumes and count(jobs, WAITING, RUNNING, KILLED):
@@ -91,8 +108,8 @@ class Board:
             self._console.print(text, style=style, markup=False, soft_wrap=True)
 
     def _render(self) -> Group:
-        jobs = self._folder.all()
-        heading = [", ".join(filter(None, [counts(jobs), self._left(jobs)])), best(jobs)]
+        jobs = self._jobs()
+        heading = [", ".join(filter(None, [counts(jobs, self._noun), self._left(jobs)])), best(jobs)]
         return Group(*(Text(line) for line in heading if line), rows(jobs, self._console))
 
     def _left(self, jobs: Sequence[JobState]) -> str:
@@ -123,11 +140,12 @@ def failures(jobs: Sequence[JobState]) -> str:
     return "\n".join(told)
 
 
-def counts(jobs: Sequence[JobState]) -> str:
+def counts(jobs: Sequence[JobState], noun: str = "job") -> str:
     """`12 jobs: 4 done, 2 running, 6 waiting`."""
-    words = {FINISHED: "done", FOUND: FOUND, FAILED: FAILED, RUNNING: RUNNING, KILLED: KILLED, WAITING: WAITING}
-    parts = [f"{count(jobs, state)} {word}" for state, word in words.items() if count(jobs, state)]
-    return f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}: {', '.join(parts)}"
+    states = (FINISHED, FOUND, PRUNED, FAILED, RUNNING, KILLED, WAITING)
+    numbers = {state: count(jobs, state) for state in states}
+    parts = [f"{number} {'done' if state == FINISHED else state}" for state, number in numbers.items() if number]
+    return f"{len(jobs)} {noun}{'' if len(jobs) == 1 else 's'}: {', '.join(parts)}"
 
 
 def best(jobs: Sequence[JobState]) -> str:

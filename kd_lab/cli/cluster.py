@@ -1,10 +1,10 @@
 """The jobs of a sweep on a cluster: each one in SLURM's queue, through submitit."""
 
 import time
-from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from kd_lab.cli.workers import Jobs
 from kd_lab.errors import UserError
 from kd_lab.run.states import ENDED, FAILED, JobFolder
 
@@ -25,19 +25,19 @@ class Cluster:
         self._folder, self._name, self._most = folder, name, most
         self._executor = _executor(folder, name, resources)
 
-    def run(self, configs: Mapping[int, Any]) -> None:
-        """Run the jobs with these numbers; each one's state says how it went. They are cancelled if this is."""
-        waiting = deque(configs)
+    def run(self, jobs: Jobs) -> None:
+        """Run the jobs; each one's state says how it went. They are cancelled if this is."""
         queued: dict[int, Job[None]] = {}
-        at_once = 1 if self._name == "slurm" else min(self._most, len(configs))  # SLURM shares out what it has
+        at_once = 1 if self._name == "slurm" else min(self._most, jobs.left)  # SLURM shares out what it has
         try:
-            while waiting or queued:
-                while waiting and len(queued) < self._most:
-                    number = waiting.popleft()
-                    queued[number] = self._executor.submit(run_queued, configs[number], number, at_once)
+            while jobs.left or queued:
+                while jobs.left and len(queued) < self._most:
+                    number, config = jobs.next()
+                    queued[number] = self._executor.submit(run_queued, config, number, at_once)
                 time.sleep(POLL_S)
                 for number in [n for n, job in queued.items() if self._has_ended(n, job)]:
                     del queued[number]
+                    jobs.ended(number)
         except BaseException:
             self._cancel(queued)
             raise

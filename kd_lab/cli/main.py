@@ -14,6 +14,7 @@ kd-lab: train a teacher, distil it into a small student, and measure what the st
   kd-lab [KEY=VALUE ...]             teacher -> student alone -> distilled student -> table
   kd-lab -m seed=0,1,2 [...]         a sweep: every combination of the comma-separated values; what is done already
                                      is not done again; sweep.jobs=4: four at once; sweep=NAME: a grid with a name
+  kd-lab -m sweep=optuna [...]       a search: chosen on validation (dataset.validation=100), then run with five seeds
   kd-lab compare [STUDY ...] [...]   which arm is best, and is the difference real? --out DIR writes tables
   kd-lab doctor [KEY=VALUE ...]      what would be compared, and how strongly each term pulls; trains nothing
   kd-lab evaluate run=ID [...]       measure a finished run's network again, here

@@ -3,20 +3,22 @@
 import os
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kd_lab import names
 from kd_lab.cli.compose import check_complete
 from kd_lab.cli.sweep import FOLDER, TITLE
-from kd_lab.errors import TrainingFailedError, UserError
+from kd_lab.errors import PrunedError, TrainingFailedError, UserError
+from kd_lab.run import trials
 from kd_lab.run.console import Reporter, in_a_line
 from kd_lab.run.job import run
 from kd_lab.run.keeper import Context
-from kd_lab.run.states import FAILED, FINISHED, KILLED, RUNNING, JobFolder
+from kd_lab.run.states import FAILED, FINISHED, KILLED, PRUNED, RUNNING, JobFolder
+from kd_lab.run.trial import run_trial
 from kd_lab.tracking.client import first_line
-from kd_lab.types import RunResult
+from kd_lab.types import Measurement, RunResult
 
 
 class MemberReporter(Reporter):
@@ -49,6 +51,14 @@ class MemberReporter(Reporter):
             on_validation=validation is not None,
         )
 
+    def tried(self, run_id: str, measured: Measurement, objectives: Sequence[str]) -> None:
+        """What a trial of a search reached."""
+        values = [measured[objective] for objective in objectives]
+        told = ", ".join(trials.told(objective, value) for objective, value in zip(objectives, values, strict=True))
+        accuracy = measured[names.VAL_ACCURACY_TOP1] if names.VAL_ACCURACY_TOP1 in objectives else None
+        facts = {"run_id": run_id, "values": values, "told": told}
+        self._folder.change(self._number, **facts, score=accuracy, on_validation=True)
+
 
 def run_member(config: Mapping[str, Any], number: int, at_once: int) -> None:
     """Run a job of the sweep that this process belongs to; its failure is recorded, not raised.
@@ -63,10 +73,16 @@ def run_member(config: Mapping[str, Any], number: int, at_once: int) -> None:
     """
     folder = JobFolder(Path(os.environ[FOLDER]))
     state = folder.change(number, state=RUNNING, started=time.time())
-    context = Context(state.sweep, os.environ[TITLE], state.label, at_once)
+    context = Context(state.sweep, os.environ[TITLE], state.label, at_once, state.tried)
+    reporter = MemberReporter(folder, number)
     try:
         check_complete(config)
-        run(config, context, MemberReporter(folder, number))
+        if state.trial is None:
+            run(config, context, reporter)
+        else:
+            reporter.tried(*run_trial(config, context, reporter, state.trial), state.trial.objectives)
+    except PrunedError as pruned:
+        folder.change(number, state=PRUNED, ended=time.time(), reason=str(pruned))
     except (UserError, TrainingFailedError) as error:
         _failed(folder, number, str(error), 2 if isinstance(error, UserError) else 1)
     except Exception as error:  # a bug, ours or in the user's own class: the other jobs go on all the same

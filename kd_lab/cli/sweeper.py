@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -19,28 +19,21 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from kd_lab.cli.board import Board
 from kd_lab.cli.cluster import Cluster
 from kd_lab.cli.compose import expand
+from kd_lab.cli.jobs import Job, check_processes, planned
+from kd_lab.cli.search import Search
+from kd_lab.cli.space import space_of
 from kd_lab.cli.sweep import FOLDER, TITLE, new_sweep_id, sweep_id
-from kd_lab.cli.workers import Workers
+from kd_lab.cli.workers import Grid, Workers
 from kd_lab.errors import UserError
 from kd_lab.run.console import busy
 from kd_lab.run.settings import SweepSettings
-from kd_lab.run.states import FOUND, JobFolder, JobState
+from kd_lab.run.states import JobFolder
 from kd_lab.run.strict import parsed
-from kd_lab.tracking.location import Location
 
 Config = dict[str, Any]
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 GRID = "hydra_plugins.kd_lab.GridSweeper"
 """What Hydra knows the sweeper as: version 1.3 takes plug-ins only by names that begin so."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One combination of the values: overrides, what is special about it, the config that they make."""
-
-    overrides: tuple[str, ...]
-    label: str
-    config: Config
 
 
 class GridSweeper(Sweeper):
@@ -65,31 +58,44 @@ class GridSweeper(Sweeper):
                 "hydra/launcher: kd-lab starts the jobs of a sweep itself; expected sweep.jobs=N or sweep.cluster=slurm"
             )
         settings = parsed("sweep", OmegaConf.to_container(self.master.sweep, resolve=True), SweepSettings)
-        with busy("putting the jobs together"):
-            jobs = self._jobs(arguments)
-        _check_processes(settings, jobs)
+        overrides = self._overrides(arguments)
         folder = JobFolder(Path(os.environ[FOLDER]))
+        if settings.search is not None:
+            Search(settings, settings.search, space_of(settings.search, overrides), self.composed, folder).run(started)
+            return
+        with busy("putting the jobs together"):
+            jobs = self._jobs(overrides)
+        check_processes(settings, [job.config for job in jobs])
         cluster = Cluster(folder, settings.cluster, settings.jobs, settings.resources) if settings.cluster else None
         with Workers(folder, settings.jobs) as workers:
             with busy("looking for what is done already"):
-                missing = _planned(jobs, folder, workers, settings)
+                name = sweep_id(os.environ[TITLE]) if settings.resume else new_sweep_id()
+                missing = planned(jobs, folder, workers, name, resume=settings.resume)
             if cluster is not None:
                 workers.close()
             with Board(folder, min(settings.jobs, len(missing)), started, resumes=settings.resume):
-                (cluster or workers).run({number: job.config for number, job in enumerate(missing)})
+                (cluster or workers).run(Grid({number: job.config for number, job in enumerate(missing)}))
 
-    def _jobs(self, arguments: list[str]) -> list[Job]:
-        """Every combination, composed: what does not compose ends the sweep before it begins."""
+    def _overrides(self, arguments: list[str]) -> list[Override]:
         given = [*expand([f"{key}={values}" for key, values in self.params.items()]), *arguments]
         overrides = OverridesParser.create(self.context.config_loader).parse_overrides(given)
-        swept = {o.get_key_element().lstrip("+") for o in overrides if o.is_sweep_override()}
         for override in overrides:
             if override.is_sweep_override() and override.key_or_group.startswith("sweep."):
                 raise UserError(f"{override.input_line}: is one for all jobs of a sweep; expected a single value")
-        (batch,) = BasicSweeper.split_arguments(overrides, None)
-        return [Job(tuple(one), _label(one, swept), self._composed(one)) for one in batch]
+        return overrides
 
-    def _composed(self, overrides: Sequence[str]) -> Config:
+    def _jobs(self, overrides: list[Override]) -> list[Job]:
+        """Every combination, composed: what does not compose ends the sweep before it begins."""
+        swept = {o.get_key_element().lstrip("+") for o in overrides if o.is_sweep_override()}
+        for override in overrides:
+            if override.is_sweep_override() and not override.is_discrete_sweep():
+                told = str(override.input_line).lstrip("+")
+                raise UserError(f"{told}: expected values separated by commas, or sweep=optuna, to search it")
+        (batch,) = BasicSweeper.split_arguments(overrides, None)
+        return [Job(_label(one, swept), self.composed(one)) for one in batch]
+
+    def composed(self, overrides: Sequence[str]) -> Config:
+        """The config that these overrides make, resolved."""
         config = self.context.config_loader.load_sweep_config(self.master, list(overrides))
         before = HydraConfig.instance().cfg
         HydraConfig.instance().set_config(config)  # `${hydra:...}` is looked up there
@@ -112,40 +118,3 @@ def register() -> None:
 
 def _label(overrides: Sequence[str], swept: set[str]) -> str:
     return " ".join(o.lstrip("+") for o in overrides if o.split("=", 1)[0].lstrip("+") in swept)
-
-
-def _check_processes(settings: SweepSettings, jobs: Sequence[Job]) -> None:
-    several = any(job.config["trainer"].get("strategy") == "ddp_spawn" for job in jobs)
-    if several and settings.jobs > 1 and settings.cluster != "slurm":
-        raise UserError(
-            f"sweep.jobs={settings.jobs}: trainer=ddp trains each job in several processes already; "
-            "expected sweep.jobs=1"
-        )
-
-
-def _planned(jobs: Sequence[Job], folder: JobFolder, workers: Workers, settings: SweepSettings) -> list[Job]:
-    """Write the state of each job; the jobs that are to be run come first, and are returned."""
-    found: list[Any] = [None] * len(jobs)
-    if settings.resume and any(_has_store(job.config) for job in jobs):
-        found = workers.ask("find", [job.config for job in jobs])
-    name = sweep_id(os.environ[TITLE]) if settings.resume else new_sweep_id()
-    missing = [job for job, before in zip(jobs, found, strict=True) if before is None]
-    there = [(job, before) for job, before in zip(jobs, found, strict=True) if before is not None]
-    for number, job in enumerate(missing):
-        folder.write(_state(number, job, name))
-    for number, (job, before) in enumerate(there, start=len(missing)):
-        folder.write(_state(number, job, name, state=FOUND, **asdict(before)))
-    return missing
-
-
-def _state(number: int, job: Job, sweep: str, **facts: Any) -> JobState:
-    uri, study = str(job.config["tracking"]["uri"]), str(job.config["study"])
-    return JobState(number=number, label=job.label, uri=uri, study=study, sweep=sweep, **facts)
-
-
-def _has_store(config: Config) -> bool:
-    try:
-        database = Location.parse(str(config["tracking"]["uri"])).database
-    except UserError:  # the job says so
-        return False
-    return database is None or database.exists()

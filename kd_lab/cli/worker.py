@@ -1,8 +1,8 @@
 """A process that runs jobs of a sweep, one after the other, until there are no more.
 
-Each line that it reads names a file with a pickled task: `("job", number, config, jobs at once)`, or
-`("find", configs)`, whose answer is written beside it. It ends with its parent, however that ends; the job that it
-does then is KILLED.
+Each line that it reads names a file with a pickled task: `("job", number, config, jobs at once)`, or a question,
+`("find", configs)` or `("check", configs)`, whose answer is written beside it. It ends with its parent, however that
+ends; the job that it does then is KILLED.
 """
 
 import gc
@@ -56,10 +56,13 @@ def _do(file: Path) -> None:
     gc.disable()  # during the imports, see `starting` in kd_lab.cli.commands
     from kd_lab.cli.member import run_member
     from kd_lab.run.resume import found_jobs
+    from kd_lab.run.trial import check_trials
 
     gc.enable()
     if kind == "find":
         _answer(file, found_jobs(*task))
+    elif kind == "check":
+        _answer(file, check_trials(*task))
     else:
         number, config, at_once = task
         run_member(config, number, at_once)

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kd_lab.cli.worker import answer_of
 from kd_lab.errors import TrainingFailedError
@@ -21,6 +21,39 @@ PATIENCE_S = 60.0
 """How long a worker may take to close its run once it was told to stop."""
 
 START = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from kd_lab.cli.worker import main; main()"
+
+
+class Jobs(Protocol):
+    """The jobs that are to be run, one handed out after the other."""
+
+    @property
+    def left(self) -> int:
+        """How many there are still to be handed out."""
+
+    def next(self) -> tuple[int, Any]:
+        """The number and the config of the next one."""
+
+    def ended(self, number: int) -> None:
+        """Told once a job that was handed out has ended; its state says how."""
+
+
+class Grid:
+    """Jobs that are all known."""
+
+    def __init__(self, configs: Mapping[int, Any]) -> None:
+        self._waiting = deque(configs.items())
+
+    @property
+    def left(self) -> int:
+        """How many there are still to be handed out."""
+        return len(self._waiting)
+
+    def next(self) -> tuple[int, Any]:
+        """The number and the config of the next one."""
+        return self._waiting.popleft()
+
+    def ended(self, number: int) -> None:
+        """Nothing follows from it."""
 
 
 class Worker:
@@ -110,37 +143,38 @@ class Workers:
             time.sleep(POLL_S)
         return pickle.loads(answer.read_bytes())
 
-    def run(self, configs: Mapping[int, Any]) -> None:
-        """Run the jobs with these numbers; each one's state says how it went."""
-        at_once = min(self._most, len(configs))
+    def run(self, jobs: Jobs) -> None:
+        """Run the jobs; each one's state says how it went."""
+        at_once = min(self._most, jobs.left)
         while len(self._all) < at_once:
             self._start()
         try:
-            self._run(configs, at_once)
+            self._run(jobs, at_once)
         except BaseException:
             self.close(now=True)
             raise
 
-    def _run(self, configs: Mapping[int, Any], at_once: int) -> None:
-        waiting = deque(configs)
-        while waiting or any(worker.number is not None for worker in self._all):
+    def _run(self, jobs: Jobs, at_once: int) -> None:
+        while jobs.left or any(worker.number is not None for worker in self._all):
             for worker in list(self._all):
-                self._look_after(worker)
+                self._look_after(worker, jobs)
             for worker in self._all:
-                if worker.number is None and waiting:
-                    worker.number = waiting.popleft()
-                    worker.give("job", worker.number, configs[worker.number], at_once)
+                if worker.number is None and jobs.left:
+                    worker.number, config = jobs.next()
+                    worker.give("job", worker.number, config, at_once)
             time.sleep(POLL_S)
 
-    def _look_after(self, worker: Worker) -> None:
+    def _look_after(self, worker: Worker, jobs: Jobs) -> None:
         """Note the end of its job; put another in its place if it is gone."""
         reason = worker.ended()  # before the state: what it wrote last is there then
         if worker.number is not None and self.folder.read(worker.number).state in ENDED:
+            jobs.ended(worker.number)
             worker.number = None
         if reason is None:
             return
         if worker.number is not None:
             self.folder.change(worker.number, state=FAILED, ended=time.time(), reason=reason, code=1, lost=True)
+            jobs.ended(worker.number)
         self._all.remove(worker)
         self._start()
 

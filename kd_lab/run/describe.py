@@ -78,6 +78,6 @@ def role_params(role: str, config: Node, node: Node, recipe: object, seed: int) 
         own = {"student": node, "baseline": {"recipe": recipe}}
     else:
         own = {k: config[k] for k in ("teacher", "student", "loss")}
-    loss = loss_name(config) if role == names.STUDENT else "none"
+    loss = loss_name(config) if role in (names.STUDENT, names.TRIAL) else "none"
     shared = {k: config[k] for k in ("dataset", "trainer", "measure")}
     return {"network": network_name(node), "loss_name": loss, "seed": seed, **shared, **own}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab import names
+from kd_lab.callbacks.validation import Report
 from kd_lab.models.common.frozen import FrozenTeacher
 from kd_lab.run.bind import Bound
 from kd_lab.run.fit import Fit, fit
@@ -18,7 +19,9 @@ from kd_lab.training.recipe import Recipe
 from kd_lab.types import Measurement
 
 
-def distil(plan: Plan, bound: Bound, network: nn.Module, teacher: nn.Module | None, run: Run) -> Measurement:
+def distil(
+    plan: Plan, bound: Bound, network: nn.Module, teacher: nn.Module | None, run: Run, *, report: Report | None = None
+) -> Measurement:
     """Train `network` in place; what it cost, first stages included."""
     rows = plan.student_rows()
     recipe = plan.recipe("student.recipe", plan.settings.student.recipe, len(rows))
@@ -33,6 +36,7 @@ def distil(plan: Plan, bound: Bound, network: nn.Module, teacher: nn.Module | No
         teacher=frozen,
         taps=bound.student_taps,
         strong=bound.strong,
+        report=report,
     )
     costs = [_first_stage(plan, bound, name, main, run) for name in bound.stages]
     return together([*costs, fit(plan, main, run)])
@@ -53,6 +57,7 @@ def _first_stage(plan: Plan, bound: Bound, name: str, main: Fit, run: Run) -> Me
         taps=main.taps if stage.trains_student else (),
         rename=functools.partial(names.of_stage, name),
         validate=False,
+        report=None,
     )
     modes = [(part, part.training) for part in main.network.modules()]
     cost = fit(plan, job, run)

@@ -20,8 +20,8 @@ from kd_lab.callbacks.loss_schedule import LossSchedule
 from kd_lab.callbacks.process_group import ProcessGroup
 from kd_lab.callbacks.progress import ProgressBar
 from kd_lab.callbacks.recorder import Recorder, Sink
-from kd_lab.callbacks.validation import Validation
-from kd_lab.errors import TrainingFailedError
+from kd_lab.callbacks.validation import Report, Validation
+from kd_lab.errors import PrunedError, TrainingFailedError
 from kd_lab.models.common.frozen import FrozenTeacher
 from kd_lab.models.common.taps import Tap
 from kd_lab.run.plan import Plan
@@ -38,6 +38,7 @@ class Fit:
     """What one training needs beside the plan.
 
     taps: the student's layers that are listened to. validate: whether accuracy on the validation part is followed.
+    report: who is told of it, after each epoch.
     """
 
     label: str
@@ -51,6 +52,7 @@ class Fit:
     taps: tuple[Tap, ...] = ()
     strong: Augment | None = None
     validate: bool = True
+    report: Report | None = None
 
 
 def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
@@ -58,6 +60,7 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
 
     Raises:
         TrainingFailedError: The loss stopped being finite.
+        PrunedError: The report stopped it.
         KeyboardInterrupt: Somebody stopped it.
     """
     batches = plan.batches(job.rows, job.recipe, job.seed, job.strong)
@@ -78,6 +81,7 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
             names.COST_TRAIN_STEPS,
             names.COST_TRAIN_PEAK_MEMORY_BYTES,
             names.VAL_ACCURACY_TOP1,
+            names.VAL_NLL_NATS,
         )
         if key in trainer.callback_metrics
     }
@@ -94,7 +98,8 @@ def _trainer(plan: Plan, job: Fit, sink: Sink, epochs: int, scratch: str) -> pl.
     ]
     rows = plan.data.validation
     if len(rows) and job.validate:
-        callbacks.append(Validation(sink, plan.data.inputs[rows], plan.data.targets[rows], job.rename))
+        inputs, targets = plan.data.inputs[rows], plan.data.targets[rows]
+        callbacks.append(Validation(sink, inputs, targets, job.rename, job.report))
     quiet()
     return pl.Trainer(
         accelerator=plan.devices.accelerator,
@@ -126,9 +131,10 @@ def _run(trainer: pl.Trainer, module: Distiller) -> None:
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from error
     except ProcessRaisedException as error:
-        told = re.search(rf"{TrainingFailedError.__name__}: (.+)", str(error))
-        if told:
-            raise TrainingFailedError(told[1]) from error
+        for kind in (TrainingFailedError, PrunedError):
+            told = re.search(rf"{kind.__name__}: (.+)", str(error))
+            if told:
+                raise kind(told[1]) from error
         raise
 
 

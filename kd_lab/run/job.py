@@ -1,6 +1,7 @@
 """The main line of a job: teacher, the student alone, the distilled student; each found or trained, measured, kept."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -32,16 +33,10 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
         UserError: Something in the config or the data cannot work; nothing was written.
         TrainingFailedError: Training stopped by itself; its run is FAILED.
     """
-    with busy("checking the config, loading the data"):
-        plan = Plan.of(Settings.of(config))
-    uri, teacher_settings = plan.settings.tracking.uri, plan.settings.teacher
-    if teacher_settings is not None and (teacher_settings.weights or "").startswith("run:"):
-        look_up(plan.data, Store.existing(uri), str(teacher_settings.weights))
-    with busy(f"opening {uri}"):
-        store = Store.open(uri, plan.settings.study)
-    keeper = Keeper(plan, store, config, context, reporter)
+    keeper = begin(config, context, reporter)
+    plan = keeper.plan
     reporter.stage(names.TEACHER)
-    teacher = _teacher(keeper, teacher_settings) if teacher_settings is not None else None
+    teacher = obtain_teacher(keeper, plan.settings.teacher) if plan.settings.teacher is not None else None
     node, bound = plan.student(teacher.network if teacher else None)
     for line in bound.described():
         reporter.note(line)
@@ -52,6 +47,22 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
     result = _result(teacher, baseline, student.result)
     reporter.finished(result, config)
     return result
+
+
+def begin(config: Mapping[str, Any], context: Context, reporter: Reporter) -> Keeper:
+    """Check the config, load the data and open the store, in this order.
+
+    Raises:
+        UserError: Something cannot work; nothing was written.
+    """
+    with busy("checking the config, loading the data"):
+        plan = Plan.of(Settings.of(config))
+    uri, teacher = plan.settings.tracking.uri, plan.settings.teacher
+    if teacher is not None and (teacher.weights or "").startswith("run:"):
+        look_up(plan.data, Store.existing(uri), str(teacher.weights))
+    with busy(f"opening {uri}"):
+        store = Store.open(uri, plan.settings.study)
+    return Keeper(plan, store, config, context, reporter)
 
 
 def _result(teacher: Kept | None, baseline: Kept | None, student: NetworkResult) -> RunResult:
@@ -67,10 +78,12 @@ def _hard_labels(label_smoothing: float) -> Objective:
     return Objective({}, 1.0, label_smoothing)
 
 
-def _teacher(keeper: Keeper, settings: NetworkSettings) -> Kept:
+def obtain_teacher(keeper: Keeper, settings: NetworkSettings, *, measured: bool = True) -> Kept:
+    """The teacher, found or trained. measured: whether one that was found is measured again before it teaches."""
     plan = keeper.plan
     if settings.weights is not None:
-        return keeper.obtain(given_teacher(keeper, settings, settings.weights, _train_teacher))
+        order = given_teacher(keeper, settings, settings.weights, _train_teacher)
+        return keeper.obtain(replace(order, measured=measured))
     order = Order(
         role=names.TEACHER,
         node=settings.node,
@@ -78,6 +91,7 @@ def _teacher(keeper: Keeper, settings: NetworkSettings) -> Kept:
         seed=settings.seed,
         key=plan.key(names.TEACHER, settings.node, settings.recipe, settings.seed),
         reuse=settings.reuse,
+        measured=measured,
         train=lambda network, run: _train_teacher(keeper, settings, network, run),
     )
     return keeper.obtain(order)
@@ -137,7 +151,7 @@ def _baseline(keeper: Keeper, teacher: Kept | None) -> Kept:
         reuse=settings.baseline.reuse,
         train=train,
         teacher_logits=teacher.logits if teacher else None,
-        tags=_teacher_tags(teacher),
+        tags=teacher_tags(teacher),
     )
     return keeper.obtain(order)
 
@@ -173,7 +187,7 @@ def _student(keeper: Keeper, teacher: Kept | None, baseline: Kept | None, node: 
         teacher_logits=teacher.logits if teacher else None,
         tags={
             names.TAG_JOB_KEY: job_key(plan),
-            **_teacher_tags(teacher),
+            **teacher_tags(teacher),
             **({names.TAG_BASELINE_RUN: baseline.result.run_id} if baseline else {}),
         },
         extra=extra,
@@ -182,7 +196,8 @@ def _student(keeper: Keeper, teacher: Kept | None, baseline: Kept | None, node: 
     return keeper.obtain(order)
 
 
-def _teacher_tags(teacher: Kept | None) -> dict[str, str]:
+def teacher_tags(teacher: Kept | None) -> dict[str, str]:
+    """Which run and weights taught."""
     if teacher is None:
         return {}
     return {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from torch import Tensor, nn
 
@@ -38,12 +39,14 @@ class Context:
     """What a job knows of the command it belongs to: its sweep (id and title) and what is special about the job.
 
     jobs_at_once: how many jobs of the sweep share this machine; what is timed then is not what a job alone would take.
+    tried: from how many configurations this one was chosen on the validation part, if it was.
     """
 
     sweep: str | None = None
     sweep_title: str = ""
     label: str = ""
     jobs_at_once: int = 1
+    tried: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class Order:
 
     train: trains the network it is given in place, hands curves to the run and returns what it cost.
     key: what the network is found again by; None where it is always trained. extra: what else follows from the
-    measurement; done: called with the run, while it is open, and the result.
+    measurement; done: called with the run, while it is open, and the result. measured: whether a network found again is
+    measured; a trial, which reads no test part, trusts the hash of its weights.
     """
 
     role: str
@@ -62,6 +66,7 @@ class Order:
     seed: int
     key: str | None = None
     reuse: bool = True
+    measured: bool = True
     teacher_logits: Tensor | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, object] = field(default_factory=dict)
@@ -107,6 +112,9 @@ class Keeper:
             self.reporter.note(f"{order.role}: run {found.run_id[:8]} cannot be used ({error}); training anew")
             return None
         sha256 = weights_sha256(network)
+        if not order.measured and sha256 == found.tags.get(names.TAG_WEIGHTS_SHA256):
+            result = NetworkResult(order.role, found.run_id, found.metrics, sha256, reused=True)
+            return Kept(network, result, torch.empty(0))
         measured = self._measure(order, network)
         recorded = found.metrics.get(names.TEST_ACCURACY_TOP1, -1.0)
         now = measured.measurement[names.TEST_ACCURACY_TOP1]
@@ -120,7 +128,7 @@ class Keeper:
 
     def _train(self, order: Order) -> Kept:
         network = self.plan.network(order.role, order.node, order.seed)
-        with self._open(order) as run:
+        with self.open(order) as run:
             trained = order.train(network, run)
             measured = self._measure(order, network)
             measurement = trained | measured.measurement
@@ -134,13 +142,16 @@ class Keeper:
             run.log_measurement({**final, names.COST_TRACKING_S: run.seconds})
         return Kept(network, result, measured.logits)
 
-    def _open(self, order: Order) -> Run:
+    def open(self, order: Order) -> Run:
+        """Begin the run of an order."""
         parent = None
         if self.context.sweep is not None:
             parent = self.store.sweep_parent(self.context.sweep, sweep_name(self.context.sweep_title))
         config = {**self.config, "loss": self.plan.settings.loss.in_effect()}
         facts = {names.TAG_JOB: self.context.label, names.TAG_SWEEP: self.context.sweep, names.TAG_KEY: order.key}
         own = {tag: value for tag, value in facts.items() if value}
+        if self.context.tried is not None and order.role == names.STUDENT:
+            own[names.TAG_CONFIGURATIONS_TRIED] = str(self.context.tried)
         own[names.TAG_JOBS_AT_ONCE] = str(self.context.jobs_at_once)
         run = self.store.start_run(
             role=order.role,

@@ -25,8 +25,7 @@ class Measured:
 
 def measure(plan: Plan, network: nn.Module, *, precision: str, teacher_logits: Tensor | None = None) -> Measured:
     """Predictive quality, fidelity to the teacher (where there is one) and the cost of running it."""
-    data, settings = plan.data, plan.settings.measure
-    device = plan.devices.main
+    data, device = plan.data, plan.devices.main
     network = network.to(device)
     logits = predict(network, data.inputs[data.test], device=device, precision=precision)
     targets = data.targets[data.test]
@@ -34,16 +33,21 @@ def measure(plan: Plan, network: nn.Module, *, precision: str, teacher_logits: T
     if teacher_logits is not None:
         found |= fidelity(logits, teacher_logits, targets)
     found |= parameters(network) | macs(network, data.input_shape) | weights_bytes(network)
-    found |= latency(
-        network,
-        data.input_shape,
+    return Measured(found | timed(plan, network), logits)
+
+
+def timed(plan: Plan, network: nn.Module) -> Measurement:
+    """Latency and throughput on this device."""
+    settings, device = plan.settings.measure, plan.devices.main
+    return latency(
+        network.to(device),
+        plan.data.input_shape,
         device=device,
         threads=settings.threads,
         warmup=settings.latency_warmup,
         runs=settings.latency_runs,
         batch_size=settings.throughput_batch,
     )
-    return Measured(found, logits)
 
 
 def runtime(plan: Plan) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from kd_lab.errors import UserError, choices
 from kd_lab.run.loss_settings import LossSettings, loss_settings
+from kd_lab.run.search_settings import SearchSettings
 from kd_lab.run.strict import Node, Strict, parsed
 
 RESERVED = ("recipe", "weights", "reuse", "seed", "layers")
@@ -91,6 +92,7 @@ class SweepSettings(Strict):
     jobs: PositiveInt = 1
     cluster: Literal["slurm", "local"] | None = None
     resources: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    search: SearchSettings | None = None
 
 
 class NetworkSettings(Strict):

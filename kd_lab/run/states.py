@@ -4,12 +4,27 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 WAITING, RUNNING, FINISHED, FOUND, FAILED, KILLED = "waiting", "running", "finished", "found again", "failed", "killed"
-ENDED = (FINISHED, FOUND, FAILED, KILLED)
+PRUNED = "pruned"
+ENDED = (FINISHED, FOUND, FAILED, KILLED, PRUNED)
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """What a trial of a search is told, beside its config.
+
+    journal, study, trial_id: where Optuna keeps it. objectives: what is measured. prunes: whether it may be stopped.
+    """
+
+    journal: str
+    study: str
+    trial_id: int
+    objectives: list[str]
+    prunes: bool
 
 
 @dataclass(frozen=True)
@@ -21,6 +36,9 @@ class JobState:
     score: accuracy, on the validation part where there is one (on_validation). reason: one sentence, why it failed.
     code: the exit code that it would have ended with. trace: of an error that nobody expected. open_run: the run that
     it began last. lost: its process ended without a word, so that this run may still be open.
+
+    Of a search: trial, for a job that tries out a configuration; params, the configuration; values, one of each
+    objective; chosen, whether it is one of those that are run again; tried, for such a job, from how many.
     """
 
     number: int
@@ -41,6 +59,11 @@ class JobState:
     trace: str = ""
     open_run: str | None = None
     lost: bool = False
+    trial: TrialTask | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    values: list[float] | None = None
+    chosen: bool = False
+    tried: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -67,18 +90,26 @@ class JobFolder:
         """Write a state with some of its facts changed."""
         return self.write(replace(self.read(number), **facts))
 
+    def remove(self, number: int) -> None:
+        """Forget a job."""
+        (self.path / f"{number}.json").unlink()
+
     def read(self, number: int) -> JobState:
         """One job."""
         return _parsed(self.path / f"{number}.json")
 
     def all(self) -> list[JobState]:
         """Every job, by number; only files that have changed since the last time are read."""
+        there: dict[str, tuple[int, JobState]] = {}
         for entry in os.scandir(self.path):
             if entry.name.endswith(".json"):
                 modified = entry.stat().st_mtime_ns
-                if self._read.get(entry.name, (0, None))[0] != modified:
-                    self._read[entry.name] = modified, _parsed(Path(entry.path))
-        return sorted((state for _, state in self._read.values()), key=lambda state: state.number)
+                before = self._read.get(entry.name)
+                if before is None or before[0] != modified:
+                    before = modified, _parsed(Path(entry.path))
+                there[entry.name] = before
+        self._read = there
+        return sorted((state for _, state in there.values()), key=lambda state: state.number)
 
 
 def count(states: Sequence[JobState], *kinds: str) -> int:
@@ -87,4 +118,6 @@ def count(states: Sequence[JobState], *kinds: str) -> int:
 
 
 def _parsed(file: Path) -> JobState:
-    return JobState(**json.loads(file.read_text(encoding="utf-8")))
+    facts = json.loads(file.read_text(encoding="utf-8"))
+    trial = facts.pop("trial")
+    return JobState(**facts, trial=TrialTask(**trial) if trial is not None else None)

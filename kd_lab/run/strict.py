@@ -1,6 +1,6 @@
 """Parts of the config in which every key is known, and what is wrong with one, in our words."""
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -30,18 +30,32 @@ def parsed(key: str, node: object, kind: type[T]) -> T:
         if first["type"] == "extra_forbidden":
             name = str(first["loc"][-1])
             raise UserError(f"{'.'.join([key, *path, name])}={value}: no such key; {choices(name, known)}") from error
-        raise UserError(f"{'.'.join([key, *path])}={value}: {complaint(error)}") from error
+        told = "" if first["type"] == "value_error" and isinstance(value, dict) else f"={value}"
+        raise UserError(f"{'.'.join([key, *path])}{told}: {complaint(error)}") from error
 
 
 def _path(kind: type[BaseModel], location: list[str]) -> tuple[list[str], list[str]]:
     """The config keys in pydantic's location of an error (it also names branches of unions), and their siblings."""
     path: list[str] = []
-    for part in location:
+    parts = iter(location)
+    for part in parts:
         if part not in kind.model_fields:
             break
         path.append(part)
-        inner = kind.model_fields[part].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        inner, named = _inner(kind.model_fields[part].annotation)
+        if inner is None:
             break
+        if named:
+            path += [name for name in [next(parts, None)] if name is not None]
         kind = inner
     return path, list(kind.model_fields)
+
+
+def _inner(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """The model in `Model`, `Model | None` or `dict[str, Model] | None`, and whether each has a name."""
+    for one in [annotation, *get_args(annotation)]:
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return one, False
+        if get_origin(one) is dict:
+            return _inner(get_args(one)[1])[0], True
+    return None, False

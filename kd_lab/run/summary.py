@@ -15,6 +15,7 @@ from kd_lab.analysis.protocol import MIXABLE
 from kd_lab.analysis.runs import pairs, runs
 from kd_lab.run.console import busy, console
 from kd_lab.run.describe import sweep_name
+from kd_lab.run.searched import Searched
 from kd_lab.run.states import FAILED, KILLED, JobState
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
@@ -34,6 +35,9 @@ def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
         return
     store = Store.open(first.uri, first.study)
     for job in jobs:
+        if job.tried is not None and job.run_id is not None:  # of one found again, too
+            Run(store.uri, job.run_id).set_tags({names.TAG_CONFIGURATIONS_TRIED: str(job.tried)})
+    for job in jobs:
         if job.lost and job.open_run is not None:
             store.close_lost(job.open_run, "KILLED" if job.state == KILLED else "FAILED", job.reason or None)
     parent = Run(store.uri, store.sweep_parent(first.sweep, sweep_name(title)))
@@ -43,18 +47,22 @@ def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
         parent.finish(status)
 
 
-def _describe(parent: Run, jobs: Sequence[JobState], title: str) -> None:
+def _describe(parent: Run, every: Sequence[JobState], title: str) -> None:
     """Print the comparison; the parent keeps it as artifacts, with the list of jobs, and the best of it as its note."""
-    parent.log_text(_csv(jobs), names.ARTIFACT_JOBS)
-    traces = [f"{job.label}\n{job.trace}" for job in jobs if job.trace]
+    searched, jobs = Searched.of(every), [job for job in every if job.trial is None]
+    if searched.trials:
+        parent.log_text(searched.csv(), names.ARTIFACT_TRIALS)
+    if jobs:
+        parent.log_text(_csv(jobs), names.ARTIFACT_JOBS)
+    traces = [f"{job.label}\n{job.trace}" for job in every if job.trace]
     if traces:
         parent.log_text("\n".join(traces), names.ARTIFACT_FAILED)
     comparison = _comparison(jobs)
     if comparison is not None:
         show(comparison, console(), jobs[0].study)
     command = f"Made by `{shlex.join(['kd-lab', '-m', *shlex.split(title)[1:]])}`\n"
-    parent.log_text(f"{_told(comparison, jobs, None)}\n{command}", names.ARTIFACT_REPORT)
-    parent.set_tags({names.TAG_NOTE: f"{_told(comparison, jobs, MAX_TOLD)}\n{command}"})
+    parent.log_text(f"{_told(comparison, every, None)}\n{command}", names.ARTIFACT_REPORT)
+    parent.set_tags({names.TAG_NOTE: f"{_told(comparison, every, MAX_TOLD)}\n{command}"})
     if comparison is not None:
         _keep_page(parent, comparison, jobs[0].uri)
 
@@ -79,8 +87,10 @@ def _keep_page(parent: Run, comparison: Comparison, uri: str) -> None:
 
 
 def _told(comparison: Comparison | None, jobs: Sequence[JobState], most: int | None) -> str:
+    searched = Searched.of(jobs)
+    chosen = f"{searched.sentence()}\n" if searched.trials else ""
     compared = "" if comparison is None else markdown(comparison, jobs[0].study, most)
-    return "\n".join(filter(None, [compared, _failures(jobs)]))
+    return "\n".join(filter(None, [chosen, compared, _failures(jobs)]))
 
 
 def _failures(jobs: Sequence[JobState]) -> str:

@@ -73,6 +73,11 @@ class Location:
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         return self.locks / f"{safe_name(name)[:40]}-{digest}.lock"
 
+    @property
+    def searches(self) -> Path:
+        """The journal of all searches, Optuna's own: beside the database, for a server in the working directory."""
+        return Path(f"{self.database}.optuna") if self.database else Path("kd_lab.optuna").absolute()
+
     def artifacts(self, study: str) -> str | None:
         """The folder for a study's artifacts, beside the database; a server chooses its own (None)."""
         if self.database is None:

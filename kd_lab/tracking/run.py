@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
+from kd_lab.errors import PrunedError
 from kd_lab.names import TAG_REASON
 from kd_lab.tracking.client import client, disk_full_error, first_line, is_away, is_disk_full
 
@@ -145,7 +146,7 @@ class Run:
         if error is None:
             self.finish()
             return
-        killed = isinstance(error, KeyboardInterrupt | SystemExit)
+        killed = isinstance(error, KeyboardInterrupt | SystemExit | PrunedError)
         try:
             self.finish("KILLED" if killed else "FAILED", reason=first_line(error))
         except Exception as second:

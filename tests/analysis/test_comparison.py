@@ -153,6 +153,13 @@ def test_compare__how_many_were_tried_and_few_seeds():
     )
 
 
+def test_compare__chosen_from_how_many__said():
+    told = "chosen on validation from 30 configurations."
+    assert f"mlp 32 dkd: {told}" in two_arms(tried=each([None, "30"], 5)).notes
+    assert f"2 arms (mlp 32 kd, mlp 32 dkd): {told}" in two_arms(tried="30").notes
+    assert not [note for note in two_arms(tried=None).notes if "chosen" in note]
+
+
 def test_compare__other_budget_than_alone__said():
     steps = {column("student", names.COST_TRAIN_STEPS): 60.0, column("baseline", names.COST_TRAIN_STEPS): 40.0}
     notes = compare(table([0.9], **steps)).notes

@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab import names
+from kd_lab.errors import PrunedError
 from kd_lab.types import Data
 from tests.training.toys import Lines, Noisy, toy_data, toy_recipe, train
 
@@ -122,3 +124,18 @@ def test_validation__is_computed_in_the_precision_of_the_training() -> None:
 
     train(Noted(), data=toy_data(24, validation=9), recipe=toy_recipe(precision="bf16-mixed"))
     assert computed == {torch.bfloat16}
+
+
+def test_validation__reports_each_epoch_and_ends_where_the_report_says_so() -> None:
+    told: list[tuple[int, int, float]] = []
+
+    def report(epoch: int, epochs: int, measured: Mapping[str, float]) -> None:
+        told.append((epoch, epochs, measured[names.VAL_ACCURACY_TOP1]))
+        if epoch == 2:
+            raise PrunedError("enough")
+
+    sink = Lines()
+    with pytest.raises(PrunedError, match="enough"):
+        train(Noisy(), data=toy_data(24, validation=9), recipe=toy_recipe(steps=9), sink=sink, report=report)
+    assert [(epoch, epochs) for epoch, epochs, _ in told] == [(1, 3), (2, 3)]
+    assert [accuracy for _, _, accuracy in told] == list(sink.curve(names.VAL_ACCURACY_TOP1).values())

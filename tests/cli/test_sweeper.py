@@ -6,14 +6,13 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kd_lab.cli.compose import conf_dir
 from kd_lab.cli.main import _main
 from kd_lab.cli.sweep import new_sweep_id, sweep_id, title
-from kd_lab.cli.workers import Workers, threads_each
+from kd_lab.cli.workers import Grid, Workers, threads_each
 from kd_lab.run.settings import Settings
 from kd_lab.run.states import FINISHED
 
@@ -27,8 +26,9 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     monkeypatch.setattr(sys, "argv", ["kd-lab"])
     jobs: Jobs = {}
 
-    def note(self: Workers, configs: dict[int, Any]) -> None:
-        for number, config in configs.items():
+    def note(self: Workers, grid: Grid) -> None:
+        while grid.left:
+            number, config = grid.next()
             state = self.folder.change(number, state=FINISHED)
             jobs[state.label] = Settings.of(config)
 
@@ -102,6 +102,10 @@ def test_grid__is_listed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         ("-m seed=0,1 sweep.job=2", "sweep.job=2: no such key; did you mean sweep.jobs?"),
         ("-m seed=0,1 sweep.jobs=2 trainer=ddp", "sweep.jobs=2: trainer=ddp trains each job in several processes"),
         ("-m seed=0,1 hydra/launcher=basic sweep.cluster=pbs", "sweep.cluster=pbs: expected 'slurm' or 'local'"),
+        (
+            "-m loss.temperature=interval(1,2)",
+            "loss.temperature=interval(1,2): expected values separated by commas",
+        ),
         ("-m sweep=student_sizes student=cnn", "student.widths: no such key; what else is chosen here does not have"),
     ],
 )

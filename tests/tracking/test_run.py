@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.store.tracking import sqlalchemy_store
 
-from kd_lab.errors import TrainingFailedError
+from kd_lab.errors import PrunedError, TrainingFailedError
 from kd_lab.names import TAG_REASON
 from kd_lab.tracking import run as run_module
 from kd_lab.tracking.run import Run
@@ -99,7 +99,12 @@ def test_with__ends_finished(store, start):
 
 @pytest.mark.parametrize(
     ("error", "expected"),
-    [(ValueError("bad\nmore"), "FAILED"), (KeyboardInterrupt("bad"), "KILLED"), (SystemExit("bad"), "KILLED")],
+    [
+        (ValueError("bad\nmore"), "FAILED"),
+        (KeyboardInterrupt("bad"), "KILLED"),
+        (SystemExit("bad"), "KILLED"),
+        (PrunedError("bad"), "KILLED"),
+    ],
 )
 def test_with__exception__status_and_reason(store, start, error, expected):
     run = start()
