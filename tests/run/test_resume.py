@@ -49,6 +49,7 @@ def test_job_key__is_the_same_whatever_no_result_follows_from(change: str) -> No
         "loss.hard_weight=0.5",
         "loss.schedules.temperature=cosine",
         "loss.standardize=true",
+        "student.without_classes=[3]",
         "baseline=false",
         "baseline.recipe.steps=7",
         "trainer.threads=1",
