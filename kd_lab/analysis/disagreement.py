@@ -142,3 +142,19 @@ def disputed(teacher: pd.DataFrame, seeds: list[pd.DataFrame]) -> pd.DataFrame:
             "seeds": differ[places],
         }
     )
+
+
+def told(found: pd.DataFrame) -> str:
+    """What distilling changed, in a sentence each.
+
+    Args:
+        found: what `compared` returned.
+    """
+    differ = found.loc[DIFFER, ["alone", "student"]].sum()
+    gain, cost = -found.loc[TEACHER_RIGHT, "difference"], found.loc[SAME_ERROR, "difference"]
+    return (
+        f"The student alone differs from the teacher on {differ['alone']:.2f}% of the samples, the distilled one on "
+        f"{differ['student']:.2f}%. Only the teacher is right {abs(gain):.2f} points {'less' if gain >= 0 else 'more'} "
+        f"often than beside the student alone; the teacher's own mistakes are made {abs(cost):.2f} points "
+        f"{'more' if cost >= 0 else 'less'} often."
+    )

@@ -138,3 +138,41 @@ def recalls(students: pd.DataFrame, number: int, uri: str) -> pd.DataFrame:
                 reached = cross_fitted(kept[row[runs]], number)._asdict()
                 found.append({"role": role, "arm": label or row["arm"], "seed": row["seed"], **reached})
     return pd.DataFrame(found)
+
+
+def by_arm(found: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds of what `recalls` returned, in % but for the bias: one row per arm, in its order, and n."""
+    percent = [name for name in Corrected._fields if name != "bias"]
+    grouped = found.assign(**{name: 100 * found[name] for name in percent}).groupby("arm", sort=False)
+    return grouped.size().rename("n").to_frame().join(grouped[list(Corrected._fields)].mean())
+
+
+def told(found: pd.DataFrame, number: int) -> list[str]:
+    """What happened to the class, in sentences.
+
+    Args:
+        found: what `recalls` returned.
+        number: the class.
+    """
+    means = by_arm(found)
+    distilled = means.loc[list(dict.fromkeys(found.loc[found["role"] == STUDENT, "arm"]))]
+    raw, best, worst = (
+        distilled.loc[distilled["raw_recall"].idxmax()],
+        distilled.loc[distilled["recall"].idxmax()],
+        distilled.loc[distilled["recall"].idxmin()],
+    )
+    sentences = [
+        f"As they answer, distilled students call at most {raw['raw_recall']:.1f}% of class {number} by its name "
+        f"({raw.name}).",
+        f"After the correction it is {worst['recall']:.1f}% ({worst.name}) to {best['recall']:.1f}% ({best.name}); "
+        f"the accuracy of the latter goes from {best['raw_accuracy']:.1f}% to {best['accuracy']:.1f}%.",
+    ]
+    if ALONE in means.index:
+        alone = means.loc[ALONE]
+        sentences.append(
+            f"The student alone: {alone['raw_recall']:.1f}%, corrected {alone['recall']:.1f}%, with an accuracy from "
+            f"{alone['raw_accuracy']:.1f}% to {alone['accuracy']:.1f}%."
+        )
+    if TEACHER in means.index:
+        sentences.append(f"The teacher, which saw the class: {means.loc[TEACHER, 'raw_recall']:.1f}%.")
+    return sentences

@@ -78,3 +78,26 @@ def _full(arm: str, group: pd.DataFrame) -> str:
 def _beaten_by(row: pd.Series, every: pd.DataFrame) -> str:
     better = every[(every["cost"] <= row["cost"]) & (every["accuracy"] > row["accuracy"])]
     return "" if better.empty else str(better.loc[better["accuracy"].idxmax(), "network"])
+
+
+def told(found: pd.DataFrame) -> list[str]:
+    """Where the gain is largest, and what the smallest student reaches, in sentences.
+
+    Args:
+        found: what `by_size` returned.
+    """
+    gained = found[found["gain"].notna()]
+    if gained.empty:
+        return ["No student has a baseline of its size: nobody knows what distilling gained."]
+    best, small = gained.loc[gained["gain"].idxmax()], gained.iloc[0]
+    ends = "" if np.isnan(best["gain_low"]) else f" [{best['gain_low']:+.2f}, {best['gain_high']:+.2f}]"
+    more = gained[gained["alone"] > small["taught"]]
+    beside = (
+        f"Alone, {more['network'].iloc[0]} is the smallest that reaches more."
+        if len(more)
+        else "No student alone, of whatever size, reaches more."
+    )
+    return [
+        f"The largest gain is that of {best['network']}: {best['gain']:+.2f} points{ends}.",
+        f"{small['network']}, distilled, reaches {small['taught']:.2f}%. {beside}",
+    ]

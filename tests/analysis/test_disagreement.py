@@ -14,6 +14,7 @@ from kd_lab.analysis.disagreement import (
     disputed,
     outcomes,
     shares,
+    told,
 )
 from kd_lab.errors import UserError
 from tests.analysis.made_up import students
@@ -107,3 +108,11 @@ def test_disputed__where_most_seeds_differ__the_most_disputed_first():
 
 def test_disputed__nowhere__empty():
     assert disputed(answers(TAUGHT), [answers(TAUGHT)]).empty
+
+
+def test_told__what_distilling_changed():
+    assert told(compared(shares(*made()), "kd")) == (
+        "The student alone differs from the teacher on 100.00% of the samples, the distilled one on 30.00%. Only the "
+        "teacher is right 30.00 points less often than beside the student alone; the teacher's own mistakes are made "
+        "40.00 points more often."
+    )

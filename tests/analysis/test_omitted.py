@@ -7,11 +7,13 @@ from scipy.special import softmax
 
 from kd_lab.analysis.omitted import (
     bias_for_rate,
+    by_arm,
     cross_fitted,
     omitted_class,
     predicted,
     recall_against_bias,
     recalls,
+    told,
 )
 from kd_lab.analysis.runs import OMITTED
 from kd_lab.errors import UserError
@@ -152,3 +154,31 @@ def test_recalls__each_network_once_with_its_arm_and_seed(uri, tmp_path):
     ]
     assert (told["raw_recall"] == 0).all()
     assert (told["recall"] > 0.8).all()
+
+
+def reached():
+    rows = [
+        ("teacher", "teacher", 0, 0.99, 0.95, 0.98, 0.96, 0.5),
+        ("baseline", "student alone", 0, 0.87, 0.0, 0.85, 0.4, 20.0),
+        ("student", "kd T=1", 0, 0.87, 0.0, 0.92, 0.6, 7.0),
+        ("student", "kd T=8", 0, 0.88, 0.04, 0.96, 0.9, 6.0),
+        ("student", "kd T=8", 1, 0.90, 0.06, 0.98, 1.0, 5.0),
+    ]
+    names = ["role", "arm", "seed", "raw_accuracy", "raw_recall", "accuracy", "recall", "bias"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def test_by_arm__means_over_seeds_in_percent():
+    found = by_arm(reached())
+    assert found.index.tolist() == ["teacher", "student alone", "kd T=1", "kd T=8"]
+    assert found.loc["kd T=8"].tolist() == pytest.approx([2, 89, 5, 97, 95, 5.5])
+
+
+def test_told__raw_corrected_alone_and_the_teacher():
+    assert told(reached(), 3) == [
+        "As they answer, distilled students call at most 5.0% of class 3 by its name (kd T=8).",
+        "After the correction it is 60.0% (kd T=1) to 95.0% (kd T=8); the accuracy of the latter goes from 89.0% to "
+        "97.0%.",
+        "The student alone: 0.0%, corrected 40.0%, with an accuracy from 87.0% to 85.0%.",
+        "The teacher, which saw the class: 95.0%.",
+    ]

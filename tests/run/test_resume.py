@@ -49,7 +49,6 @@ def test_job_key__is_the_same_whatever_no_result_follows_from(change: str) -> No
         "loss.hard_weight=0.5",
         "loss.schedules.temperature=cosine",
         "loss.standardize=true",
-        "student.without_classes=[3]",
         "baseline=false",
         "baseline.recipe.steps=7",
         "trainer.threads=1",
@@ -57,6 +56,16 @@ def test_job_key__is_the_same_whatever_no_result_follows_from(change: str) -> No
 )
 def test_job_key__differs_with_all_that_a_result_follows_from(change: str) -> None:
     assert key(change) != key()
+
+
+def test_job_key__differs_with_the_classes_left_out_however_they_are_written() -> None:
+    labelled = "dataset.labels=null"
+    whole, one, same, other = (
+        key(labelled, f"student.without_classes={classes}") for classes in ("[]", "[3,4]", "[4,3,3]", "[3]")
+    )
+    assert whole == key(labelled)
+    assert one == same
+    assert len({whole, one, other}) == 3
 
 
 def test_job_key__a_file_of_weights_counts_by_its_content(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from kd_lab.analysis.disagreement import BOTH_RIGHT, OUTCOMES
 from kd_lab.analysis.figures.style import ROLE_STYLES, plain
@@ -52,7 +53,7 @@ def disputed_samples(images: np.ndarray, found: pd.DataFrame) -> Figure:
         raise UserError("There is no sample on which most students answer otherwise than their teacher.")
     columns = min(COLUMNS, len(found))
     rows = -(-len(found) // columns)
-    figure = Figure(figsize=(1.5 * columns, 2.1 * rows), layout="constrained")
+    figure = Figure(figsize=(1.5 * columns, 2.3 * rows), layout=ConstrainedLayoutEngine(h_pad=0.12))
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kd_lab.analysis.figures.style import COLOURS, ROLE_STYLES, Style, dots, plain, series_style
+from kd_lab.analysis.figures.style import COLOURS, ROLE_STYLES, Style, dots, legend_below, plain, series_style
 from kd_lab.analysis.omitted import bias_for_rate, recall_against_bias
 from kd_lab.analysis.softening import probabilities, softened
 from kd_lab.names import BASELINE, SAMPLE_TARGET, STUDENT, TEACHER
@@ -33,7 +33,7 @@ def recall_by_arm(found: pd.DataFrame, number: int) -> Figure:
     if np.isfinite(teacher):
         axes.axhline(teacher, color=COLOURS[TEACHER], linestyle="--", label="the teacher, as it answers")
     axes.plot([], [], "_", color="black", markersize=12, label="mean")
-    axes.set_xticks(range(len(arms)), [plain(arm, 16) for arm in arms])
+    axes.set_xticks(range(len(arms)), [plain(arm, 13) for arm in arms])
     axes.set(ylim=(-4, 104), xlim=(-0.5, len(arms) - 0.4), ylabel=f"recall of class {number} (%)")
     axes.grid(axis="y", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
@@ -48,7 +48,7 @@ def recall_by_bias(networks: Mapping[str, pd.DataFrame], number: int, biases: Se
         number: the class.
         biases: where the curves are drawn.
     """
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.5, 4.6), layout="constrained")
     axes = figure.subplots()
     for place, (label, frame) in enumerate(networks.items()):
         style = ROLE_STYLES[BASELINE] if place == 0 else series_style(place - 1)
@@ -60,7 +60,7 @@ def recall_by_bias(networks: Mapping[str, pd.DataFrame], number: int, biases: Se
     axes.scatter([], [], s=60, c="white", edgecolors="black", label="here it is predicted as often as it occurs")
     axes.set(xlabel=f"b, added to the logit of class {number}", ylabel=f"recall of class {number} (%)")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=9)
+    legend_below(figure, [axes])
     return figure
 
 
