@@ -35,6 +35,8 @@ LINKS = ["teacher_run", "baseline_run", "sweep", "tried", "start_time"]
 PROTOCOL = ["fingerprint", "teacher_weights", "machine"]
 PARAMS = "params."
 SHARED = ", jobs at once="
+OMITTED = f"{PARAMS}student.without_classes"
+"""Classes that student and baseline never saw: a column wherever a run has it, also where all have the same."""
 SKIPPED = ("seed", "network", "loss_name")
 """Parameters that are columns of their own, or say in short what others say."""
 
@@ -50,6 +52,24 @@ def studies(uri: str = "sqlite:///mlflow.db") -> list[str]:
         return [names[key] for key in names if reader.has_role(key, STUDENT)]
 
 
+def first_study(wanted: Sequence[str], uri: str, make: str) -> str:
+    """The first of these studies that the store has.
+
+    Args:
+        wanted: names of studies, the one that suits best before the others.
+        uri: the store.
+        make: the command that makes the first one, for the message.
+
+    Raises:
+        UserError: there is no such store, or it has none of them.
+    """
+    there = studies(uri)
+    for name in wanted:
+        if name in there:
+            return name
+    raise UserError(f"study={','.join(wanted)}: {uri} has no such study; make one with {make}, then start again.")
+
+
 def runs(study: str | Sequence[str] | None = None, uri: str = "sqlite:///mlflow.db") -> pd.DataFrame:
     """One row per trained network, the newest first.
 
@@ -60,7 +80,7 @@ def runs(study: str | Sequence[str] | None = None, uri: str = "sqlite:///mlflow.
     Returns:
         The columns of IDENTITY, LINKS and PROTOCOL (the data's fingerprint, the sha256 of the teacher's weights, what
         the cost was measured on), every metric, and those parameters that differ between runs of one role, or
-        that only some runs with the same loss have.
+        that only some runs with the same loss have, and OMITTED.
 
     Raises:
         UserError: there is no such store or study, or it has no runs yet.
@@ -196,4 +216,5 @@ def _differing_params(found: Sequence[Record]) -> pd.DataFrame:
     loss = [_loss(record.params) for record in found]
     several = (params.groupby(role).nunique() > 1).any()
     lacked = (params.isna().groupby([role, loss]).nunique() > 1).any()
-    return params[sorted(params.columns[several | lacked])].add_prefix(PARAMS)
+    always = params.columns == OMITTED.removeprefix(PARAMS)
+    return params[sorted(params.columns[several | lacked | always])].add_prefix(PARAMS)

@@ -1,36 +1,47 @@
 """Several networks that answer as one.
 
-Source: Hinton, Vinyals, Dean 2015, section 2: the mean of the members' probabilities.
+Source: Hinton, Vinyals, Dean 2015, section 2: the arithmetic or the geometric mean of the members' probabilities.
 Legend: B batch, K classes, M members.
 """
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from kd_lab.models.common.inputs import check_positive
 
+PROBABILITIES: Literal["probabilities"] = "probabilities"
+
 
 class Ensemble(nn.Module):
-    """The log of the members' mean probability, so that its softmax is that mean.
+    """The members' mean probability, or their mean logit.
 
     Args:
         member: builds one network; called `size` times, so each member starts from other weights.
         size: M.
+        average: "probabilities" gives the log of the members' mean probability, so that its softmax is that mean: the
+            better calibrated. "logits" gives the mean logit, a geometric mean: small probabilities, which count at high
+            temperatures, are what all members say, not what the one that gives most says.
 
     Raises:
         ValueError: `size` below 1.
     """
 
-    def __init__(self, member: Callable[[], nn.Module], size: int) -> None:
+    def __init__(
+        self, member: Callable[[], nn.Module], size: int, *, average: Literal["probabilities", "logits"] = PROBABILITIES
+    ) -> None:
         super().__init__()
         check_positive(size=size)
+        self.average = average
         self.members = nn.ModuleList(member() for _ in range(size))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs [B, *input_shape] to log probabilities [B, K], float32 also under autocast."""
+        """Inputs [B, *input_shape] to logits [B, K], float32 also under autocast."""
+        if self.average != PROBABILITIES:
+            return torch.stack([_wide(member(inputs)) for member in self.members]).mean(dim=0)
         log_mbk = torch.stack([_wide(member(inputs)).log_softmax(dim=-1) for member in self.members])
         return log_mbk.logsumexp(dim=0) - math.log(len(self.members))
 

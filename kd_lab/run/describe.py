@@ -11,6 +11,8 @@ Node = Mapping[str, Any]
 LONGEST_VALUE = 24
 """Characters of one setting's values in the name of a sweep."""
 
+LEFT_OUT = "without_classes"
+
 
 def network_name(node: Node) -> str:
     """`mlp 32`, `3 x cnn`, `resnet18`, `my_module.Net`."""
@@ -31,6 +33,12 @@ def network_name(node: Node) -> str:
 def loss_name(config: Node) -> str:
     """`kd`, `kd+at`, `none`."""
     return "+".join(config["loss"]["terms"]) or "none"
+
+
+def _left_out(config: Node) -> dict[str, object]:
+    """`student.without_classes`, a parameter of the runs that leave some out only."""
+    classes = config["student"].get(LEFT_OUT)
+    return {LEFT_OUT: classes} if classes else {}
 
 
 def run_name(role: str, config: Node, node: Node, label: str, seed: int) -> str:
@@ -75,9 +83,10 @@ def role_params(role: str, config: Node, node: Node, recipe: object, seed: int) 
     if role == names.TEACHER:
         own = {"teacher": {**node, "recipe": recipe, "weights": config["teacher"].get("weights")}}
     elif role == names.BASELINE:
-        own = {"student": node, "baseline": {"recipe": recipe}}
+        own = {"student": {**node, **_left_out(config)}, "baseline": {"recipe": recipe}}
     else:
-        own = {k: config[k] for k in ("teacher", "student", "loss")}
+        student = {k: v for k, v in config["student"].items() if k != LEFT_OUT}
+        own = {"teacher": config["teacher"], "student": student | _left_out(config), "loss": config["loss"]}
     loss = loss_name(config) if role in (names.STUDENT, names.TRIAL) else "none"
     shared = {k: config[k] for k in ("dataset", "trainer", "measure")}
     return {"network": network_name(node), "loss_name": loss, "seed": seed, **shared, **own}

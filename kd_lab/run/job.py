@@ -38,7 +38,7 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
     reporter.stage(names.TEACHER)
     teacher = obtain_teacher(keeper, plan.settings.teacher) if plan.settings.teacher is not None else None
     node, bound = plan.student(teacher.network if teacher else None)
-    for line in bound.described():
+    for line in [*plan.described(), *bound.described()]:
         reporter.note(line)
     reporter.stage("student alone")
     baseline = _baseline(keeper, teacher) if plan.settings.baseline is not None else None
@@ -138,9 +138,9 @@ def _baseline(keeper: Keeper, teacher: Kept | None) -> Kept:
     recipe = plan.baseline_recipe()
 
     def train(network: nn.Module, run: Run) -> Measurement:
-        ready = plan.recipe("baseline.recipe", recipe, len(plan.data.train))
+        ready = plan.recipe("baseline.recipe", recipe, len(plan.seen.train))
         objective = _hard_labels(recipe.label_smoothing)
-        return fit(plan, Fit("student alone", network, objective, ready, plan.data.train, settings.seed), run)
+        return fit(plan, Fit("student alone", network, objective, ready, plan.seen.train, settings.seed), run)
 
     order = Order(
         role=names.BASELINE,

@@ -4,13 +4,16 @@ import hashlib
 import inspect
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import nn
 
 import kd_lab
+from kd_lab import names
 from kd_lab.datasets.common.batches import Batches
+from kd_lab.datasets.common.splits import leave_out
 from kd_lab.errors import UserError
 from kd_lab.measures.predict import eval_mode
 from kd_lab.models.common.weights import load_weights
@@ -59,7 +62,7 @@ class Plan:
             if key == "teacher":
                 _check_weights(network.weights, network.node, made)
         if settings.baseline is not None:
-            check_batch("baseline.recipe", plan.baseline_recipe().batch_size, len(data.train))
+            check_batch("baseline.recipe", plan.baseline_recipe().batch_size, len(plan.seen.train))
         if settings.teacher is None or "teacher" in built:  # else the run says what network it is, see `look_up`
             plan.student(built.get("teacher"))
         return plan
@@ -84,9 +87,26 @@ class Plan:
         """Whether a loss asks a teacher; regularizers alone train the student on what the baseline is trained on."""
         return any(loss_class(name, term).needs_teacher for name, term in self.settings.loss.terms.items())
 
+    @cached_property
+    def seen(self) -> Data:
+        """The data of which student and baseline see train and transfer: all but `student.without_classes`."""
+        classes = self.settings.student.without_classes
+        if not classes:
+            return self.data
+        return leave_out(self.data, classes, f"student.without_classes={classes}")
+
+    def described(self) -> list[str]:
+        """What is left out of the student's data, a sentence."""
+        without = sorted({*self.settings.student.without_classes})
+        if not without:
+            return []
+        called = "class" if len(without) == 1 else "classes"
+        kept = f"{len(self.seen.transfer):,} of {len(self.data.transfer):,} training points"
+        return [f"student and baseline see no sample of {called} {', '.join(map(str, without))}: {kept}"]
+
     def student_rows(self) -> torch.Tensor:
         """What the student is trained on: the transfer part where a teacher answers, else the labelled one."""
-        return self.data.transfer if self.distils else self.data.train
+        return self.seen.transfer if self.distils else self.seen.train
 
     def student(self, teacher: nn.Module | None) -> tuple[Node, Bound]:
         """What builds the network that is trained as the student, and what it is trained for.
@@ -98,7 +118,7 @@ class Plan:
         """
         plain = self.settings.student.node
         network = self.network("student", plain, self.settings.seed)
-        node = deployed_node(self.settings, self.data, network, teacher)
+        node = deployed_node(self.settings, self.seen, network, teacher)
         if node is not None:
             network = self.network("student", node, self.settings.seed)
         return node or plain, self.bound(network, teacher)
@@ -107,7 +127,7 @@ class Plan:
         """The objective for a network that `student` told how to build, beside this teacher; see there for errors."""
         if teacher is not None:
             adopt(student, self.data, teacher)
-        return bind(self.settings, self.data, student, teacher)
+        return bind(self.settings, self.seen, student, teacher)
 
     def recipe(self, key: str, settings: RecipeSettings, num_rows: int) -> Recipe:
         """The recipe with its length in steps; the last, incomplete batch of an epoch is a step too."""
@@ -157,6 +177,9 @@ class Plan:
             "seed": seed,
             **more,
         }
+        without = self.settings.student.without_classes
+        if without and role != names.TEACHER:
+            facts["without_classes"] = sorted({*without})
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
     def batches(self, rows: torch.Tensor, recipe: Recipe, seed: int, strong: Augment | None = None) -> Batches:

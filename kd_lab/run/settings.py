@@ -1,7 +1,7 @@
 """The whole config, checked: types, ranges and names of all that needs neither data nor a network to be judged."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
@@ -9,9 +9,6 @@ from kd_lab.errors import UserError, choices
 from kd_lab.run.loss_settings import LossSettings, loss_settings
 from kd_lab.run.search_settings import SearchSettings
 from kd_lab.run.strict import Node, Strict, parsed
-
-RESERVED = ("recipe", "weights", "reuse", "seed", "layers")
-"""The keys of `teacher` and `student` that are not arguments of the network."""
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Smoothing = Annotated[float, Field(ge=0, lt=1)]
@@ -106,6 +103,15 @@ class NetworkSettings(Strict):
     layers: list[str] | None = None
 
 
+class StudentSettings(NetworkSettings):
+    """The student; `without_classes` are the true classes of which it sees no sample, nor does its baseline."""
+
+    without_classes: list[int] = Field(default_factory=list)
+
+
+N = TypeVar("N", bound=NetworkSettings)
+
+
 class Settings(Strict):
     """The config of one job."""
 
@@ -113,7 +119,7 @@ class Settings(Strict):
     study: str
     dataset: Node
     teacher: NetworkSettings | None
-    student: NetworkSettings
+    student: StudentSettings
     baseline: BaselineSettings | None
     loss: LossSettings
     trainer: TrainerSettings
@@ -140,8 +146,8 @@ class Settings(Strict):
             seed=config["seed"],
             study=str(config["study"]),
             dataset=config["dataset"],
-            teacher=_network("teacher", config["teacher"]) if has_teacher else None,
-            student=_network("student", {**config["student"], "seed": config["seed"]}),
+            teacher=_network("teacher", config["teacher"], NetworkSettings) if has_teacher else None,
+            student=_network("student", {**config["student"], "seed": config["seed"]}, StudentSettings),
             baseline=_baseline(config["baseline"]) if loss.terms else None,
             loss=loss,
             trainer=parsed("trainer", config["trainer"], TrainerSettings),
@@ -157,17 +163,18 @@ def _check_seed(config: Mapping[str, Any]) -> None:
             raise UserError(f"{key}={seed}: expected a whole number from 0 to 4294967295")
 
 
-def _network(key: str, node: Node) -> NetworkSettings:
+def _network(key: str, node: Node, kind: type[N]) -> N:
     recipe = parsed(f"{key}.recipe", node["recipe"], RecipeSettings)
     if (recipe.epochs is None) == (recipe.steps is None):
         raise UserError(
             f"{key}.recipe.epochs={recipe.epochs} and {key}.recipe.steps={recipe.steps}: "
             "expected one of the two, the other null"
         )
-    own = {k: v for k, v in node.items() if k not in RESERVED}
-    kept: dict[str, Any] = {k: node[k] for k in RESERVED if k in node and k != "recipe"}
+    reserved = kind.model_fields.keys() - {"node"}  # the other keys are arguments of the network
+    own = {k: v for k, v in node.items() if k not in reserved}
+    kept: dict[str, Any] = {k: node[k] for k in reserved if k in node and k != "recipe"}
     everything: dict[str, Any] = {"node": own, "recipe": recipe, **kept}
-    return parsed(key, everything, NetworkSettings)
+    return parsed(key, everything, kind)
 
 
 def _baseline(node: object) -> BaselineSettings | None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kd_lab.analysis.runs import column, pairs, runs, studies
+from kd_lab import names
+from kd_lab.analysis.runs import column, first_study, pairs, runs, studies
 from kd_lab.errors import UserError
 from kd_lab.names import TEST_ACCURACY_TOP1
 from kd_lab.tracking.store import Store
-from tests.analysis.conftest import write
+from tests.analysis.conftest import STUDENT_NODE, write
 
 STUDENT_ACCURACY = column("student", TEST_ACCURACY_TOP1)
 BASELINE_ACCURACY = column("baseline", TEST_ACCURACY_TOP1)
@@ -146,3 +147,21 @@ def test_pairs__no_student__user_error(uri):
     frame = runs("digits", uri)
     with pytest.raises(UserError, match="no run with role=student"):
         pairs(frame[frame["role"] == "teacher"])
+
+
+def test_first_study__the_first_that_is_there(uri):
+    assert first_study(["nowhere", "digits"], uri, "kd-lab -m") == "digits"
+
+
+def test_first_study__none__user_error_with_the_command(uri):
+    with pytest.raises(UserError, match=r"study=a,b: .* has no such study; make one with kd-lab -m sweep=a, then"):
+        first_study(["a", "b"], uri, "kd-lab -m sweep=a")
+
+
+def test_runs__classes_left_out_are_told_where_all_runs_have_the_same(tmp_path):
+    own = f"sqlite:///{tmp_path}/mlflow.db"
+    store = Store.open(own, "s")
+    params = {"student": STUDENT_NODE | {"without_classes": [3]}}
+    for seed in (0, 1):
+        write(store, "student", seed=seed, params=params, measured={names.TEST_ACCURACY_TOP1: 0.9}, tags={})
+    assert runs("s", own)["params.student.without_classes"].tolist() == ["[3]", "[3]"]

@@ -77,6 +77,31 @@ def test_grid__student_sizes(planned: Callable[[str], Jobs]) -> None:
 
 
 @pytest.mark.slow
+def test_grid__omitted_class(planned: Callable[[str], Jobs]) -> None:
+    jobs = planned("sweep=omitted_class")
+    assert len(jobs) == 20
+    for job in jobs.values():
+        assert (job.study, job.dataset["labels"]) == ("omitted_class", None)
+        assert (job.student.without_classes, job.student.node["widths"]) == ([3], [64, 64])
+        recipe = job.student.recipe
+        assert (recipe.epochs, recipe.steps, recipe.batch_size, recipe.optimizer["lr"]) == (60, None, 32, 0.005)
+        assert (job.loss.terms["kd"].weight, job.loss.hard_weight) == (1, 0)
+        assert job.baseline is not None
+        assert job.baseline.recipe.optimizer.weight_decay is None
+        assert job.teacher is not None
+        assert job.teacher.node["average"] == "logits"
+    assert {job.loss.terms["kd"].node["temperature"] for job in jobs.values()} == {1, 4, 8, 20}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["temperature_weight", "student_sizes", "omitted_class"])
+def test_grid__has_a_study_of_its_own_name_unless_told(name: str, planned: Callable[[str], Jobs]) -> None:
+    small = "seed=0 loss.temperature=2 " + ("student.widths=[16]" if name == "student_sizes" else "loss.weight=1")
+    assert {job.study for job in planned(f"sweep={name} {small}").values()} == {name}
+    assert {job.study for job in planned(f"sweep={name} {small} study=mine").values()} == {"mine"}
+
+
+@pytest.mark.slow
 def test_grid__what_the_user_says_wins(planned: Callable[[str], Jobs]) -> None:
     assert list(planned("sweep=seeds seed=7")) == ["seed=7"]
     assert len(planned("sweep=losses loss=kd seed=0,1")) == 2

@@ -38,6 +38,12 @@ BY_CONFIG = [
     ("teacher.recipe.batch_size=101", r"teacher.recipe.batch_size=101: larger than the 100 samples"),
     ("student.recipe.precision=8", r"student.recipe.precision=8: expected '32', 'bf16-mixed' or '16-mixed'"),
     ("student.recipe.steps=3 student.recipe.epochs=2", r"expected one of the two, the other null"),
+    ("student.without_classes=[3]", r"student.without_classes=\[3\]: 1097 of 1197 training points have no label"),
+    ("student.without_classes=3", r"student.without_classes=3: expected a valid list"),
+    (
+        "student.without_classes=[10] dataset.labels=null",
+        r"student.without_classes=\[10\]: expected classes from 0 to 9, but got 10",
+    ),
     ("dataset.labels=5000", r"dataset.labels=5000: only 1197 labelled training points are there"),
     ("teacher=none", r"teacher=none: loss=kd needs a teacher"),
     ("student=none", r"student=none: expected a network to train"),

@@ -50,3 +50,13 @@ def test_ensemble__double_stays_double():
 def test_ensemble__size_is_checked():
     with pytest.raises(ValueError, match="`size` to be at least 1, but got 0"):
         _ensemble(size=0)
+
+
+def test_ensemble__of_logits__their_mean():
+    torch.manual_seed(0)
+    module, inputs = Ensemble(partial(MLP, num_classes=4, input_shape=(5,)), 3, average="logits"), torch.randn(6, 5)
+    logits = torch.stack([m(inputs) for m in module.members])
+    torch.testing.assert_close(module(inputs), logits.mean(dim=0))
+    geometric = logits.softmax(dim=-1).log().mean(dim=0).exp()
+    torch.testing.assert_close(module(inputs).softmax(dim=-1), geometric / geometric.sum(dim=-1, keepdim=True))
+    torch.testing.assert_close(Ensemble(nn.Identity, 1, average="logits")(inputs), inputs)

@@ -1,6 +1,6 @@
 import pytest
 
-from kd_lab.run.describe import run_name, sweep_name
+from kd_lab.run.describe import role_params, run_name, sweep_name
 
 MLP = {"_target_": "kd_lab.models.mlp.MLP", "widths": [32]}
 ENSEMBLE = {"_target_": "kd_lab.models.ensemble.Ensemble", "size": 3, "member": {"_target_": "kd_lab.models.cnn.CNN"}}
@@ -33,3 +33,11 @@ def test_run_name__says_once_what_tells_the_run_from_others(role: str, node: dic
 )
 def test_sweep_name__short(title: str, expected: str) -> None:
     assert sweep_name(title) == expected
+
+
+@pytest.mark.parametrize("role", ["baseline", "student"])
+def test_role_params__classes_left_out_only_where_there_are_any(role: str) -> None:
+    shared = {"dataset": {}, "trainer": {}, "measure": {}, "teacher": ENSEMBLE} | CONFIG
+    for left_out, expected in (([3], {"without_classes": [3]}), ([], {})):
+        found = role_params(role, {**shared, "student": {**MLP, "without_classes": left_out}}, MLP, {}, 0)
+        assert found["student"] == MLP | expected

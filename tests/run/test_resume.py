@@ -58,6 +58,16 @@ def test_job_key__differs_with_all_that_a_result_follows_from(change: str) -> No
     assert key(change) != key()
 
 
+def test_job_key__differs_with_the_classes_left_out_however_they_are_written() -> None:
+    labelled = "dataset.labels=null"
+    whole, one, same, other = (
+        key(labelled, f"student.without_classes={classes}") for classes in ("[]", "[3,4]", "[4,3,3]", "[3]")
+    )
+    assert whole == key(labelled)
+    assert one == same
+    assert len({whole, one, other}) == 3
+
+
 def test_job_key__a_file_of_weights_counts_by_its_content(tmp_path: Path) -> None:
     from kd_lab.models.common.weights import save_weights
     from kd_lab.models.mlp import MLP

@@ -83,7 +83,7 @@ def accuracy_against(students: pd.DataFrame, cost: str = COST_PARAMS_TOTAL) -> F
         look: dict[str, Any] = {"where": "post", "color": "black", "linewidth": 1, "linestyle": ":", "zorder": 1}
         axes.step(*steps, **look, label="Pareto front of the means")
         if max(x) > LOG_FROM_RATIO * min(x) > 0:
-            _log(axes, max(x) / min(x))
+            log_axis(axes, max(x) / min(x))
         axes.set(xlabel=COSTS[cost], title=plain(dataset))
     row[0].set_ylabel("test accuracy (%)")
     legend_below(figure, row)
@@ -173,7 +173,7 @@ def _once(students: pd.DataFrame, role: str) -> pd.DataFrame:
     return students[students[run].notna()].drop_duplicates(run) if run in students else students.iloc[:0]
 
 
-def _log(axes: "Axes", ratio: float) -> None:
+def log_axis(axes: "Axes", ratio: float) -> None:
     """A logarithmic axis with numbers that can be read aloud: 2k, 0.05."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < MANY_DECADES else (1,)))
