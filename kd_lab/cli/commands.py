@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_lab.cli.compose import NOT_A_NAME, conf_dir, expand, explain, register, separated
+from kd_lab.cli.offline import settle
 from kd_lab.cli.signals import terminate_like_interrupt
 from kd_lab.cli.sweep import Sweep, SweepMember
 from kd_lab.errors import TrainingFailedError, UserError, choices
@@ -82,9 +83,10 @@ def job(config: Any) -> float:
 
     label = member.label if member else ""
     reporter = Reporter(compact=member is not None, label=label)
-    context = Context(member.sweep_id, member.title, label) if member else Context()
     try:
         check_complete(resolved)
+        server = settle(resolved, default_uri(), reporter.warn)
+        context = Context(member.sweep_id, member.title, label, server) if member else Context(server=server)
         if member is not None:
             member.will_write(resolved)
         result = run_job({str(k): v for k, v in resolved.items()}, context, reporter)
@@ -170,7 +172,7 @@ def description(file: Path) -> str:
 
 def ui(arguments: list[str]) -> int:
     """`kd-lab ui [port=5000] [tracking.uri=URI]`: MLflow's own server on the store, until Ctrl-C."""
-    options = _options(arguments[1:], {"port": "5000", "tracking.uri": _default_uri()})
+    options = options_of(arguments[1:], {"port": "5000", "tracking.uri": default_uri()})
     uri = options["tracking.uri"]
     if uri.startswith("http"):
         print(f"That store is a server already: open {uri}")  # noqa: T201
@@ -190,13 +192,19 @@ def ui(arguments: list[str]) -> int:
         return 0
 
 
-def _default_uri() -> str:
+def default_uri() -> str:
+    """The local store of conf/tracking."""
     import yaml
 
     return str(yaml.safe_load((conf_dir() / "tracking" / "local.yaml").read_text())["uri"])
 
 
-def _options(arguments: list[str], defaults: dict[str, str]) -> dict[str, str]:
+def options_of(arguments: list[str], defaults: dict[str, str]) -> dict[str, str]:
+    """The `key=value` arguments of a subcommand over its defaults.
+
+    Raises:
+        UserError: a key that it does not have.
+    """
     options = dict(defaults)
     for argument in arguments:
         key, equals, value = argument.partition("=")
@@ -208,7 +216,7 @@ def _options(arguments: list[str], defaults: dict[str, str]) -> dict[str, str]:
 
 def evaluate(arguments: list[str]) -> int:
     """`kd-lab evaluate run=ID [tracking.uri=URI] [trainer=cpu]`: rebuild a run's network and measure it here."""
-    options = _options(arguments[1:], {"run": "", "tracking.uri": _default_uri(), "trainer": "cpu"})
+    options = options_of(arguments[1:], {"run": "", "tracking.uri": default_uri(), "trainer": "cpu"})
     if not options["run"]:
         raise UserError("evaluate: expected run=ID, the id of a finished run (the console and the MLflow page show it)")
     import yaml

@@ -40,6 +40,10 @@ class Reporter:
         if not self.compact:
             self.console.print(text, style="dim", markup=False)
 
+    def warn(self, text: str) -> None:
+        """Something that a user has to know, in a sweep too."""
+        self.console.print(text, style="yellow", markup=False)
+
     def failed(self, error: Exception) -> None:
         """A job of a sweep that did not make it; the others go on."""
         self.console.print(f"{self.label or 'job'}: failed: {error}", style="red", markup=False)

@@ -18,6 +18,7 @@ from kd_lab.run.report import report_markdown, verdict
 from kd_lab.run.settings import NetworkSettings, Settings
 from kd_lab.run.strict import Node
 from kd_lab.run.teacher import given_teacher, look_up
+from kd_lab.tracking.dead import close_dead, waiting_here
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 from kd_lab.training.objective import Objective
@@ -37,7 +38,10 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
     if teacher_settings is not None and (teacher_settings.weights or "").startswith("run:"):
         look_up(plan.data, Store.existing(uri), str(teacher_settings.weights))
     with busy(f"opening {uri}"):
-        store = Store.open(uri, plan.settings.study)
+        store = Store.open(uri, plan.settings.study, instead_of=context.server)
+        closed = close_dead(store)
+    for sentence in [*closed, *waiting_here(store)]:
+        reporter.note(sentence)
     keeper = Keeper(plan, store, config, context, reporter)
     teacher = _teacher(keeper, teacher_settings) if teacher_settings is not None else None
     node, bound = plan.student(teacher.network if teacher else None)

@@ -21,6 +21,7 @@ from kd_lab.run.measured import Measured, measure, runtime
 from kd_lab.run.plan import Plan
 from kd_lab.run.settings import RecipeSettings
 from kd_lab.run.strict import Node
+from kd_lab.tracking.client import StoreAwayError
 from kd_lab.tracking.provenance import provenance
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
@@ -33,11 +34,15 @@ VERIFY_TOLERANCE = 0.005
 
 @dataclass(frozen=True)
 class Context:
-    """What a job knows of the command it belongs to: its sweep (id and title) and what is special about the job."""
+    """What a job knows of the command it belongs to: its sweep (id and title) and what is special about the job.
+
+    server: the server that the runs are meant for, if it is away and a local store stands in for it.
+    """
 
     sweep: str | None = None
     sweep_title: str = ""
     label: str = ""
+    server: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class Keeper:
         network = self.plan.network(order.role, order.node, order.seed)
         try:
             load_weights(network, found.download(names.ARTIFACT_WEIGHTS))
-        except UserError as error:
+        except (UserError, StoreAwayError) as error:
             self.reporter.note(f"{order.role}: run {found.run_id[:8]} cannot be used ({error}); training anew")
             return None
         sha256 = weights_sha256(network)
@@ -116,6 +121,7 @@ class Keeper:
         network = self.plan.network(order.role, order.node, order.seed)
         with self._open(order) as run:
             trained = order.train(network, run)
+            run.flush()  # nothing is written while latency is measured
             measured = self._measure(order, network)
             measurement = trained | measured.measurement
             measurement |= order.extra(measurement)
@@ -124,6 +130,7 @@ class Keeper:
             self._keep(run, order, network, measured)
             run.set_tags({names.TAG_WEIGHTS_SHA256: sha256})
             order.done(run, result)
+            run.flush()
             final = {k: v for k, v in measurement.items() if not k.startswith("val/")}  # those are curves already
             run.log_measurement({**final, names.COST_TRACKING_S: run.seconds})
         return Kept(network, result, measured.logits)
