@@ -51,6 +51,7 @@ def client(uri: str) -> "MlflowClient":
     # The database layer prints a traceback of its own for what we catch and say in one sentence.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.artifact.artifact_repo").setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # a warning for each retry
     return MlflowClient(tracking_uri=uri)
 

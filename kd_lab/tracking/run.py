@@ -205,7 +205,7 @@ class Run:
 
     def _tell(self, status: str) -> None:
         _logger.warning(
-            "tracking.uri=%s: the store is away; what it lacks of run %s, which ended as %s, is kept in %s, and "
+            "tracking.uri=%s: the store does not take the end of run %s (%s); what it lacks is kept in %s, and "
             "`kd-lab sync` brings it in.",
             *(self._uri, self.run_id, status, self._kept.folder),
         )

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kd_lab.tracking import client, store as store_module, writer
+from kd_lab.tracking import client, writer
+from kd_lab.tracking import store as store_module
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 from tests.tracking.servers import Server
@@ -13,9 +14,8 @@ from tests.tracking.servers import Server
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Patience for a test; nothing that an earlier test learned about a server."""
+    """Less patience, for a test; nothing that an earlier test learned about a server."""
     monkeypatch.setattr(writer, "PATIENCE_S", 2.0)
-    monkeypatch.setattr(writer, "PATIENCE_WITH_FILE_S", 2.0)
     monkeypatch.setattr(writer, "RETRY_AT_THE_END_S", 0.1)
     monkeypatch.setattr(client, "WAIT_S", 5.0)
     monkeypatch.setattr(client, "_silent_until", {})

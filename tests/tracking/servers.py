@@ -1,4 +1,4 @@
-"""A real `mlflow server` of this machine, which can be killed and started again, and a proxy before it that misbehaves."""
+"""A real `mlflow server` of this machine, to be killed and started again, and a proxy before it that misbehaves."""
 
 import http.client
 import os
@@ -62,7 +62,7 @@ class Server:
 
 
 class Proxy:
-    """Passes requests on to a server; `mode` makes it answer 500, sleep before it passes them on, or lose the answer."""
+    """Passes requests on to a server; `mode`: pass, 500, sleep (before it passes them on), lose (the answer)."""
 
     def __init__(self, target: Server) -> None:
         self.mode = "pass"

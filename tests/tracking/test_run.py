@@ -16,7 +16,8 @@ from mlflow.store.tracking import sqlalchemy_store
 
 from kd_lab.errors import TrainingFailedError
 from kd_lab.names import TAG_REASON
-from kd_lab.tracking import run as run_module, writer
+from kd_lab.tracking import run as run_module
+from kd_lab.tracking import writer
 from kd_lab.tracking.kept import Kept
 from kd_lab.tracking.pending import Point
 from kd_lab.tracking.run import Run
@@ -103,6 +104,7 @@ def test_store_that_hangs__no_call_waits_for_it(store, start, monkeypatch, tmp_p
         return plain(*arguments, **more)
 
     monkeypatch.setattr(writer, "WRITE_EVERY_S", 0.0)
+    monkeypatch.setattr(writer, "PATIENCE_WITH_FILE_S", 1.0)
     monkeypatch.setattr(MlflowClient, "log_batch", hang)
     run = start(params={"a": 1})
     assert hanging.wait(20)
@@ -256,6 +258,7 @@ def test_away__comes_back__nothing_lost(store, start, monkeypatch, caplog, tmp_p
 
 
 def test_away__never_back__everything_in_the_rescue_folder(store, start, monkeypatch, caplog, tmp_path):
+    monkeypatch.setattr(writer, "PATIENCE_WITH_FILE_S", 1.0)
     with start(params={"a": 1}) as run:
         run.flush()
         for name in ("log_batch", "log_artifact", "set_terminated"):
@@ -345,8 +348,8 @@ def test_disk_full__one_sentence(start, monkeypatch, name):
     run = start()
     run.log(0, {"a": 1.0})
     monkeypatch.setattr(MlflowClient, name, full)
+    run.log_text("x", "x.txt")
     with pytest.raises(TrainingFailedError, match=r"^tracking\.uri=sqlite.*: the disk is full"):
-        run.log_text("x", "x.txt")
         run.flush()
 
 

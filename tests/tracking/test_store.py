@@ -8,10 +8,8 @@ import time
 import pytest
 import yaml
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
-from kd_lab.errors import TrainingFailedError, UserError
+from kd_lab.errors import UserError
 from kd_lab.names import TAG_KEY, TAG_PARENT, TAG_ROLE, TAG_SWEEP
 from kd_lab.tracking.store import Store
 
@@ -233,3 +231,38 @@ def test_open__eight_processes_at_once__all_succeed(tmp_path):
     assert len(found) == 9  # one parent for all
     assert {run.info.status for run in children} == {"FINISHED"}
     assert {run.data.metrics["a"] for run in children} == {1.0}
+
+
+WRITER = """
+import sys
+from kd_lab.tracking.store import Store
+job = sys.argv[1]
+with Store.open("sqlite:///mlflow.db", "digits").start_run(
+    role="student", name=job, params={"job": job}, tags={}, config_yaml="{}", parent=None
+) as run:
+    for step in range(600):
+        run.log(step, {"a": step + 0.5, "b": float(step), "c": float(job)})
+        if step % 100 == 0:
+            run.flush()
+    run.log_text("x" * 1000, "report.md")
+"""
+
+
+@pytest.mark.slow
+def test_write__eight_processes_at_once__no_point_lost(store, tmp_path):
+    command = [sys.executable, "-c", WRITER]
+    started = [
+        subprocess.Popen([*command, str(job)], cwd=tmp_path, stderr=subprocess.PIPE, text=True) for job in range(8)
+    ]
+    errors = [process.communicate(timeout=400)[1] for process in started]
+    assert [process.returncode for process in started] == [0] * 8, errors
+    found = MlflowClient(store.uri).search_runs([store.experiment_id])
+    assert {run.info.status for run in found} == {"FINISHED"}
+    assert sorted(run.data.params["job"] for run in found) == [str(job) for job in range(8)]
+    for run in found:
+        for key, value in {"a": 0.5, "b": 0.0}.items():
+            points = MlflowClient(store.uri).get_metric_history(run.info.run_id, key)
+            assert [(point.step, point.value) for point in points] == [(step, step + value) for step in range(600)]
+        assert len(MlflowClient(store.uri).get_metric_history(run.info.run_id, "c")) == 600
+        assert store.get(run.info.run_id).download("report.md").read_text() == "x" * 1000
+    assert not (tmp_path / "kd_lab_rescue").exists()
