@@ -36,11 +36,29 @@ COST_TRAIN_STEPS = "cost/train_steps"
 COST_TRAIN_PEAK_MEMORY_BYTES = "cost/train_peak_memory_bytes"
 COST_TRACKING_S = "cost/tracking_s"
 
+HIGHER_IS_BETTER = frozenset(
+    {
+        VAL_ACCURACY_TOP1,
+        TEST_ACCURACY_TOP1,
+        TEST_ACCURACY_TOP5,
+        TEST_AGREEMENT_TOP1,
+        TEST_GAP_RECOVERED,
+        COST_THROUGHPUT,
+        COST_TRAIN_SAMPLES_PER_S,
+    }
+)
+"""Of every other metric less is better; agreeing with the teacher where it is wrong is copying its errors."""
+
+PROJECTOR = " + projector"
+"""The end of the name of a network that is a student with a projector and the teacher's classifier (SimKD)."""
+
 # Tags. What MLflow's own UI reads keeps MLflow's names.
 TAG_ROLE = "role"
 TAG_KEY = "kd_lab.key"
 TAG_SWEEP = "kd_lab.sweep"
 TAG_JOB = "kd_lab.job"
+TAG_JOB_KEY = "kd_lab.job_key"
+TAG_JOBS_AT_ONCE = "kd_lab.jobs_at_once"
 TAG_WEIGHTS_SHA256 = "kd_lab.weights_sha256"
 TAG_DATA_FINGERPRINT = "kd_lab.data_fingerprint"
 TAG_TEACHER_RUN = "kd_lab.teacher_run"
@@ -56,6 +74,13 @@ REFERENCES = (TAG_TEACHER_RUN, TAG_BASELINE_RUN, TAG_PARENT)
 """The tags whose value is the id of another run."""
 TAG_GIT_COMMIT = "mlflow.source.git.commit"
 TAG_GIT_DIRTY = "kd_lab.git_dirty"
+TAG_VERSION = "kd_lab.version."  # and the name of the package
+TAG_PLATFORM = "kd_lab.platform"
+TAG_CPU = "kd_lab.cpu"
+TAG_CPU_CORES = "kd_lab.cpu_cores"
+TAG_DEVICE = "kd_lab.device"
+TAG_PROCESSES = "kd_lab.processes"
+TAG_THREADS = "kd_lab.threads"
 TAG_NOTE = "mlflow.note.content"
 
 # Artifacts, as paths inside a run.
@@ -63,8 +88,20 @@ ARTIFACT_CONFIG = "config.yaml"
 ARTIFACT_WEIGHTS = "model/weights.safetensors"
 ARTIFACT_NETWORK = "model/network.json"
 ARTIFACT_REPORT = "report.md"
+ARTIFACT_JOBS = "jobs.csv"
+ARTIFACT_FAILED = "failed_jobs.txt"
+ARTIFACT_PAGE = "comparison.html"
 ARTIFACT_CONFUSION = "figures/confusion_matrix.png"
 ARTIFACT_RELIABILITY = "figures/reliability_diagram.png"
+ARTIFACT_PREDICTIONS = "predictions.npz"
+
+# What that file holds of each test sample; probabilities are fractions 0..1.
+SAMPLE_INDEX = "index"
+SAMPLE_TARGET = "target"
+SAMPLE_PREDICTED = "predicted"
+SAMPLE_CONFIDENCE = "confidence"
+SAMPLE_TARGET_PROBABILITY = "target_probability"
+SAMPLE_PROBABILITIES = "probabilities"
 
 
 def train_loss(term: str) -> str:
@@ -85,3 +122,8 @@ def of_stage(term: str, key: str) -> str:
 def of_member(index: int, key: str) -> str:
     """The key of a training metric of one member of an ensemble: `member_0/train/loss_total`."""
     return f"member_{index}/{key}"
+
+
+def sample_probability(number: int) -> str:
+    """The column of one class in a table of predictions: `probability_3`."""
+    return f"probability_{number}"

@@ -6,21 +6,40 @@ import sqlite3
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from kd_lab.analysis.records import ServerReader, SqliteReader
 from kd_lab.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 SQLITE = "sqlite:///"
 SERVER_TIMEOUT_S = 3.0
+
+Reader = SqliteReader | ServerReader
+
+
+@contextmanager
+def reading(uri: str) -> Iterator[Reader]:
+    """A reader of many runs at once, for a store that is there.
+
+    Raises:
+        UserError: there is no store at this address, or it cannot be read.
+    """
+    if uri.startswith(("http://", "https://")):
+        with connected(uri):
+            yield ServerReader(uri)
+        return
+    try:
+        yield SqliteReader(Path(_existing(uri).removeprefix(SQLITE).partition("?")[0]))
+    except sqlite3.Error as error:
+        raise UserError(f"tracking.uri={uri}: this store cannot be read ({error}).") from error
 
 
 @contextmanager
@@ -47,33 +66,6 @@ def connected(uri: str) -> Iterator["MlflowClient"]:
     except MlflowException as error:
         first = str(error).strip().split("\n", 1)[0]
         raise UserError(f"tracking.uri={uri}: this store cannot be read ({first}).") from error
-
-
-def studies(client: "MlflowClient") -> dict[str, str]:
-    """The name of each study (MLflow: experiment) by its id."""
-    return {
-        found.experiment_id: found.name for found in _all(lambda token: client.search_experiments(page_token=token))
-    }
-
-
-def search(client: "MlflowClient", experiment_ids: list[str]) -> list["Run"]:
-    """All runs of these studies, the newest first."""
-    return _all(
-        lambda token: client.search_runs(
-            experiment_ids, max_results=1000, order_by=["attributes.start_time DESC"], page_token=token
-        )
-    )
-
-
-def _all(page_of: Callable[[str | None], Any]) -> list[Any]:
-    items: list[Any] = []
-    token: str | None = None
-    while True:
-        page = page_of(token)
-        items.extend(page)
-        token = page.token
-        if not token:
-            return items
 
 
 def _existing(uri: str) -> str:

@@ -1,7 +1,6 @@
 """The subcommands: run (single and sweep), doctor, list, ui, evaluate."""
 
 import gc
-import math
 import os
 import subprocess
 import sys
@@ -10,13 +9,14 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from kd_lab.cli.compose import NOT_A_NAME, conf_dir, expand, explain, register, separated
-from kd_lab.cli.offline import settle
+from kd_lab.cli.compose import NOT_A_NAME, check_complete, conf_dir, expand, explain, register, separated
+from kd_lab.cli.offline import default_uri, settle
 from kd_lab.cli.signals import terminate_like_interrupt
-from kd_lab.cli.sweep import Sweep, SweepMember
+from kd_lab.cli.sweep import Sweep
 from kd_lab.errors import TrainingFailedError, UserError, choices
 
 COMPLETION_FLAGS = {"-sc", "--shell-completion"}
+SHOWING = {"-c", "--cfg", "-i", "--info"}
 
 
 def run(arguments: list[str]) -> int:
@@ -31,7 +31,7 @@ def doctor(arguments: list[str]) -> int:
     return _compose(arguments[1:], examine)
 
 
-def _compose(arguments: list[str], task: Callable[[Any], float]) -> int:
+def _compose(arguments: list[str], task: Callable[[Any], None]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -40,6 +40,9 @@ def _compose(arguments: list[str], task: Callable[[Any], float]) -> int:
     overrides, options = ([], arguments) if COMPLETION_FLAGS & set(arguments) else separated(arguments)
     expanded = [*options, *expand(overrides)]
     sweeping = any(a in {"-m", "--multirun"} for a in options)
+    for override in overrides:
+        if override.startswith("sweep=") and not sweeping and not SHOWING & set(options):
+            raise UserError(f"{override}: is a grid of jobs; expected -m before it: kd-lab -m {override}")
     with Sweep(arguments) if sweeping else nullcontext() as sweep:
         try:
             _hydra(expanded, task)
@@ -60,7 +63,7 @@ FAILED: list[Exception] = []
 """Why the single job of this process failed; not raised through Hydra, which would add lines of its own."""
 
 
-def _hydra(arguments: list[str], task: Callable[[Any], float]) -> None:
+def _hydra(arguments: list[str], task: Callable[[Any], None]) -> None:
     """Hand over to Hydra with the expanded command line; its errors come back as exceptions."""
     import hydra
 
@@ -69,38 +72,26 @@ def _hydra(arguments: list[str], task: Callable[[Any], float]) -> None:
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()
 
 
-def job(config: Any) -> float:
-    """One job: a composed config to a result; returns the validation accuracy for a sweeper, NaN if there is none."""
-    from hydra.core.hydra_config import HydraConfig
+def job(config: Any) -> None:
+    """A single job: a composed config to a result."""
     from omegaconf import OmegaConf
 
-    member = SweepMember.of_environment(HydraConfig.get().overrides.task)
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     with starting():
         from kd_lab.run.console import Reporter
         from kd_lab.run.job import run as run_job
         from kd_lab.run.keeper import Context
-
-    label = member.label if member else ""
-    reporter = Reporter(compact=member is not None, label=label)
+    reporter = Reporter()
     try:
         check_complete(resolved)
-        server = settle(resolved, default_uri(), reporter.warn)
-        context = Context(member.sweep_id, member.title, label, server) if member else Context(server=server)
-        if member is not None:
-            member.will_write(resolved)
-        result = run_job({str(k): v for k, v in resolved.items()}, context, reporter)
+        (server,) = settle([resolved], default_uri(), reporter.warn)
+        with reporter.listening():
+            run_job(resolved, Context(server=server), reporter)
     except (UserError, TrainingFailedError) as error:
-        if member is None:
-            FAILED.append(error)
-        else:
-            member.failed(error)
-            reporter.failed(error)
-        return math.nan
-    return math.nan if result.validation_accuracy is None else result.validation_accuracy
+        FAILED.append(error)
 
 
-def examine(config: Any) -> float:
+def examine(config: Any) -> None:
     """One job, looked at instead of run."""
     from omegaconf import OmegaConf
 
@@ -109,10 +100,9 @@ def examine(config: Any) -> float:
         from kd_lab.run.doctor import doctor as look
     try:
         check_complete(resolved)
-        look({str(k): v for k, v in resolved.items()})
+        look(resolved)
     except (UserError, TrainingFailedError) as error:
         FAILED.append(error)
-    return math.nan
 
 
 @contextmanager
@@ -134,15 +124,6 @@ def starting() -> Iterator[None]:
             gc.enable()
 
 
-def check_complete(node: Any, path: str = "") -> None:
-    """Raise a UserError for the first value that the user has yet to give (`???` in YAML)."""
-    if node == "???":
-        raise UserError(f"{path}: a value is missing; expected {path}=...")
-    if isinstance(node, dict):
-        for key, value in node.items():
-            check_complete(value, f"{path}.{key}" if path else str(key))
-
-
 def list_choices(arguments: list[str]) -> int:
     """`kd-lab list [GROUP]`: the YAML files of conf/, each with the description in its first line."""
     groups = {p.name: p for p in sorted(conf_dir().iterdir()) if p.is_dir() and p.name not in {"tuned", "__pycache__"}}
@@ -151,7 +132,11 @@ def list_choices(arguments: list[str]) -> int:
         real = "model" if name in {"teacher", "student"} else name
         if real not in groups:
             raise UserError(f"list {name}: no such group; {choices(name, [*groups, 'teacher', 'student'])}")
-        usage = {"model": "teacher=NAME, student=NAME", "recipe": "teacher/recipe=NAME, student/recipe=NAME"}
+        usage = {
+            "model": "teacher=NAME, student=NAME",
+            "recipe": "teacher/recipe=NAME, student/recipe=NAME",
+            "sweep": "-m sweep=NAME",
+        }
         usage |= {g: f"student/recipe/{g}=NAME" for g in ("optimizer", "schedule")} | {
             "augment": "dataset/augment=NAME"
         }
@@ -175,7 +160,8 @@ def ui(arguments: list[str]) -> int:
     options = options_of(arguments[1:], {"port": "5000", "tracking.uri": default_uri()})
     uri = options["tracking.uri"]
     if uri.startswith("http"):
-        print(f"That store is a server already: open {uri}")  # noqa: T201
+        print("That store is a server already, open:")  # noqa: T201
+        _pages(uri, uri)
         return 0
     database = Path(uri.removeprefix("sqlite:///"))
     if not database.exists():
@@ -184,7 +170,9 @@ def ui(arguments: list[str]) -> int:
         )
     if not options["port"].isdigit():
         raise UserError(f"port={options['port']}: expected a number such as 5000")
-    print(f"http://127.0.0.1:{options['port']}  (Ctrl-C ends it)", flush=True)  # noqa: T201
+    server = f"http://127.0.0.1:{options['port']}"
+    print(f"{server}  (Ctrl-C ends it)", flush=True)  # noqa: T201
+    _pages(uri, server)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", options["port"]]
     try:
         return subprocess.run(command, check=False).returncode
@@ -192,11 +180,16 @@ def ui(arguments: list[str]) -> int:
         return 0
 
 
-def default_uri() -> str:
-    """The local store of conf/tracking."""
-    import yaml
+def _pages(uri: str, server: str) -> None:
+    """The address of each study's page."""
+    from kd_lab.analysis.reading import reading
+    from kd_lab.tracking.view import address
 
-    return str(yaml.safe_load((conf_dir() / "tracking" / "local.yaml").read_text())["uri"])
+    with reading(uri) as reader:
+        studies = reader.studies()
+    for key, name in studies.items():
+        if name != "Default":
+            print(f"  {name}: {address(server, key)}", flush=True)  # noqa: T201
 
 
 def options_of(arguments: list[str], defaults: dict[str, str]) -> dict[str, str]:

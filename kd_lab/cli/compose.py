@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.object_type import ObjectType
@@ -84,10 +85,16 @@ class AliasSource(ConfigSource):
 
 
 def register() -> None:
-    """Tell Hydra of the alias source."""
+    """Tell Hydra of the alias source, of the sweeper, and of the one sum that our YAML needs."""
     from hydra.core.plugins import Plugins
+    from omegaconf import OmegaConf
+
+    from kd_lab.cli import sweeper
 
     Plugins.instance().register(AliasSource)
+    sweeper.register()
+    # Twelve digits, so that the rest of 0.9 is 0.1.
+    OmegaConf.register_new_resolver("rest_of_1", lambda weight: round(1 - weight, 12), replace=True)
 
 
 def separated(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -123,22 +130,23 @@ def expand(arguments: list[str]) -> list[str]:
     - `loss=[kd,soft_label]`: no settings tuned for a single loss.
     """
     keys = {_key(a) for a in arguments if "=" in a}
-    return [_short_loss(a) for a in arguments] + list(_implied(arguments, keys))
+    return [_short(a) for a in arguments] + list(_implied(arguments, keys))
 
 
 def _key(argument: str) -> str:
     return argument.split("=", 1)[0].lstrip("+~")
 
 
-def _short_loss(argument: str) -> str:
-    """What Hydra must be told to add, where the YAML of a loss does not have the key: it is no setting of the loss."""
+def _short(argument: str) -> str:
+    """What Hydra must be told to add, where no YAML has the key: it is a setting of any loss, or of submitit."""
     key, _, value = argument.partition("=")
     if re.fullmatch(r"loss\.(terms\.\w+\.)?schedules\.\w+", key):
         by_name = re.fullmatch(r"[a-z_]+(,[a-z_]+)*", value) and value != "null"
         return f"+schedule@{argument}" if by_name else f"++{argument}"
     of_the_only_one = re.fullmatch(r"loss\.(?!terms\b|hard_weight\b|schedules\b)\w+", key)
     of_any = re.fullmatch(r"loss\.terms\.\w+\.(standardize|student_layers|teacher_layers)", key)
-    return f"++{argument}" if of_the_only_one or of_any else argument
+    of_a_cluster = key.startswith("sweep.resources.")
+    return f"++{argument}" if of_the_only_one or of_any or of_a_cluster else argument
 
 
 def _implied(arguments: list[str], keys: set[str]) -> Iterator[str]:
@@ -211,6 +219,8 @@ def _nearest_key(key: str) -> str:
         config = compose("config")
     groups = sorted(p.name for p in conf_dir().iterdir() if p.is_dir() and p.name not in ALIASES.values())
     known = [*_paths(config), *groups, "teacher", "student"]
+    if key in known:
+        return "what else is chosen here does not have it, see the same command with --cfg job and without this"
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]}?"
@@ -228,3 +238,12 @@ def _paths(node: object, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
             if not OmegaConf.is_interpolation(node, key) and not OmegaConf.is_missing(node, key):
                 yield from _paths(node[key], f"{prefix}{key}.")
+
+
+def check_complete(node: Any, path: str = "") -> None:
+    """Raise a UserError for the first value that the user has yet to give (`???` in YAML)."""
+    if node == "???":
+        raise UserError(f"{path}: a value is missing; expected {path}=...")
+    if isinstance(node, dict):
+        for key, value in node.items():
+            check_complete(value, f"{path}.{key}" if path else str(key))

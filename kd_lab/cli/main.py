@@ -12,7 +12,9 @@ HELP = """\
 kd-lab: train a teacher, distil it into a small student, and measure what the student gained.
 
   kd-lab [KEY=VALUE ...]             teacher -> student alone -> distilled student -> table
-  kd-lab -m seed=0,1,2 [...]         a sweep: every combination of the comma-separated values
+  kd-lab -m seed=0,1,2 [...]         a sweep: every combination of the comma-separated values; what is done already
+                                     is not done again; sweep.jobs=4: four at once; sweep=NAME: a grid with a name
+  kd-lab compare [STUDY ...] [...]   which arm is best, and is the difference real? --out DIR writes tables
   kd-lab doctor [KEY=VALUE ...]      what would be compared, and how strongly each term pulls; trains nothing
   kd-lab evaluate run=ID [...]       measure a finished run's network again, here
   kd-lab sync [tracking.uri=URI]     bring runs that were kept while a server was away to that server
@@ -23,6 +25,7 @@ Choose parts:   dataset=digits teacher=ensemble student=mlp loss=kd trainer=cpu 
 Change values:  student.recipe.epochs=50 student.recipe.optimizer.lr=1e-3 loss.temperature=4 loss.hard_weight=0.1
                 dataset.path=my.npz dataset.labels=100 teacher.weights=run:ID baseline=false study=NAME seed=1
 Your own class: student._target_=my_module.Net +student.width=64
+Compare:        metric=test/nll_nats against=dkd where=loss=kd mix=teacher,budget format=markdown tracking.uri=URI
 
   kd-lab --cfg job [...]             the whole config that these choices make, without running it
   eval "$(kd-lab -sc install=bash)"  completion of all this in the shell (also zsh, fish)
@@ -36,11 +39,11 @@ def main() -> None:
     """Entry point of the console script."""
     code = _main(sys.argv[1:])
     if "torch" in sys.modules:
-        _leave(code)
+        leave(code)
     sys.exit(code)
 
 
-def _leave(code: int) -> None:
+def leave(code: int) -> None:
     """Exit without taking the interpreter apart, which costs 1.8 s once torch, Lightning and MLflow are in it."""
     atexit._run_exitfuncs()
     sys.stdout.flush()
@@ -71,15 +74,15 @@ def _main(arguments: list[str]) -> int:
 
 
 def _command(arguments: list[str]) -> Callable[[list[str]], int]:
-    from kd_lab.cli import commands
-    from kd_lab.cli.sync import sync
+    from kd_lab.cli import commands, compare, sync
 
     named = {
         "list": commands.list_choices,
         "ui": commands.ui,
         "evaluate": commands.evaluate,
         "doctor": commands.doctor,
-        "sync": sync,
+        "compare": compare.compare,
+        "sync": sync.sync,
     }
     return named.get(arguments[0], commands.run) if arguments else commands.run
 

@@ -1,99 +1,98 @@
-"""A sweep as its jobs and its user see it: one parent run, failures that do not stop the others, a table at the end."""
+"""A sweep in the process that the user started: its name, its scratch folder, its end."""
 
-import json
+import hashlib
 import os
 import shlex
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from kd_lab.errors import UserError
+from kd_lab.run.states import ENDED, FAILED, KILLED, RUNNING, JobFolder
+from kd_lab.tracking.lease import Lease, id_of_sweep
+from kd_lab.tracking.location import Location
 
-ID = "KD_LAB_SWEEP"
 TITLE = "KD_LAB_SWEEP_TITLE"
 FOLDER = "KD_LAB_SWEEP_DIR"
-KEYS = "KD_LAB_SWEEP_KEYS"
-STORE_FILE = "store.json"
+HOW = ("sweep.", "hydra", "tracking.", "tracking=")
+"""How overrides begin that say how a sweep is run, not what it is."""
 
 
 class Sweep:
-    """Around Hydra's multirun, in the process that the user started.
+    """Around Hydra's multirun.
 
     Jobs may run in other processes: what they have to say comes back through files in a scratch folder, whose path
-    and the sweep's id they inherit as environment variables.
+    they inherit as an environment variable.
     """
 
     def __init__(self, arguments: list[str]) -> None:
-        self.keys = " ".join(_swept(arguments))
-        self.title = "sweep " + shlex.join(a for a in arguments if a not in {"-m", "--multirun"})
-        self.sweep_id = uuid.uuid4().hex
+        self.title = title(arguments)
+        # Machines of a cluster share the folder that one starts in, as a rule, and never /tmp.
+        self._shared = any(a.startswith("sweep.cluster=") for a in arguments)
         self.exit_code = 0
 
     def __enter__(self) -> "Sweep":
-        self._scratch = tempfile.TemporaryDirectory(prefix="kd-lab-sweep-")
-        os.environ |= {ID: self.sweep_id, TITLE: self.title, FOLDER: self._scratch.name, KEYS: self.keys}
+        prefix, folder = (".kd-lab-sweep-", Path.cwd()) if self._shared else ("kd-lab-sweep-", None)
+        self._scratch = tempfile.TemporaryDirectory(prefix=prefix, dir=folder, ignore_cleanup_errors=True)
+        os.environ |= {FOLDER: self._scratch.name, TITLE: self.title}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        folder = Path(self._scratch.name)
         try:
-            codes = [int(p.read_text()) for p in folder.glob("*.failed")]
-            self.exit_code = max(codes, default=0)
-            if (folder / STORE_FILE).exists():
-                status = (
-                    "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED" if codes or error else "FINISHED"
-                )
-                self._close(json.loads((folder / STORE_FILE).read_text()), status)
+            self._close(JobFolder(Path(self._scratch.name)), error)
         finally:
+            _release()
             self._scratch.cleanup()
-            for name in (ID, TITLE, FOLDER, KEYS):
+            for name in (FOLDER, TITLE):
                 os.environ.pop(name, None)
 
-    def _close(self, store: Mapping[str, str], status: str) -> None:
+    def _close(self, folder: JobFolder, error: BaseException | None) -> None:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        for job in folder.all():
+            if job.state == RUNNING:
+                end = {"state": KILLED} if interrupted else {"state": FAILED, "code": 1, "reason": "it never ended"}
+                folder.change(job.number, **end, lost=True)
+        jobs = folder.all()
+        self.exit_code = max((job.code for job in jobs), default=0)
+        whole = all(job.state in ENDED for job in jobs)
+        status = "KILLED" if interrupted else "FAILED" if self.exit_code or error or not whole else "FINISHED"
+        if not jobs:
+            return
         from kd_lab.run.summary import close_sweep
 
-        close_sweep(store["uri"], store["study"], self.sweep_id, status)
+        for _, members in groupby(sorted(jobs, key=lambda job: (job.uri, job.study)), lambda job: (job.uri, job.study)):
+            close_sweep(sorted(members, key=lambda job: job.number), self.title, status)
 
 
-def _swept(arguments: list[str]) -> list[str]:
-    """The keys that differ from job to job."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
-
-    try:
-        overrides = OverridesParser.create().parse_overrides([a for a in arguments if not a.startswith("-")])
-    except OverrideParseException:  # Hydra says so itself, in a moment
-        return []
-    return [o.key_or_group for o in overrides if o.is_sweep_override()]
+_held: list[Lease] = []
 
 
-@dataclass(frozen=True)
-class SweepMember:
-    """One job's view of the sweep it belongs to."""
+def hold(folder: JobFolder) -> None:
+    """Show that the sweep is alive, until it ends or this process does: nobody else closes its parent run then."""
+    for uri, study, sweep in sorted({(job.uri, job.study, job.sweep) for job in folder.all()}):
+        with suppress(UserError, OSError):  # the jobs say so
+            if (lease := Lease.take(Location.parse(uri), id_of_sweep(study, sweep))) is not None:
+                _held.append(lease)
 
-    sweep_id: str
-    title: str
-    folder: Path
-    label: str
 
-    @classmethod
-    def of_environment(cls, overrides: Sequence[str]) -> "SweepMember | None":
-        """The sweep this process belongs to, if it does; the label is what is special about the job (`seed=3`)."""
-        if ID not in os.environ:
-            return None
-        keys = os.environ[KEYS].split()
-        label = " ".join(o.lstrip("+") for o in overrides if o.split("=", 1)[0].lstrip("+") in keys)
-        return cls(os.environ[ID], os.environ[TITLE], Path(os.environ[FOLDER]), label)
+def _release() -> None:
+    while _held:
+        _held.pop().release(done=True)
 
-    def will_write(self, config: Mapping[Any, Any]) -> None:
-        """Say where the runs go, for the end of the sweep."""
-        target = {"uri": config["tracking"]["uri"], "study": str(config["study"])}
-        (self.folder / STORE_FILE).write_text(json.dumps(target))
 
-    def failed(self, error: Exception) -> None:
-        """Remember that this job failed, and with what exit code."""
-        (self.folder / f"{uuid.uuid4().hex}.failed").write_text("2" if isinstance(error, UserError) else "1")
+def title(arguments: list[str]) -> str:
+    """`sweep` and what the user typed, without the options and without how it is to be run."""
+    return shlex.join(["sweep", *(a for a in arguments if not a.startswith(("-", *HOW)))])
+
+
+def sweep_id(title: str) -> str:
+    """The same for the same command, whatever the order of its words: started again, it goes on under its old run."""
+    return hashlib.sha256("\n".join(sorted(shlex.split(title))).encode()).hexdigest()[:32]
+
+
+def new_sweep_id() -> str:
+    """For a sweep that has nothing to do with an earlier one."""
+    return uuid.uuid4().hex

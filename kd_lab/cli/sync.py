@@ -1,6 +1,7 @@
 """`kd-lab sync [tracking.uri=URI]`: runs that were kept while a server was away are brought to it."""
 
-from kd_lab.cli.commands import default_uri, options_of
+from kd_lab.cli.commands import options_of
+from kd_lab.cli.offline import default_uri
 
 
 def sync(arguments: list[str]) -> int:

@@ -1,9 +1,10 @@
-"""What a person sees: one line per stage, a table at the end, one line per job in a sweep."""
+"""What a person sees of one job: one line per stage, a table at the end; its result in one line for a sweep."""
 
+import logging
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,7 +12,9 @@ from rich.table import Table
 from kd_lab import names
 from kd_lab.run.describe import loss_name, network_name
 from kd_lab.run.report import steps_note, table, verdict
-from kd_lab.types import RunResult
+
+if TYPE_CHECKING:
+    from kd_lab.types import RunResult
 
 WIDTH_WITHOUT_TERMINAL = 120
 
@@ -27,32 +30,47 @@ def busy(what: str) -> AbstractContextManager[object]:
     return Console(stderr=True).status(what) if sys.stderr.isatty() else nullcontext()
 
 
-class Reporter:
-    """Writes to the console; in a sweep (`compact`) a job gets one line."""
+class _Passing(logging.Handler):
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
 
-    def __init__(self, *, compact: bool = False, label: str = "") -> None:
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell(record.getMessage())
+
+
+class Reporter:
+    """Tells one job on the console."""
+
+    def __init__(self) -> None:
         self.console = console()
-        self.compact = compact
-        self.label = label
+
+    def stage(self, text: str) -> None:
+        """What the job is doing now; nothing on the console, where a spinner or a bar shows it."""
+
+    def opened(self, run_id: str) -> None:
+        """A run was begun; nothing on the console, which names the runs at the end."""
 
     def note(self, text: str) -> None:
         """Something worth knowing while it happens."""
-        if not self.compact:
-            self.console.print(text, style="dim", markup=False)
+        self.console.print(text, style="dim", markup=False)
 
     def warn(self, text: str) -> None:
-        """Something that a user has to know, in a sweep too."""
-        self.console.print(text, style="yellow", markup=False)
+        """Something that a user has to know."""
+        self.console.print(text, style="yellow", markup=False, soft_wrap=True)
 
-    def failed(self, error: Exception) -> None:
-        """A job of a sweep that did not make it; the others go on."""
-        self.console.print(f"{self.label or 'job'}: failed: {error}", style="red", markup=False)
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Pass on what kd-lab warns of meanwhile, from whichever thread."""
+        handler, logger = _Passing(self.warn), logging.getLogger("kd_lab")
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
 
-    def finished(self, result: RunResult, config: Mapping[str, Any]) -> None:
-        """The result of one job."""
-        if self.compact:
-            self.console.print(_line(self.label, result), markup=False)
-            return
+    def finished(self, result: "RunResult", config: Mapping[str, Any]) -> None:
+        """The result."""
         self.console.print(_table(result, config))
         self.console.print(verdict(result), style="bold", markup=False)
         for text in filter(None, [steps_note(result), _one_seed(result)]):
@@ -67,13 +85,13 @@ def _ui_override(uri: str) -> str:
     return "" if uri == "sqlite:///mlflow.db" else f" tracking.uri={uri}"
 
 
-def _one_seed(result: RunResult) -> str | None:
+def _one_seed(result: "RunResult") -> str | None:
     if result.baseline is None:
         return None
     return "One seed is an anecdote; the spread: kd-lab -m seed=0,1,2,3,4 and what else you chose."
 
 
-def _table(result: RunResult, config: Mapping[str, Any]) -> Table:
+def _table(result: "RunResult", config: Mapping[str, Any]) -> Table:
     header, rows = table(result)
     named = {
         names.TEACHER: network_name(config["teacher"]) if result.teacher else "",
@@ -89,7 +107,8 @@ def _table(result: RunResult, config: Mapping[str, Any]) -> Table:
     return drawn
 
 
-def _line(label: str, result: RunResult) -> str:
+def in_a_line(result: "RunResult") -> str:
+    """The result of a job of a sweep: accuracies, gain, agreement."""
     accuracy = names.TEST_ACCURACY_TOP1
     student = result.student.measurement[accuracy]
     parts = [f"student {student:.2%}"]
@@ -98,4 +117,4 @@ def _line(label: str, result: RunResult) -> str:
         parts += [f"alone {alone:.2%}", f"{100 * (student - alone):+.2f} points"]
     if names.TEST_AGREEMENT_TOP1 in result.student.measurement:
         parts.append(f"agreement {result.student.measurement[names.TEST_AGREEMENT_TOP1]:.2%}")
-    return f"{label or 'job'}: {', '.join(parts)}"
+    return ", ".join(parts)

@@ -14,7 +14,7 @@ def network_name(node: Node) -> str:
     if isinstance(node.get("member"), Mapping):
         return f"{node.get('size')} x {network_name(node['member'])}"
     if isinstance(node.get("student"), Mapping):
-        return f"{network_name(node['student'])} + projector"
+        return f"{network_name(node['student'])}{names.PROJECTOR}"
     if isinstance(node.get("name"), str):
         return str(node["name"])
     if not target.startswith("kd_lab."):
@@ -27,6 +27,21 @@ def network_name(node: Node) -> str:
 def loss_name(config: Node) -> str:
     """`kd`, `kd+at`, `none`."""
     return "+".join(config["loss"]["terms"]) or "none"
+
+
+def run_name(role: str, config: Node, node: Node, label: str, seed: int) -> str:
+    """What MLflow's table shows first: `mlp 32 kd temperature=2 seed=0`, `mlp 32 alone seed=0`, `teacher 3 x cnn`.
+
+    label: what is special about the job in its sweep. A teacher and a student alone belong to many jobs, so they have
+    none.
+    """
+    if role == names.TEACHER:
+        return f"teacher {network_name(node)}"
+    if role == names.BASELINE:
+        return f"{network_name(node)} alone seed={seed}"
+    said = {"loss", "student", "seed"}
+    special = [part.removeprefix("loss.") for part in label.split() if part.split("=", 1)[0] not in said]
+    return " ".join([network_name(node), loss_name(config), *special, f"seed={seed}"])
 
 
 def role_params(role: str, config: Node, node: Node, recipe: object, seed: int) -> dict[str, object]:

@@ -17,6 +17,7 @@ from kd_lab import names
 from kd_lab.callbacks.cost import Cost
 from kd_lab.callbacks.learning_rate import LearningRate
 from kd_lab.callbacks.loss_schedule import LossSchedule
+from kd_lab.callbacks.process_group import ProcessGroup
 from kd_lab.callbacks.progress import ProgressBar
 from kd_lab.callbacks.recorder import Recorder, Sink
 from kd_lab.callbacks.validation import Validation
@@ -89,6 +90,7 @@ def _trainer(plan: Plan, job: Fit, sink: Sink, epochs: int, scratch: str) -> pl.
         Recorder(sink, plan.settings.tracking.every_n_steps, job.rename),
         Cost(),
         ProgressBar(job.label, job.recipe.steps),
+        ProcessGroup(),
     ]
     rows = plan.data.validation
     if len(rows) and job.validate:

@@ -15,6 +15,7 @@ from kd_lab.run.fit import Fit, fit
 from kd_lab.run.keeper import Context, Keeper, Kept, Order
 from kd_lab.run.plan import Plan
 from kd_lab.run.report import report_markdown, verdict
+from kd_lab.run.resume import job_key
 from kd_lab.run.settings import NetworkSettings, Settings
 from kd_lab.run.strict import Node
 from kd_lab.run.teacher import given_teacher, look_up
@@ -38,19 +39,24 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
     if teacher_settings is not None and (teacher_settings.weights or "").startswith("run:"):
         look_up(plan.data, Store.existing(uri), str(teacher_settings.weights))
     with busy(f"opening {uri}"):
-        store = Store.open(uri, plan.settings.study, instead_of=context.server)
-        closed = close_dead(store)
-    for sentence in [*closed, *waiting_here(store)]:
+        store = Store.open(uri, plan.settings.study, instead_of=context.server, begun=context.sweep is not None)
+        closed = close_dead(store, context.sweep)
+    for sentence in closed:
         reporter.note(sentence)
     keeper = Keeper(plan, store, config, context, reporter)
+    reporter.stage(names.TEACHER)
     teacher = _teacher(keeper, teacher_settings) if teacher_settings is not None else None
     node, bound = plan.student(teacher.network if teacher else None)
     for line in bound.described():
         reporter.note(line)
+    reporter.stage("student alone")
     baseline = _baseline(keeper, teacher) if plan.settings.baseline is not None else None
+    reporter.stage(names.STUDENT)
     student = _student(keeper, teacher, baseline, node, bound)
     result = _result(teacher, baseline, student.result)
     reporter.finished(result, config)
+    for sentence in waiting_here(store):
+        reporter.note(sentence)
     return result
 
 
@@ -171,7 +177,11 @@ def _student(keeper: Keeper, teacher: Kept | None, baseline: Kept | None, node: 
         train=train,
         params={"layers": {name: [told(pair) for pair in pairs] for name, pairs in planned.pairs.items()}},
         teacher_logits=teacher.logits if teacher else None,
-        tags=_teacher_tags(teacher) | ({names.TAG_BASELINE_RUN: baseline.result.run_id} if baseline else {}),
+        tags={
+            names.TAG_JOB_KEY: job_key(plan),
+            **_teacher_tags(teacher),
+            **({names.TAG_BASELINE_RUN: baseline.result.run_id} if baseline else {}),
+        },
         extra=extra,
         done=done,
     )

@@ -34,6 +34,15 @@ class LossSettings(Strict):
     hard_weight: float
     hard_schedule: Node | None = None
 
+    def in_effect(self) -> Node:
+        """What is recorded: each number once, where it acts, whichever short form it was given in."""
+        terms = {
+            name: {**term.node, **term.model_dump(exclude={"node"}, exclude_defaults=True)}
+            for name, term in self.terms.items()
+        }
+        hard = {"hard_weight": self.hard_weight, "hard_schedule": self.hard_schedule}
+        return {"terms": terms} | {key: value for key, value in hard.items() if value is not None}
+
 
 def _weight(key: str, value: object) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)

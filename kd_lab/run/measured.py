@@ -51,8 +51,8 @@ def runtime(plan: Plan) -> dict[str, str]:
     device = plan.devices.main
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return {
-        "kd_lab.device": name,
-        "kd_lab.processes": str(plan.devices.count),
-        "kd_lab.threads": str(plan.settings.measure.threads or torch.get_num_threads()),
+        names.TAG_DEVICE: name,
+        names.TAG_PROCESSES: str(plan.devices.count),
+        names.TAG_THREADS: str(plan.settings.measure.threads or torch.get_num_threads()),
         names.TAG_DATA_FINGERPRINT: plan.data.fingerprint,
     }

@@ -151,7 +151,7 @@ class Plan:
             "version": kd_lab.__version__,
             "data": self.data.fingerprint,
             "network": node,
-            "source": _source(node),
+            "source": source(node),
             "recipe": recipe.model_dump() if recipe else None,
             "augment": self.settings.dataset.get("augment") if recipe and recipe.augment else None,
             "seed": seed,
@@ -250,12 +250,15 @@ def check_logits(key: str, network: nn.Module, data: Data) -> None:
         )
 
 
-def _source(node: Node) -> str:
-    """A hash of the file that defines a user's own class, so that an edited class is a new network."""
+def source(node: object) -> str:
+    """Hashes of the files that define a user's own classes in a node, so that an edited class is another one."""
+    if isinstance(node, list | tuple):
+        return "".join(map(source, node))
+    if not isinstance(node, dict):
+        return ""
+    target = node.get("_target_")
     found = ""
-    for value in [node, *(v for v in node.values() if isinstance(v, dict))]:
-        target = value.get("_target_")
-        if isinstance(target, str) and not target.startswith(("kd_lab.", "torch.", "timm.", "torchvision.")):
-            file = inspect.getsourcefile(locate("network", target))
-            found += hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
-    return found
+    if isinstance(target, str) and not target.startswith(("kd_lab.", "torch.", "timm.", "torchvision.")):
+        file = inspect.getsourcefile(locate("network", target))
+        found = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    return found + "".join(map(source, node.values()))

@@ -1,9 +1,12 @@
 """The result of a job in words and as a table: the same rows for the console and for the run's `report.md`."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from kd_lab import names
-from kd_lab.types import Measurement, RunResult
+
+if TYPE_CHECKING:
+    from kd_lab.types import Measurement, RunResult
 
 Format = Callable[[float], str]
 
@@ -42,7 +45,7 @@ ROWS: tuple[tuple[str, str, Format], ...] = (
 """Label (unit included), key, format: what a reviewer asks for first. Everything else is in MLflow."""
 
 
-def table(result: RunResult) -> tuple[list[str], list[list[str]]]:
+def table(result: "RunResult") -> tuple[list[str], list[list[str]]]:
     """Header and rows of strings; a dash where a number does not exist for a role."""
     networks = result.networks()
     header = ["", *(n.role for n in networks)]
@@ -50,11 +53,11 @@ def table(result: RunResult) -> tuple[list[str], list[list[str]]]:
     return header, [row for row in rows if any(cell != "-" for cell in row[1:])]
 
 
-def _cell(measurement: Measurement, key: str, form: Format) -> str:
+def _cell(measurement: "Measurement", key: str, form: Format) -> str:
     return form(measurement[key]) if key in measurement else "-"
 
 
-def verdict(result: RunResult) -> str:
+def verdict(result: "RunResult") -> str:
     """What was found, in one sentence; one seed is never more than one seed."""
     student = result.student.measurement[names.TEST_ACCURACY_TOP1]
     if result.baseline is None:
@@ -79,7 +82,7 @@ def verdict(result: RunResult) -> str:
     return f"{told}{share}, on this one seed."
 
 
-def steps_note(result: RunResult) -> str | None:
+def steps_note(result: "RunResult") -> str | None:
     """A sentence where baseline and student did not take the same number of optimizer steps, else None."""
     if result.baseline is None:
         return None
@@ -90,7 +93,7 @@ def steps_note(result: RunResult) -> str | None:
     return f"Not the same budget: {alone:,.0f} optimizer steps alone, {student:,.0f} distilled."
 
 
-def report_markdown(result: RunResult) -> str:
+def report_markdown(result: "RunResult") -> str:
     """The report as it is kept on the student's run."""
     header, rows = table(result)
     lines = [verdict(result), ""]

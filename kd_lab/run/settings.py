@@ -85,6 +85,15 @@ class MeasureSettings(Strict):
     threads: PositiveInt | None
 
 
+class SweepSettings(Strict):
+    """`sweep`: how the jobs of a sweep are run; no job depends on it."""
+
+    resume: bool = True
+    jobs: PositiveInt = 1
+    cluster: Literal["slurm", "local"] | None = None
+    resources: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+
 class NetworkSettings(Strict):
     """One network of the config and how it is come by."""
 
@@ -109,6 +118,7 @@ class Settings(Strict):
     trainer: TrainerSettings
     tracking: TrackingSettings
     measure: MeasureSettings
+    sweep: SweepSettings
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Settings":
@@ -136,6 +146,7 @@ class Settings(Strict):
             trainer=parsed("trainer", config["trainer"], TrainerSettings),
             tracking=parsed("tracking", config["tracking"], TrackingSettings),
             measure=parsed("measure", config["measure"], MeasureSettings),
+            sweep=parsed("sweep", config["sweep"], SweepSettings),
         )
 
 

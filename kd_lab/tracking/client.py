@@ -3,12 +3,14 @@
 import errno
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from kd_lab.errors import TrainingFailedError
@@ -31,10 +33,13 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
 _silent_until: dict[str, float] = {}
+_told: set[str] = set()
+_logger = logging.getLogger(__name__)
 
 
 class StoreAwayError(TrainingFailedError):
@@ -57,9 +62,12 @@ def client(uri: str) -> "MlflowClient":
 
 
 def first_line(error: BaseException) -> str:
-    """The message's first line; the kind of error where it has no message."""
+    """The message's first line; of what a failed request says, the end; the kind of error where it has no message."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    cause = re.search(r"(\[Errno -?\d+\] [\w ]+|too many \d+ error responses|Read timed out|timed out)", lines[0])
+    return cause[1] if cause and lines[0].startswith("API request to") else lines[0]
 
 
 def http_status(error: "MlflowException") -> int:
@@ -140,6 +148,20 @@ def asked(uri: str, question: Callable[[], T]) -> T:
 def answers_again(uri: str) -> None:
     """The store was asked by other means, and answered."""
     _silent_until.pop(uri, None)
+    if uri in _told:
+        _told.discard(uri)
+        _logger.warning("tracking.uri=%s: the store answers again.", uri)
+
+
+def tell_away(uri: str, cause: str, folder: Path) -> None:
+    """Warn that runs are kept: once, until the store answers again."""
+    if uri not in _told:
+        _told.add(uri)
+        _logger.warning(
+            "tracking.uri=%s: the store does not answer (%s); the run goes on, what the store lacks is kept in %s, "
+            "and `kd-lab sync` brings it in.",
+            *(uri, cause, folder),
+        )
 
 
 def _in_time(question: Callable[[], T]) -> T:

@@ -2,12 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from kd_lab.names import TAG_HOST, TAG_LOCAL_ID, TAG_PARENT, TAG_ROLE
+from kd_lab.names import TAG_HOST, TAG_LOCAL_ID, TAG_PARENT, TAG_ROLE, TAG_SWEEP
 from kd_lab.tracking.client import StoreAwayError, asked, one_sentence
 from kd_lab.tracking.deliver import Parcel, close_killed, deliver
 from kd_lab.tracking.kept import HEADER, Kept, kept_runs
 from kd_lab.tracking.lease import Lease, host, same_host
-from kd_lab.tracking.location import RESCUE
 from kd_lab.tracking.queries import SWEEP, search
 from kd_lab.tracking.store import Store
 
@@ -15,11 +14,15 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
 
-def close_dead(store: Store) -> list[str]:
+def close_dead(store: Store, own_sweep: str | None = None) -> list[str]:
     """Close as KILLED what no process of this machine writes any more, in all studies; one sentence for each run.
 
     A run of another machine is never touched, nor a sweep with a run that may be alive. Nothing happens where the store
     is away.
+
+    Args:
+        store: where to look.
+        own_sweep: the sweep that asks; its process may be on another machine.
     """
     try:
         running = asked(store.uri, lambda: search(store.uri, "attributes.status = 'RUNNING'"))
@@ -28,7 +31,8 @@ def close_dead(store: Store) -> list[str]:
         closed = [run for run in ours if not _is_sweep(run) and _close(store, run)]
         ended = {run.info.run_id for run in closed}
         alive = {run.data.tags.get(TAG_PARENT) for run in running if run.info.run_id not in ended}
-        closed += [run for run in ours if _is_sweep(run) and run.info.run_id not in alive and _close(store, run)]
+        sweeps = [run for run in ours if _is_sweep(run) and run.data.tags.get(TAG_SWEEP, "") != own_sweep]
+        closed += [run for run in sweeps if run.info.run_id not in alive and _close(store, run)]
     except StoreAwayError:
         return []
     return [f"run {run.info.run_id[:8]} ({run.info.run_name}) was killed earlier; closed as KILLED" for run in closed]
@@ -66,4 +70,5 @@ def waiting_here(store: Store) -> list[str]:
     ended = [one for one in kept if one.pending().end is not None]
     if not ended:
         return []
-    return [f"{len(ended)} earlier run{'s' if len(ended) > 1 else ''} kept in {RESCUE}: `kd-lab sync` brings them in"]
+    them = f"{len(ended)} runs wait" if len(ended) > 1 else "1 run waits"
+    return [f"{them} in {store.location.rescue()} for {store.uri}: `kd-lab sync` brings them in."]

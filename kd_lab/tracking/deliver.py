@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kd_lab.errors import UserError
-from kd_lab.names import ARTIFACT_REPORT, REFERENCES, TAG_REASON, TAG_ROLE, TAG_SWEEP
+from kd_lab.names import ARTIFACT_REPORT, REFERENCES, TAG_REASON, TAG_ROLE
 from kd_lab.tracking.client import client, http_status
 from kd_lab.tracking.kept import Header, Kept
 from kd_lab.tracking.pending import Pending, send, unwritten
-from kd_lab.tracking.queries import SWEEP, by_local_id, last_time_ms, search, sweep_run, tag_is
+from kd_lab.tracking.queries import SWEEP, by_local_id, last_time_ms, search, tag_is
 from kd_lab.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -102,10 +102,7 @@ def _known(header: Header, uri: str) -> "MlflowRun | None":
                 f"tracking.uri={uri}: run {header.run_id} is not there; it was begun in {header.uri}, where it belongs."
             )
         return found
-    found = by_local_id(uri, header.local_id)
-    if found is None and header.tags.get(TAG_ROLE) == SWEEP:
-        found = sweep_run(uri, Store.open(uri, header.study).experiment_id, header.tags[TAG_SWEEP])
-    return found
+    return by_local_id(uri, header.local_id)
 
 
 def _make(header: Header, uri: str, new_ids: Mapping[str, str]) -> str:

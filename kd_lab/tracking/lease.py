@@ -58,6 +58,11 @@ class Lease:
         self._lock.release()
 
 
+def id_of_sweep(study: str, sweep_id: str) -> str:
+    """The local id of a sweep's run in a study, known before there is a run."""
+    return _hash(study, sweep_id, length=32)
+
+
 def host(location: Location) -> str:
     """The value of kd_lab.host: the folder of locks with this machine, and with this boot of the machine's kernel.
 
@@ -94,5 +99,5 @@ def _read(path: str) -> str:
         return ""
 
 
-def _hash(*facts: str) -> str:
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+def _hash(*facts: str, length: int = 16) -> str:
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:length]

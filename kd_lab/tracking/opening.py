@@ -16,6 +16,8 @@ from kd_lab.tracking.client import (
     is_disk_full,
 )
 from kd_lab.tracking.location import Location
+from kd_lab.tracking.view import TAG as VIEW
+from kd_lab.tracking.view import state
 
 
 @contextmanager
@@ -51,13 +53,15 @@ def experiment(location: Location, study: str) -> str:
     found = asked(location.uri, lambda: mlflow.get_experiment_by_name(study))
     if found is None:
         # The tag opens MLflow's pages for training runs; without it they open on those for language-model traces.
-        kind = {"mlflow.experimentKind": "custom_model_development"}
+        tags = {"mlflow.experimentKind": "custom_model_development", VIEW: state()}
         artifacts = location.artifacts(study)
-        return str(asked(location.uri, lambda: mlflow.create_experiment(study, artifact_location=artifacts, tags=kind)))
+        return str(asked(location.uri, lambda: mlflow.create_experiment(study, artifact_location=artifacts, tags=tags)))
     if found.lifecycle_stage == "deleted":
         raise UserError(
             f"study={study}: this study was deleted in {location.uri}; restore it in MLflow's UI or choose another."
         )
+    if VIEW not in found.tags:  # a study that somebody made in MLflow's UI
+        asked(location.uri, lambda: mlflow.set_experiment_tag(found.experiment_id, VIEW, state()))
     return str(found.experiment_id)
 
 

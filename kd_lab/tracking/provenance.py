@@ -6,7 +6,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from kd_lab.names import TAG_GIT_COMMIT, TAG_GIT_DIRTY
+from kd_lab.names import TAG_CPU, TAG_CPU_CORES, TAG_GIT_COMMIT, TAG_GIT_DIRTY, TAG_PLATFORM, TAG_VERSION
 
 PACKAGES = {
     "kd-lab": "kd_lab",
@@ -16,10 +16,6 @@ PACKAGES = {
     "mlflow": "mlflow",
     "numpy": "numpy",
 }
-VERSION = "kd_lab.version."
-PLATFORM = "kd_lab.platform"
-CPU = "kd_lab.cpu"
-CORES = "kd_lab.cpu_cores"
 
 
 def provenance(folder: Path | None = None) -> dict[str, str]:
@@ -33,15 +29,15 @@ def provenance(folder: Path | None = None) -> dict[str, str]:
         repository), the versions, platform, processor and the number of cores that this process may use.
     """
     tags = _git(folder or Path.cwd())
-    tags[f"{VERSION}python"] = platform.python_version()
+    tags[f"{TAG_VERSION}python"] = platform.python_version()
     for distribution, name in PACKAGES.items():
         try:
-            tags[VERSION + name] = metadata.version(distribution)
+            tags[TAG_VERSION + name] = metadata.version(distribution)
         except metadata.PackageNotFoundError:
             continue
-    tags[PLATFORM] = f"{platform.system()}-{platform.release()}-{platform.machine()}"
-    tags[CPU] = _cpu_name()
-    tags[CORES] = str(_cores())
+    tags[TAG_PLATFORM] = f"{platform.system()}-{platform.release()}-{platform.machine()}"
+    tags[TAG_CPU] = _cpu_name()
+    tags[TAG_CPU_CORES] = str(_cores())
     return tags
 
 

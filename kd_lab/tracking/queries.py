@@ -1,8 +1,9 @@
 """Questions to a store, as MLflow's client asks them."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from kd_lab.names import TAG_LOCAL_ID, TAG_ROLE, TAG_SWEEP
+from kd_lab.names import TAG_LOCAL_ID, TAG_REASON, TAG_SYNCED_RUN
 from kd_lab.tracking.client import client
 
 if TYPE_CHECKING:
@@ -48,14 +49,18 @@ def by_local_id(uri: str, local_id: str) -> "MlflowRun | None":
     return found[0] if found else None
 
 
-def sweep_run(uri: str, study_id: str, sweep_id: str) -> "MlflowRun | None":
-    """The parent run of a sweep."""
-    found = search(uri, f"{tag_is(TAG_SWEEP, sweep_id)} and {tag_is(TAG_ROLE, SWEEP)}", [study_id])
-    return found[0] if found else None
-
-
 def last_time_ms(uri: str, run: "MlflowRun") -> int:
     """When the run wrote its last metric; when it began, if it wrote none."""
     mlflow = client(uri)
     times = [point.timestamp for key in run.data.metrics for point in mlflow.get_metric_history(run.info.run_id, key)]
     return max([int(run.info.start_time), *map(int, times)])
+
+
+def run_again(uri: str, run: "MlflowRun", tags: Mapping[str, str]) -> None:
+    """Make a run that has ended RUNNING again, with these tags and none that speak of its end."""
+    mlflow, run_id = client(uri), run.info.run_id
+    for tag in {TAG_REASON, TAG_SYNCED_RUN} & set(run.data.tags):
+        mlflow.delete_tag(run_id, tag)
+    for tag, value in tags.items():
+        mlflow.set_tag(run_id, tag, value)
+    mlflow.update_run(run_id, status="RUNNING")

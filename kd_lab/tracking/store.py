@@ -3,14 +3,12 @@
 Never MLflow's fluent functions (`mlflow.log_metric`): they write to whatever run is active in the process.
 """
 
-import logging
 import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -30,47 +28,40 @@ from kd_lab.tracking.client import (
     answers_again,
     asked,
     client,
+    first_line,
     http_status,
     one_sentence,
+    tell_away,
 )
-from kd_lab.tracking.kept import Header, Kept, finished_with_key
-from kd_lab.tracking.lease import Lease, host
+from kd_lab.tracking.kept import HEADER, Header, Kept, finished_with_key
+from kd_lab.tracking.lease import Lease, host, id_of_sweep
 from kd_lab.tracking.location import Location
 from kd_lab.tracking.opening import being_opened, experiment
 from kd_lab.tracking.params import flatten
-from kd_lab.tracking.pending import End, Pending
-from kd_lab.tracking.queries import SWEEP, by_local_id, studies, sweep_run, tag_is
+from kd_lab.tracking.queries import SWEEP, by_local_id, run_again, search, studies, tag_is
 from kd_lab.tracking.run import MAX_TAG_LENGTH, Run
 from kd_lab.tracking.stored import StoredRun
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run as MlflowRun
-
-_logger = logging.getLogger(__name__)
-_opened: dict[tuple[str, str], "Store"] = {}
-"""The servers that this process has used: a later job of a sweep goes on when they are away."""
-_leases: dict[str, Lease] = {}
-"""The sweeps that live as long as this process does, by their id."""
 
 
 class Store:
     """The runs of one study, and those of all others by key. `Store.open` makes what is not there yet. It pickles."""
 
-    def __init__(self, location: Location, study: str, experiment_id: str, facts: Mapping[str, str]) -> None:
+    def __init__(self, location: Location, study: str, experiment_id: str | None, facts: Mapping[str, str]) -> None:
         self.uri = location.uri
         self.study = study
-        self.experiment_id = experiment_id
         self.location = location
+        self._experiment_id = experiment_id
         self._facts = facts
 
     @classmethod
-    def open(cls, uri: str, study: str, *, instead_of: str | None = None) -> "Store":
+    def open(cls, uri: str, study: str, *, instead_of: str | None = None, begun: bool = False) -> "Store":
         """Open the store, made first where it does not exist; safe for many processes at once.
 
         Args:
             uri: its address.
             study: whose runs are written.
             instead_of: the server that the runs are meant for, if it is away; `kd-lab sync` brings them there.
+            begun: this is a part of something that is running already, and goes on where a server has gone away.
 
         Raises:
             UserError: the address, the file or the server cannot be used, or the study was deleted.
@@ -79,18 +70,30 @@ class Store:
         location = Location.parse(uri)
         if not study.strip():
             raise UserError("study=: expected the name of a study, but it is empty.")
-        try:
+        silent = begun and location.silence() is not None
+        if not silent:
             location.check()
             answers_again(location.uri)
-            with being_opened(location):
-                facts = {TAG_HOST: host(location)} | ({TAG_SYNC_TO: instead_of} if instead_of else {})
-                store = cls(location, study, experiment(location, study), facts)
-        except UserError:
-            if location.database is not None or (uri, study) not in _opened:
-                raise
-            return _opened[uri, study]
-        _opened[uri, study] = store
-        return store
+        with being_opened(location):
+            facts = {TAG_HOST: host(location)} | ({TAG_SYNC_TO: instead_of} if instead_of else {})
+            try:
+                found = None if silent else experiment(location, study)
+            except StoreAwayError:
+                if not begun:
+                    raise
+                found = None
+        return cls(location, study, found, facts)
+
+    @property
+    def experiment_id(self) -> str:
+        """MLflow's id of the study.
+
+        Raises:
+            StoreAwayError: it is not known yet, and the store does not answer.
+        """
+        if self._experiment_id is None:
+            self._experiment_id = experiment(self.location, self.study)
+        return self._experiment_id
 
     @classmethod
     def existing(cls, uri: str) -> "Store":
@@ -110,7 +113,7 @@ class Store:
             if location.database is not None and location.database.stat().st_size == 0:
                 raise UserError(f"tracking.uri={uri}: {location.database} is empty; run kd-lab first.")
             asked(location.uri, lambda: client(location.uri).search_experiments(max_results=1))
-        return cls(location, "", "", {})
+        return cls(location, "", None, {})
 
     def start_run(
         self,
@@ -169,6 +172,20 @@ class Store:
             found = StoredRun.of_kept(kept)
         return found
 
+    def finished(self, study: str, role: str) -> list[StoredRun]:
+        """The FINISHED runs of one role in a study, the newest first; none where there is no such study.
+
+        Raises:
+            TrainingFailedError: the store does not answer.
+        """
+        with one_sentence(self.uri):
+            known = client(self.uri).get_experiment_by_name(study)
+            if known is None:
+                return []
+            rule = f"{tag_is(TAG_ROLE, role)} and attributes.status = 'FINISHED'"
+            found = search(self.uri, rule, [known.experiment_id])
+        return [StoredRun.of(self.uri, run, study) for run in reversed(found)]
+
     def get(self, run_id: str) -> StoredRun:
         """A run of any study, by its id or by the one that it had before `kd-lab sync` brought it in.
 
@@ -197,53 +214,45 @@ class Store:
     def sweep_parent(self, sweep_id: str, name: str) -> str:
         """The run id of a sweep's parent, made by the first job that asks; RUNNING again when a sweep is resumed.
 
-        Where the store is away it is the sweep's own id.
+        Where the store is away the parent is kept, for `kd-lab sync` to make it.
 
         Raises:
             TrainingFailedError: the disk is full.
         """
+        local_id = id_of_sweep(self.study, sweep_id)
+
+        def resumed() -> str | None:
+            found = by_local_id(self.uri, local_id)
+            if found is not None and found.info.status != "RUNNING":
+                run_again(self.uri, found, self._facts)
+            return found.info.run_id if found else None
+
         with self.lock(f"sweep-{sweep_id}"):
-            if sweep_id not in _leases and (lease := Lease.take(self.location, sweep_id)) is not None:
-                _leases[sweep_id] = lease
-            try:
-                found = asked(self.uri, lambda: self._sweep(sweep_id))
-            except StoreAwayError:
-                return self._kept_parent(sweep_id, name)
-            header = self._header(sweep_id, name, {TAG_ROLE: SWEEP, TAG_SWEEP: sweep_id}, {})
-            if found is None:
-                return self._created(header).run_id or self._kept_parent(sweep_id, name)
-            if found.info.status != "RUNNING":
-                with suppress(StoreAwayError):
-                    asked(self.uri, lambda: client(self.uri).update_run(found.info.run_id, status="RUNNING"))
-            return str(found.info.run_id)
+            header = self._header(local_id, name, {TAG_ROLE: SWEEP, TAG_SWEEP: sweep_id}, {})
+            with suppress(StoreAwayError):
+                run_id = asked(self.uri, resumed) or self._created(header).run_id
+                if run_id is not None:
+                    return run_id
+            kept = Kept(self.location.rescue() / local_id)
+            if not kept.folder.exists():
+                kept.begin(header)
+            return local_id
 
-    def finish_parent(self, sweep_id: str, status: str) -> None:
-        """End a sweep's parent run as FINISHED, FAILED or KILLED, at the latest by `kd-lab sync`.
+    def close_lost(self, run_id: str, status: str, reason: str | None) -> None:
+        """End a run whose process is gone; one that has ended already stays as it is.
 
         Raises:
-            UserError: there is no such sweep.
             TrainingFailedError: the disk is full.
         """
-        now_ms = time.time_ns() // 1_000_000
-
-        def end() -> bool:
-            found = self._sweep(sweep_id)
-            if found is not None:
-                client(self.uri).set_terminated(found.info.run_id, status, now_ms)
-            return found is not None
-
-        kept = Kept(self.location.rescue() / sweep_id)
-        try:
-            there = asked(self.uri, end)
-        except StoreAwayError:
-            there = False
-            self._kept_parent(sweep_id, "")
-        if not there and not kept.folder.exists():
-            raise UserError(f"{TAG_SWEEP}={sweep_id}: the study {self.study} has no such sweep.")
-        if not there:
-            kept.append(Pending(end=End(status, now_ms)))
-        if (lease := _leases.pop(sweep_id, None)) is not None:
-            lease.release(done=there)
+        kept = Kept(self.location.rescue() / run_id)
+        if (kept.folder / HEADER).exists():
+            still_open = kept.pending().end is None
+        else:
+            still_open = False
+            with suppress(StoreAwayError):
+                still_open = asked(self.uri, lambda: client(self.uri).get_run(run_id)).info.status == "RUNNING"
+        if still_open:
+            Run(self.uri, run_id).finish(status, reason)
 
     @contextmanager
     def lock(self, name: str, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
@@ -267,15 +276,6 @@ class Store:
         finally:
             held.release()
 
-    def _sweep(self, sweep_id: str) -> "MlflowRun | None":
-        return sweep_run(self.uri, self.experiment_id, sweep_id)
-
-    def _kept_parent(self, sweep_id: str, name: str) -> str:
-        kept = Kept(self.location.rescue() / sweep_id)
-        if not kept.folder.exists():
-            kept.begin(self._header(sweep_id, name, {TAG_ROLE: SWEEP, TAG_SWEEP: sweep_id}, {}))
-        return sweep_id
-
     def _header(self, local_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, str]) -> Header:
         all_tags = {**tags, **self._facts, TAG_LOCAL_ID: local_id}
         return Header(self.uri, None, local_id, self.study, name, time.time_ns() // 1_000_000, params, all_tags)
@@ -292,5 +292,5 @@ class Store:
         try:
             return replace(header, run_id=asked(self.uri, create))
         except StoreAwayError as error:
-            _logger.warning("%s The %s is kept in %s.", error, header.tags[TAG_ROLE], self.location.rescue())
+            tell_away(self.uri, first_line(error.__cause__ or error), self.location.rescue())
             return header

@@ -4,12 +4,11 @@ MLflow's own asynchronous logging drops a batch that a server refuses under load
 server cost (MLflow 3.17); here everything is on the local disk until the store has it.
 """
 
-import logging
 import threading
 import time
 from contextlib import suppress
 
-from kd_lab.tracking.client import disk_full_error, first_line, is_away, is_disk_full
+from kd_lab.tracking.client import answers_again, disk_full_error, first_line, is_away, is_disk_full, tell_away
 from kd_lab.tracking.kept import Kept
 from kd_lab.tracking.pending import MAX_POINTS, Pending, send
 
@@ -22,8 +21,6 @@ PATIENCE_WITH_FILE_S = 60.0
 """The same for a SQLite file: other jobs may hold it, and MLflow gives up after 20 s."""
 SLOWEST_UPLOAD = 1e6
 """Bytes per second; an artifact may take as long as this says, and the patience beside."""
-
-_logger = logging.getLogger(__name__)
 
 
 class Writer:
@@ -151,7 +148,7 @@ class Writer:
                     self._kept.reset(left)
             self._changed.notify_all()
         if back:
-            _logger.warning("tracking.uri=%s: the store answers again; what was kept is written.", self._uri)
+            answers_again(self._uri)
 
     def _failed(self, part: Pending, error: Exception) -> None:
         with self._changed:
@@ -170,8 +167,4 @@ class Writer:
                 self._pending.discard(part)  # it would be refused again
             self._changed.notify_all()
         if now_away:
-            _logger.warning(
-                "tracking.uri=%s: the store does not answer (%s); the run goes on, and what cannot be written is kept "
-                "in %s.",
-                *(self._uri, first_line(error), self._kept.folder),
-            )
+            tell_away(self._uri, first_line(error), self._kept.folder.parent)

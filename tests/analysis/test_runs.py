@@ -5,15 +5,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from kd_lab.analysis.runs import bootstrap_interval, column, pairs, runs, sweep_summary
+from kd_lab.analysis.runs import column, pairs, runs, studies
 from kd_lab.errors import UserError
-from kd_lab.names import (
-    TEST_ACCURACY_TOP1,
-    TEST_NLL_NATS,
-)
+from kd_lab.names import TEST_ACCURACY_TOP1
 from kd_lab.tracking.store import Store
 from tests.analysis.conftest import write
 
@@ -69,14 +65,14 @@ def test_runs__newest_first(uri):
     assert frame.iloc[0]["status"] == "FAILED"
 
 
-def test_runs__more_than_one_page(uri, monkeypatch):
-    from mlflow import MlflowClient
+def test_runs__several_studies(uri):
+    assert len(runs(["digits", "earlier"], uri)) == 12
+    with pytest.raises(UserError, match=r"^study=mnist: .*has no such study; expected one of Default, digits, earlier"):
+        runs(["digits", "mnist"], uri)
 
-    search = MlflowClient.search_runs
-    monkeypatch.setattr(
-        MlflowClient, "search_runs", lambda *args, **settings: search(*args, **(settings | {"max_results": 2}))
-    )
-    assert len(runs("digits", uri)) == 11
+
+def test_studies__those_with_a_student(uri):
+    assert studies(uri) == ["digits"]
 
 
 def test_runs__unknown_study__user_error(uri):
@@ -105,12 +101,14 @@ def test_runs__another_file__user_error_and_left_as_it_is(tmp_path, content):
     assert path.read_bytes() == content
 
 
-def test_runs__schema_of_another_version__user_error(uri, tmp_path):
+def test_runs__tables_of_another_version__user_error(uri, tmp_path):
     path = tmp_path / "x.db"
     shutil.copyfile(Path(uri.removeprefix("sqlite:///")), path)
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
-    with pytest.raises(UserError, match=r"^tracking\.uri=.*: this store cannot be read"):
+        connection.execute("ALTER TABLE latest_metrics RENAME TO newest_metrics")
+    with pytest.raises(
+        UserError, match=r"^tracking\.uri=.*: this store cannot be read \(no such table: latest_metrics\)"
+    ):
         runs(uri=f"sqlite:///{path}")
 
 
@@ -123,7 +121,7 @@ def test_runs__other_addresses__user_error(uri):
 def test_analysis__imports_no_torch(uri):
     code = f"""
 import sys
-from kd_lab.analysis import figures
+from kd_lab.analysis.figures import roles
 from kd_lab.analysis.runs import pairs, runs
 pairs(runs("digits", {uri!r}))
 print([name for name in ("torch", "pytorch_lightning", "matplotlib.pyplot") if name in sys.modules])
@@ -148,100 +146,3 @@ def test_pairs__no_student__user_error(uri):
     frame = runs("digits", uri)
     with pytest.raises(UserError, match="no run with role=student"):
         pairs(frame[frame["role"] == "teacher"])
-
-
-def test_sweep_summary__means_spread_and_paired_difference(uri):
-    summary = sweep_summary(pairs(runs("digits", uri))).set_index("loss")
-    assert list(summary.index) == ["kd", "soft_label"]
-    kd = summary.loc["kd"]
-    assert (kd["n"], kd["n_pairs"], kd["wins"]) == (3, 3, 3)
-    assert kd["student_mean"] == pytest.approx(0.951)
-    assert kd["student_sd"] == pytest.approx(0.011)
-    assert kd["baseline_mean"] == pytest.approx(0.91)
-    assert kd["baseline_sd"] == pytest.approx(0.01)
-    assert kd["teacher_mean"] == pytest.approx(0.96)
-    assert kd["difference_mean"] == pytest.approx(0.041)
-    assert 0.040 - 1e-9 <= kd["difference_low"] < 0.041 < kd["difference_high"] <= 0.042 + 1e-9
-
-
-def table(**columns):
-    size = len(columns["student"])
-    start = {"status": "FINISHED", "dataset": "digits", "network": "mlp", "loss": "kd", "seed": range(size)}
-    frame = pd.DataFrame(start | {"start_time": pd.to_datetime(range(size), unit="s")}, index=range(size))
-    for role in ("teacher", "baseline", "student"):
-        frame[column(role, TEST_ACCURACY_TOP1)] = columns.pop(role, np.nan)
-    return frame.assign(**columns)
-
-
-def test_sweep_summary__a_parameter_that_differs__a_setting_of_its_own():
-    frame = table(
-        student=[0.9, 0.8, 0.7, 0.6], seed=[0, 1, 0, 1], **{"params.loss.terms.kd.temperature": ["1", "1", "4", "4"]}
-    )
-    summary = sweep_summary(frame)
-    assert list(summary["params.loss.terms.kd.temperature"]) == ["1", "4"]
-    assert list(summary["n"]) == [2, 2]
-    assert list(summary["student_mean"]) == pytest.approx([0.85, 0.65])
-
-
-def test_sweep_summary__data_seeds__are_repetitions():
-    frame = table(student=[0.9, 0.8], seed=[0, 0], **{"params.dataset.seed": ["0", "1"]})
-    assert list(sweep_summary(frame)["n"]) == [2]
-
-
-def test_sweep_summary__same_setting_and_seed_twice__newer_counts():
-    summary = sweep_summary(table(student=[0.5, 0.9], seed=[0, 0]))
-    assert (summary.loc[0, "n"], summary.loc[0, "student_mean"]) == (1, 0.9)
-
-
-def test_sweep_summary__unfinished__left_out():
-    frame = table(student=[0.9, 0.1], status=["FINISHED", "FAILED"])
-    assert sweep_summary(frame).loc[0, "student_mean"] == 0.9
-    with pytest.raises(UserError, match="No finished student"):
-        sweep_summary(frame.assign(status="FAILED"))
-
-
-def test_sweep_summary__lower_is_better__wins_counted_so():
-    frame = table(student=[0.1, 0.3], baseline=[0.2, 0.2])
-    assert sweep_summary(frame, higher_is_better=False).loc[0, "wins"] == 1
-    assert sweep_summary(table(student=[0.1, 0.1], baseline=[0.2, 0.2]), higher_is_better=False).loc[0, "wins"] == 2
-
-
-def test_sweep_summary__without_baseline__no_difference():
-    row = sweep_summary(table(student=[0.9, 0.8])).loc[0]
-    assert (row["n"], row["n_pairs"], row["wins"]) == (2, 0, 0)
-    assert np.isnan(row["difference_mean"])
-    assert np.isnan(row["difference_low"])
-
-
-def test_sweep_summary__other_metric(uri):
-    summary = sweep_summary(pairs(runs("digits", uri)), TEST_NLL_NATS).set_index("loss")
-    assert summary.loc["kd", "student_mean"] == pytest.approx(0.2)
-    with pytest.raises(UserError, match=r"No run has the metric test/nll; did you mean test/nll_nats\?"):
-        sweep_summary(pairs(runs("digits", uri)), "test/nll")
-
-
-def test_sweep_summary__own_setting__what_was_asked(uri):
-    summary = sweep_summary(pairs(runs("digits", uri)), by=["study", "seed"])
-    assert list(summary["seed"]) == [0, 1, 2]
-
-
-def test_bootstrap_interval__two_values__the_known_distribution():
-    """Of two values the mean of a resample is low, middle or high with probability 1/4, 1/2, 1/4."""
-    assert bootstrap_interval(np.array([0.0, 1.0]), np.random.default_rng(0)) == (0.0, 1.0)
-
-
-def test_bootstrap_interval__normal_values__near_the_normal_interval():
-    values = np.random.default_rng(1).normal(size=400)
-    low, high = bootstrap_interval(values, np.random.default_rng(0))
-    half = 1.96 * values.std(ddof=1) / 20
-    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
-
-
-def test_bootstrap_interval__seeded():
-    values = np.array([0.1, 0.4, 0.2])
-    first = bootstrap_interval(values, np.random.default_rng(0))
-    assert bootstrap_interval(values, np.random.default_rng(0)) == first
-
-
-def test_bootstrap_interval__one_value__none():
-    assert np.isnan(bootstrap_interval(np.array([1.0]), np.random.default_rng(0))).all()

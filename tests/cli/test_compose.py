@@ -1,5 +1,6 @@
 """Short overrides and what they imply; listing; help."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from kd_lab.cli.main import _main
     [
         (["loss.temperature=2"], ["++loss.temperature=2"]),
         (["loss.terms.kd.weight=2", "loss.hard_weight=0"], ["loss.terms.kd.weight=2", "loss.hard_weight=0"]),
+        (["sweep.resources.mem_gb=8"], ["++sweep.resources.mem_gb=8"]),
         (["student._target_=a.B"], ["student._target_=a.B", "student=custom"]),
         (["student=mlp", "student._target_=a.B"], ["student=mlp", "student._target_=a.B"]),
         (["student.recipe.epochs=3"], ["student.recipe.epochs=3", "student.recipe.steps=null"]),
@@ -35,7 +37,7 @@ def test_list__names_every_choice_with_its_description(capsys: pytest.CaptureFix
         assert _main(["list", file.parent.name]) == 0
         out = capsys.readouterr().out
         comment = next(line for line in file.read_text().splitlines() if not line.startswith("# @"))
-        assert f"  {file.stem:<14} {comment.removeprefix('# ')}\n" in out
+        assert re.search(rf"^  {file.stem} +{re.escape(comment.removeprefix('# ').rstrip())}$", out, re.M)
 
 
 def test_list__teacher_is_model(capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,7 +92,10 @@ def test_job__standardized_logits_are_in_the_parameters(kd_lab: Any, short: list
     said = kd_lab("dataset=synthetic baseline=false teacher=mlp loss.standardize=true loss.temperature=2", *short)
 
     assert said.code == 0, said
-    assert runs_by_role("synthetic")["student"].data.params["loss.standardize"] == "true"
+    params = runs_by_role("synthetic")["student"].data.params
+    assert params["loss.terms.kd.standardize"] == "true"
+    assert params["loss.terms.kd.temperature"] == "2"  # the one that acts, and no other beside it
+    assert not [key for key in params if key.startswith("loss.temperature")]
 
 
 def test_job__layers_under_ddp_are_as_in_one_process(kd_lab: Any, short: list[str]) -> None:

@@ -1,96 +1,29 @@
-"""What needs processes of its own: sweeps, jobs side by side, interruptions, DDP, a full disk."""
+"""What needs processes of its own: jobs side by side, interruptions, DDP, a full disk."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
 
 from kd_lab import names
+from tests.integration.processes import SMALL, all_runs, client, end_all, finish, kd_lab, roles, start
 
 pytestmark = pytest.mark.slow
 
-COMMAND = [sys.executable, "-c", "from kd_lab.cli.main import main; main()"]
-SMALL = [
-    "dataset=synthetic",
-    "teacher=mlp",
-    "teacher.recipe.steps=30",
-    "student.recipe.steps=60",
-    "measure.latency_runs=5",
-]
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on() -> Iterator[None]:
+    yield
+    end_all()
+
+
 TWO_PROCESSES = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
-
-
-def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [*COMMAND, *overrides], cwd=folder, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
-
-
-def kd_lab(folder: Path, *overrides: str) -> tuple[int, str, str]:
-    return finish(start(folder, *overrides))
-
-
-def client(folder: Path) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-
-
-def all_runs(folder: Path, study: str = "synthetic") -> list[Run]:
-    experiment = client(folder).get_experiment_by_name(study)
-    if experiment is None:
-        return []
-    return list(client(folder).search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
-
-
-def roles(runs: list[Run]) -> Counter[str]:
-    return Counter(run.data.tags["role"] for run in runs)
-
-
-def test_sweep__one_parent_and_a_failing_job_that_stops_nobody(tmp_path: Path) -> None:
-    code, out, err = kd_lab(tmp_path, "-m", *SMALL, "seed=0,1", "student.recipe.batch_size=64,9999")
-    assert code == 2, err
-    assert "Traceback" not in err
-    assert out.count("failed: student.recipe.batch_size=9999: larger than") == 2
-    found = all_runs(tmp_path)
-    assert roles(found) == {"sweep": 1, "teacher": 1, "baseline": 2, "student": 2}
-    parent = next(run for run in found if run.data.tags["role"] == "sweep")
-    assert parent.info.status == "FAILED"
-    assert "seed=0,1" in parent.info.run_name
-    children = [run for run in found if run is not parent]
-    assert {run.data.tags[names.TAG_PARENT] for run in children} == {parent.info.run_id}
-    students = [run for run in found if run.data.tags["role"] == "student"]
-    assert [run.data.tags[names.TAG_JOB] for run in students] == [
-        f"seed={seed} student.recipe.batch_size=64" for seed in (0, 1)
-    ]
-    assert "mean ± sample sd" in out
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "mlartifacts",
-        "mlflow.db",
-        "mlflow.db.lock",
-        "mlflow.db.locks",
-    ]
-
-
-def test_sweep__misspelt_key_leaves_nothing(tmp_path: Path) -> None:
-    code, _, err = kd_lab(tmp_path, "-m", "seed=0,1", "student.recipe.epoch=1")
-    assert code == 2
-    assert err.strip() == ("kd-lab: student.recipe.epoch=1: no such key; did you mean student.recipe.epochs?")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_side_by_side__the_same_teacher_is_trained_once(tmp_path: Path) -> None:

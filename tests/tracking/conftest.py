@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from kd_lab.tracking import client, writer
-from kd_lab.tracking import store as store_module
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 from tests.tracking.servers import Server
@@ -19,8 +18,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "RETRY_AT_THE_END_S", 0.1)
     monkeypatch.setattr(client, "WAIT_S", 5.0)
     monkeypatch.setattr(client, "_silent_until", {})
-    monkeypatch.setattr(store_module, "_opened", {})
-    monkeypatch.setattr(store_module, "_leases", {})
+    monkeypatch.setattr(client, "_told", set())
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from kd_lab.names import TAG_HOST, TAG_LOCAL_ID, TAG_PARENT, TAG_REASON, TAG_ROLE
 from kd_lab.tracking.client import StoreAwayError
 from kd_lab.tracking.dead import close_dead, waiting_here
-from kd_lab.tracking.lease import Lease
+from kd_lab.tracking.lease import Lease, id_of_sweep
 from kd_lab.tracking.store import Store
 from kd_lab.tracking.sync import sync
 
@@ -116,10 +116,15 @@ def test_close_dead__sweep_with_a_job_on_another_machine__left_alone(store):
     assert status(store, parent) == "KILLED"
 
 
-def test_close_dead__sweep_of_this_process__left_alone(store):
+def test_close_dead__sweep_whose_process_lives__left_alone(store):
     parent = store.sweep_parent("5" * 32, "a sweep")
+    lease = Lease.take(store.location, id_of_sweep("digits", "5" * 32))
     assert close_dead(store) == []
+    lease.release(done=True)
+    assert close_dead(store, "5" * 32) == []
     assert status(store, parent) == "RUNNING"
+    assert len(close_dead(store)) == 1
+    assert status(store, parent) == "KILLED"
 
 
 def test_close_dead__ended_while_the_store_was_away__left_to_sync(store, start):
@@ -128,7 +133,9 @@ def test_close_dead__ended_while_the_store_was_away__left_to_sync(store, start):
     run._writer = None  # the store takes nothing any more
     run.finish("FINISHED")
     assert close_dead(store) == []
-    assert waiting_here(store) == ["1 earlier run kept in kd_lab_rescue: `kd-lab sync` brings them in"]
+    (said,) = waiting_here(store)
+    assert said.startswith("1 run waits in /")
+    assert said.endswith(f"kd_lab_rescue for {store.uri}: `kd-lab sync` brings them in.")
     assert next(sync(None, "sqlite:///none.db")).endswith("FINISHED")
     assert waiting_here(store) == []
 

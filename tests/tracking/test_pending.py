@@ -17,7 +17,7 @@ def test_line__there_and_back():
 def test_line__not_whole():
     line = Pending(points=[Point("a", 1.5, 7, 0)]).to_line()
     for length in range(1, len(line) - 1):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             Pending.of_line(line[:length])
 
 

@@ -4,8 +4,8 @@ import subprocess
 
 import numpy as np
 
-from kd_lab.names import TAG_GIT_COMMIT, TAG_GIT_DIRTY
-from kd_lab.tracking.provenance import CORES, CPU, PLATFORM, provenance
+from kd_lab.names import TAG_CPU, TAG_CPU_CORES, TAG_GIT_COMMIT, TAG_GIT_DIRTY, TAG_PLATFORM
+from kd_lab.tracking.provenance import provenance
 
 
 def git(folder, *command):
@@ -37,9 +37,9 @@ def test_provenance__versions_and_machine(tmp_path):
     assert tags["kd_lab.version.python"] == platform.python_version()
     assert tags["kd_lab.version.numpy"] == np.__version__
     assert {f"kd_lab.version.{name}" for name in ("torch", "lightning", "hydra", "mlflow")} <= set(tags)
-    assert int(tags[CORES]) >= 1
-    assert tags[CPU]
-    assert platform.machine() in tags[PLATFORM]
+    assert int(tags[TAG_CPU_CORES]) >= 1
+    assert tags[TAG_CPU]
+    assert platform.machine() in tags[TAG_PLATFORM]
 
 
 def test_provenance__host_name__not_told(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from kd_lab.analysis.runs import runs
 from kd_lab.errors import UserError
 from kd_lab.names import TAG_KEY
 from kd_lab.tracking import writer
+from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 from kd_lab.tracking.sync import sync
 from tests.tracking.servers import Proxy
@@ -55,7 +56,7 @@ def test_server__run_from_start_to_table(server, folder):
         store.get("0" * 32)
     parent = store.sweep_parent("s", "sweep")
     assert store.sweep_parent("s", "sweep") == parent
-    store.finish_parent("s", "FINISHED")
+    Run(store.uri, parent).finish()
     frame = runs("digits", server.uri)
     assert list(frame["run_id"]) == [run.run_id]
     assert list(frame["test/accuracy_top1"]) == [0.5]

@@ -10,8 +10,12 @@ import yaml
 from mlflow import MlflowClient
 
 from kd_lab.errors import UserError
-from kd_lab.names import TAG_KEY, TAG_PARENT, TAG_ROLE, TAG_SWEEP
+from kd_lab.names import TAG_KEY, TAG_PARENT, TAG_REASON, TAG_ROLE, TAG_SWEEP
+from kd_lab.tracking.kept import kept_runs
+from kd_lab.tracking.location import Location
+from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
+from tests.tracking.servers import free_port
 
 
 def test_open__twice__same_study(store):
@@ -151,21 +155,43 @@ def test_sweep_parent__one_per_sweep(store, start):
 
 
 def test_sweep_parent__resumed__runs_again(store):
-    def status():
-        return MlflowClient(store.uri).get_run(parent).info.status
+    def found():
+        run = MlflowClient(store.uri).get_run(parent)
+        return run.info.status, run.data.tags.get(TAG_REASON)
 
     parent = store.sweep_parent("s1", "my sweep")
-    store.finish_parent("s1", "KILLED")
-    assert status() == "KILLED"
-    store.sweep_parent("s1", "my sweep")
-    assert status() == "RUNNING"
-    store.finish_parent("s1", "FINISHED")
-    assert status() == "FINISHED"
+    Run(store.uri, parent).finish("KILLED", "why")
+    assert found() == ("KILLED", "why")
+    assert store.sweep_parent("s1", "my sweep") == parent
+    assert found() == ("RUNNING", None)
+    Run(store.uri, parent).finish()
+    assert found() == ("FINISHED", None)
 
 
-def test_finish_parent__unknown__user_error(store):
-    with pytest.raises(UserError, match="has no such sweep"):
-        store.finish_parent("never", "FINISHED")
+def test_sweep_parent__of_two_studies__two_runs(store):
+    other = Store.open(store.uri, "other")
+    assert store.sweep_parent("s1", "my sweep") != other.sweep_parent("s1", "my sweep")
+
+
+@pytest.mark.parametrize("silent", ["refused", "500"])
+def test_open__begun__goes_on_without_a_server(tmp_path, monkeypatch, silent):
+    monkeypatch.chdir(tmp_path)
+    uri = f"http://127.0.0.1:{free_port()}"
+    if silent == "500":
+        monkeypatch.setattr(Location, "silence", lambda _: None)
+    else:
+        with pytest.raises(UserError, match=rf"^tracking\.uri={uri}: no MLflow server answers there"):
+            Store.open(uri, "digits")
+    store = Store.open(uri, "digits", begun=True)
+    parent = store.sweep_parent("s1", "my sweep")
+    assert store.find("k") is None
+    with store.start_run(role="student", name="n", params={}, tags={}, config_yaml="{}", parent=parent) as run:
+        run.log(0, {"a": 1.0})
+    Run(uri, parent).finish()
+    assert {kept.folder.name: kept.pending().end.status for kept in kept_runs(tmp_path / "kd_lab_rescue")} == {
+        parent: "FINISHED",
+        run.run_id: "FINISHED",
+    }
 
 
 def test_store__pickles(store):

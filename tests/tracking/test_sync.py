@@ -23,6 +23,7 @@ from kd_lab.names import (
 from kd_lab.tracking import pending
 from kd_lab.tracking.client import StoreAwayError
 from kd_lab.tracking.kept import Kept
+from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 from kd_lab.tracking.sync import sync
 
@@ -85,7 +86,7 @@ def a_family(store, gone):
         with started(store, "student", **links) as student:
             student.log_text(f"- teacher: run {teacher.run_id}\n- student: run {student.run_id}\n", "report.md")
             student.log_measurement({"nan": float("nan"), "inf": float("inf")})
-        store.finish_parent("5" * 32, "FINISHED")
+        Run(store.uri, parent).finish()
     return parent, teacher, baseline, student
 
 
@@ -287,7 +288,7 @@ def a_local_family(store):
     with started(store, "student", **links) as student:
         student.log_text(f"- teacher: run {teacher.run_id}\n- student: run {student.run_id}\n", "report.md")
         student.log_measurement({"nan": float("nan"), "inf": float("inf")})
-    store.finish_parent("5" * 32, "FINISHED")
+    Run(store.uri, parent).finish()
     return teacher
 
 

@@ -1,0 +1,120 @@
+"""Which students are repetitions of each other, and what to call them.
+
+An arm is a student network, a loss and their settings: every parameter below `student` and `loss`, the layers that are
+compared, and the augmentation. What an arm is repeated over is the unit: the seed and the split (`dataset.seed`). Data,
+teacher and budget are no settings of an arm, see `kd_lab.analysis.protocol`.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from kd_lab.analysis.runs import PARAMS
+from kd_lab.names import PROJECTOR
+
+SPLIT = f"{PARAMS}dataset.seed"
+UNIT = ["seed", "split"]
+OF_LOSS = f"{PARAMS}loss."
+OF_NETWORK = f"{PARAMS}student."
+OF_RECIPE = f"{PARAMS}student.recipe."
+OTHERS = (f"{PARAMS}dataset.augment.", f"{PARAMS}teacher.layers")
+NO_SETTING = ("._partial_", ".reuse", ".weights", ".seed")
+MISSING = ("", "null")
+ALWAYS = ".standardize"
+"""Told wherever it is given: it makes another loss of the one that is named."""
+SHORT = {"temperature": "T"}
+TARGET = "._target_"
+
+
+def settings(students: pd.DataFrame) -> list[str]:
+    """The columns that are settings of an arm, in the order in which labels tell them."""
+    own = (OF_LOSS, OF_NETWORK, *OTHERS)
+    return sorted(name for name in students.columns if name.startswith(own) and not name.endswith(NO_SETTING))
+
+
+def with_arms(students: pd.DataFrame, more: Sequence[str] = ()) -> pd.DataFrame:
+    """The students with the columns `student` (which network it is), `split` and `arm` (a short label).
+
+    The label has the network, the loss, those settings that differ among arms of this network and loss, and those in
+    which the arm is not like most others of its network.
+
+    Args:
+        students: rows of `kd_lab.analysis.runs.pairs`.
+        more: further columns that tell arms apart, each a text that goes into the label as it is.
+    """
+    found = students.assign(student=_networks(students), split=students.get(SPLIT, ""), arm="")
+    names = settings(students)
+    values = found[names].fillna("").map(told)
+    keys = pd.concat([found[["dataset", "student", "network", "loss", *more]], values], axis="columns").fillna("")
+    unique = keys.drop_duplicates()
+    labels = pd.Series("", unique.index)
+    for _, rows in unique.groupby(["dataset", _plain(unique["network"])], sort=False):
+        most = {name: rows[name].mode().iloc[0] for name in names if not name.startswith(OF_LOSS)}
+        for _, same in rows.groupby(["network", "loss"], sort=False):
+            labels[same.index] = _labels(same, names, most, more)
+    codes = keys.groupby(list(keys.columns), sort=False).ngroup()
+    return found.assign(arm=codes.map(dict(zip(codes[unique.index], labels, strict=True))))
+
+
+def _plain(network: pd.Series) -> pd.Series:
+    return network.astype(str).str.removesuffix(PROJECTOR)
+
+
+def _networks(students: pd.DataFrame) -> pd.Series:
+    """What makes two students the same network; a projector is a matter of the loss (SimKD)."""
+    shape = [n for n in settings(students) if n.startswith(OF_NETWORK) and not n.startswith(OF_RECIPE)]
+    shape = [name for name in shape if not name.endswith(".layers")]
+    network = _plain(students["network"])
+    for name in shape:
+        network = network + " " + students[name].fillna("")
+    return network
+
+
+def _labels(rows: pd.DataFrame, names: Sequence[str], most: dict[str, str], more: Sequence[str]) -> list[str]:
+    """The labels of arms of one network and loss; one row is one arm."""
+    differing = [name for name in names if rows[name].nunique() > 1]
+    shown = [n for n in differing if n.endswith(ALWAYS) or rows.loc[~rows[n].isin(MISSING), n].nunique() > 1]
+    rest = [name for name in differing if name not in shown]
+    # Settings that come and go with another one, such as those of a schedule, are told only where nothing else is.
+    for name in sorted(rest, key=lambda n: (not n.endswith(TARGET), n)):
+        if _count(rows, [*shown, name]) > _count(rows, shown):
+            shown.append(name)
+    unlike = [name for name in most if name not in differing and rows[name].iloc[0] != most[name]]
+    short = _short([*shown, *unlike])
+    labels = []
+    for row in rows.to_dict(orient="records"):
+        parts = [str(row["network"]), str(row["loss"])]
+        parts += [f"{short[name]}={_value(row[name])}" for name in shown if row[name] not in MISSING]
+        parts += [f"{short[name]}={_value(row[name]) or 'null'}" for name in unlike]
+        labels.append(" ".join([*parts, *(str(row[name]) for name in more if row[name])]))
+    return labels
+
+
+def _count(rows: pd.DataFrame, names: Sequence[str]) -> int:
+    return len(rows[[*names]].drop_duplicates()) if names else 1
+
+
+def _short(names: Sequence[str]) -> dict[str, str]:
+    """The last part of each name, or as many as tell it from the others."""
+    parts = {name: name.removeprefix(PARAMS).removesuffix(TARGET).split(".") for name in names}
+    short = {}
+    for name, path in parts.items():
+        lengths = range(1, len(path) + 1)
+        alone = [n for n in lengths if sum(other[-n:] == path[-n:] for other in parts.values()) == 1]
+        length = alone[0] if alone else len(path)
+        short[name] = SHORT.get(path[-1], path[-1]) if length == 1 else ".".join(path[-length:])
+    return short
+
+
+def told(value: object) -> str:
+    """One way to write one value: `4.0` is 4."""
+    try:
+        return f"{float(str(value)):.12g}"
+    except ValueError:
+        return str(value)
+
+
+def _value(value: str) -> str:
+    """A class by its last name, a list without spaces."""
+    dotted = value.split(".")
+    return dotted[-1] if len(dotted) > 2 else value.replace(" ", "")

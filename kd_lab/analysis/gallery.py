@@ -1,0 +1,123 @@
+"""The figures of a comparison: those that can be drawn, each with a title and a caption."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
+
+from kd_lab.analysis.figures.forest import forest
+from kd_lab.analysis.figures.heat_map import temperature_and_weight
+from kd_lab.analysis.figures.learning import MAX_LINES, learning_curves
+from kd_lab.analysis.figures.networks import reliability_diagrams
+from kd_lab.analysis.figures.style import COLOURS, arm_styles
+from kd_lab.analysis.figures.trade_off import accuracy_against, accuracy_against_agreement
+from kd_lab.analysis.inline_svg import settle
+from kd_lab.errors import UserError
+from kd_lab.names import BASELINE, COST_LATENCY_MS_P50, COST_PARAMS_TOTAL, TEACHER
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RELIABLE_ARMS = 4
+FOREST = (
+    "Paired differences with 95% bootstrap intervals. Filled: the corrected paired test found a "
+    "difference; hollow: it did not. Beside each arm its verdict, p after Holm, and in how many pairs it was ahead."
+)
+BARS = "Means over seeds; bars are one sample standard deviation. The line joins the networks that none beats in both"
+
+
+class Exhibit(NamedTuple):
+    """A figure, the name of its files, and what is said above and below it."""
+
+    name: str
+    title: str
+    caption: str
+    figure: "Figure"
+
+
+def gallery(
+    students: pd.DataFrame,
+    arms: pd.DataFrame,
+    *,
+    metric: str,
+    curves: pd.DataFrame | None,
+    curves_key: str,
+    predictions: Mapping[str, pd.DataFrame],
+) -> list[Exhibit]:
+    """All figures that these runs allow; see `kd_lab.analysis.page.write_page` for the arguments."""
+    networks = seeds_of(students, predictions)
+    wanted: list[tuple[str, str, str, Callable[[], Figure]]] = [
+        ("forest_to_baseline", "Gain over the student alone", FOREST, lambda: forest(arms, "baseline", metric)),
+        ("forest_to_kd", "Difference to plain kd", FOREST, lambda: forest(arms, "kd", metric)),
+        (
+            "temperature_weight",
+            "Temperature and weight",
+            "Mean accuracy over seeds ± sample sd; in brackets the mean gain over the student alone, in points.",
+            lambda: temperature_and_weight(students),
+        ),
+        ("accuracy_parameters", "Accuracy and size", f"{BARS}.", lambda: accuracy_against(students, COST_PARAMS_TOTAL)),
+        (
+            "accuracy_latency",
+            "Accuracy and latency",
+            f"{BARS}. Measured one sample at a time; networks of one size share the latency of all their runs.",
+            lambda: accuracy_against(students, COST_LATENCY_MS_P50),
+        ),
+        (
+            "accuracy_agreement",
+            "Accuracy and agreement with the teacher",
+            "Means over seeds; bars are one sample standard deviation. A student that agrees more without being more "
+            "accurate has copied errors; one that is more accurate without agreeing more has gained otherwise.",
+            lambda: accuracy_against_agreement(students),
+        ),
+        (
+            "reliability",
+            "How far confidence can be trusted",
+            "Bars below the dashed line: surer than right. The test samples of all seeds are pooled in the bars.",
+            lambda: reliability_diagrams(networks, _colours(students, networks)),
+        ),
+    ]
+    if curves is not None:
+        caption = (
+            f"Mean over seeds; bands reach from the lowest to the highest seed. Of many arms the best {MAX_LINES}."
+        )
+        curve = curves
+        wanted.append(
+            ("learning_curves", "Training", caption, lambda: learning_curves(curve, students, curves_key)),
+        )
+    return [exhibit for name, title, caption, draw in wanted if (exhibit := _drawn(name, title, caption, draw))]
+
+
+def _drawn(name: str, title: str, caption: str, draw: Callable[[], "Figure"]) -> Exhibit | None:
+    """The exhibit, or None where these runs have nothing to show in it."""
+    try:
+        figure = draw()
+    except UserError:
+        return None
+    settle(figure)
+    return Exhibit(name, title, caption, figure)
+
+
+def reliable_runs(students: pd.DataFrame) -> dict[str, list[str]]:
+    """By label, the runs whose reliability is shown: the most accurate arms, their teachers, their networks alone."""
+    found: dict[str, list[str]] = {}
+    arms = list(arm_styles(students))[:RELIABLE_ARMS]
+    students = students[students["arm"].isin(arms)]
+    for role, name, form in ((TEACHER, "teacher_network", "teacher {}"), (BASELINE, "network", "{} alone")):
+        rows = students[students[f"{role}_run"].notna()].drop_duplicates(f"{role}_run")
+        found |= {form.format(network): list(part[f"{role}_run"]) for network, part in rows.groupby(name)}
+    for arm in arms:
+        found[arm] = list(students.loc[students["arm"] == arm, "student_run"])
+    return found
+
+
+def seeds_of(students: pd.DataFrame, predictions: Mapping[str, pd.DataFrame]) -> dict[str, list[pd.DataFrame]]:
+    """The predictions of `reliable_runs` that there are, by label."""
+    runs = {label: [predictions[i] for i in ids if i in predictions] for label, ids in reliable_runs(students).items()}
+    return {label: seeds for label, seeds in runs.items() if seeds}
+
+
+def _colours(students: pd.DataFrame, networks: Mapping[str, object]) -> dict[str, str]:
+    arms = {arm: style.color for arm, style in arm_styles(students).items()}
+    roles = {f"teacher {n}": COLOURS[TEACHER] for n in students["teacher_network"].dropna().unique()}
+    roles |= {f"{n} alone": COLOURS[BASELINE] for n in students["network"].unique()}
+    return {label: colour for label, colour in (arms | roles).items() if label in networks}

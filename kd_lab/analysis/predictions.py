@@ -1,0 +1,120 @@
+"""What networks answered to each test sample, as their runs kept it; and how far their confidence can be trusted."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from kd_lab.analysis.reading import connected
+from kd_lab.errors import UserError
+from kd_lab.names import (
+    ARTIFACT_PREDICTIONS,
+    SAMPLE_CONFIDENCE,
+    SAMPLE_PREDICTED,
+    SAMPLE_PROBABILITIES,
+    SAMPLE_TARGET,
+    sample_probability,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+NUM_BINS = 15
+
+
+class Bins(NamedTuple):
+    """Per bin of confidence, [M] each: samples, mean confidence and accuracy (both 0 in a bin without samples)."""
+
+    counts: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error, 0..1."""
+        return float((self.counts * np.abs(self.accuracy - self.confidence)).sum() / self.counts.sum())
+
+
+def predictions(run_id: str, uri: str = "sqlite:///mlflow.db") -> pd.DataFrame:
+    """One row per test sample: index, target, predicted, confidence, target_probability.
+
+    Where samples times classes are at most a million, `probability_0`, `probability_1`, ... as well.
+
+    Args:
+        run_id: the run of a trained network.
+        uri: the store; it is read, never made.
+
+    Raises:
+        UserError: there is no such store or run, or the run kept no predictions.
+    """
+    with _client(uri) as client:
+        return _read(client, run_id)
+
+
+def predictions_of(run_ids: Iterable[str], uri: str = "sqlite:///mlflow.db") -> dict[str, pd.DataFrame]:
+    """The predictions of several runs by run id; runs that kept none are left out."""
+    found = {}
+    with _client(uri) as client:
+        for run_id in run_ids:
+            with suppress(UserError):
+                found[run_id] = _read(client, run_id)
+    return found
+
+
+def bins(frame: pd.DataFrame, num_bins: int = NUM_BINS) -> Bins:
+    """The bins of a reliability diagram, of equal width and closed on the right, as the logged ECE counts them.
+
+    Args:
+        frame: what `predictions` returned; of several seeds, one below the other, if they are to be pooled.
+        num_bins: over 0..1.
+    """
+    confidence = frame[SAMPLE_CONFIDENCE].to_numpy(dtype=np.float64)
+    right = (frame[SAMPLE_PREDICTED] == frame[SAMPLE_TARGET]).to_numpy(dtype=np.float64)
+    edges = np.array([i / num_bins for i in range(1, num_bins)])
+    places = np.searchsorted(edges, confidence, side="left")
+    counts = np.bincount(places, minlength=num_bins)
+    safe = np.maximum(counts, 1)
+    return Bins(
+        counts,
+        np.bincount(places, confidence, num_bins) / safe,
+        np.bincount(places, right, num_bins) / safe,
+    )
+
+
+@contextmanager
+def _client(uri: str) -> Iterator["MlflowClient"]:
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    with connected(uri) as client:
+        yield client
+
+
+def _read(client: "MlflowClient", run_id: str) -> pd.DataFrame:
+    with tempfile.TemporaryDirectory() as folder, np.load(_download(client, run_id, folder)) as kept:
+        columns = {name: kept[name] for name in kept.files}
+    probabilities = columns.pop(SAMPLE_PROBABILITIES, None)
+    frame = pd.DataFrame(columns)
+    if probabilities is None:
+        return frame
+    classes = [sample_probability(k) for k in range(probabilities.shape[1])]
+    return pd.concat([frame, pd.DataFrame(probabilities, columns=classes)], axis="columns")
+
+
+def _download(client: "MlflowClient", run_id: str, folder: str) -> Path:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        # Asked for by name: a download of what is not there fails in another way in every store.
+        there = ARTIFACT_PREDICTIONS in {file.path for file in client.list_artifacts(run_id)}
+    except MlflowException as error:
+        raise UserError(f"run:{run_id}: there is no such run; kd_lab.analysis.runs.runs lists them.") from error
+    if not there:
+        raise UserError(
+            f"run:{run_id}: this run kept no predictions ({ARTIFACT_PREDICTIONS}); "
+            "expected a finished run of a trained network, made by this version of kd-lab."
+        )
+    return Path(client.download_artifacts(run_id, ARTIFACT_PREDICTIONS, folder))

@@ -1,0 +1,180 @@
+"""Runs as they are read, thousands at once: a comparison wants every run of a study.
+
+MLflow's client takes 45 s for 10,000 runs of a SQLite file, whose four tables alone are read in 2 s: a file is read
+with SQL, never written. A server's pages are asked for side by side and taken as the JSON that they come as, because
+the client spends a third of the time on objects that become columns anyway.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kd_lab.names import TAG_ROLE
+
+PAGE = 200
+WORKERS = 4  # as many as an MLflow server has unless told otherwise
+WINDOWS = 32
+BUSY_TIMEOUT_S = 20.0
+SEARCH = "/api/2.0/mlflow/runs/search"
+
+
+@dataclass
+class Record:
+    """One run: who it is, and the last value of each metric, every parameter and tag."""
+
+    run_id: str
+    study_id: str
+    name: str
+    status: str
+    start_time_ms: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class SqliteReader:
+    """The runs of a SQLite file that MLflow made."""
+
+    def __init__(self, database: Path) -> None:
+        self._uri = f"{database.as_uri()}?mode=ro"
+
+    def studies(self) -> dict[str, str]:
+        """The name of each study (MLflow: experiment) by its id; deleted ones are left out."""
+        with closing(self._connect()) as connection:
+            active = "FROM experiments WHERE lifecycle_stage = 'active' ORDER BY creation_time DESC"
+            return {str(key): name for key, name in connection.execute(f"SELECT experiment_id, name {active}")}
+
+    def has_role(self, study_id: str, role: str) -> bool:
+        """Whether a run of this role is in the study."""
+        rule = "SELECT 1 FROM runs JOIN tags USING (run_uuid) WHERE experiment_id = ? AND key = ? AND value = ? "
+        with closing(self._connect()) as connection:
+            asked = (int(study_id), TAG_ROLE, role)
+            return connection.execute(f"{rule} AND lifecycle_stage = 'active' LIMIT 1", asked).fetchone() is not None
+
+    def of_studies(self, study_ids: Sequence[str]) -> list[Record]:
+        """All runs of these studies that were not deleted, the newest first."""
+        return self._read("experiment_id IN (SELECT CAST(value AS INTEGER) FROM json_each(?))", study_ids)
+
+    def of_ids(self, run_ids: Sequence[str]) -> list[Record]:
+        """The runs with these ids, those that are still there."""
+        return self._read("run_uuid IN (SELECT value FROM json_each(?))", run_ids)
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._uri, uri=True, timeout=BUSY_TIMEOUT_S)
+
+    def _read(self, which: str, values: Sequence[str]) -> list[Record]:
+        chosen = f"FROM runs WHERE lifecycle_stage = 'active' AND {which}"
+        asked = (json.dumps(list(values)),)
+        with closing(self._connect()) as connection:
+            connection.execute("BEGIN")  # the four tables as they were at one moment
+            heads = connection.execute(
+                f"SELECT run_uuid, experiment_id, name, status, start_time {chosen} ORDER BY start_time DESC, run_uuid",
+                asked,
+            )
+            found = {row[0]: Record(row[0], str(row[1]), row[2] or "", row[3], row[4]) for row in heads}
+            of_these = f"WHERE run_uuid IN (SELECT run_uuid {chosen})"
+            for run, key, value in connection.execute(f"SELECT run_uuid, key, value FROM params {of_these}", asked):
+                found[run].params[key] = value
+            for run, key, value in connection.execute(f"SELECT run_uuid, key, value FROM tags {of_these}", asked):
+                found[run].tags[key] = value
+            metrics = f"SELECT run_uuid, key, value, is_nan FROM latest_metrics {of_these}"
+            for run, key, value, is_nan in connection.execute(metrics, asked):
+                found[run].metrics[key] = float("nan") if is_nan else value
+        return list(found.values())
+
+
+class ServerReader:
+    """The runs of an MLflow server."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+
+    def studies(self) -> dict[str, str]:
+        """The name of each study (MLflow: experiment) by its id; deleted ones are left out."""
+        from mlflow import MlflowClient
+
+        names, token, client = dict[str, str](), None, MlflowClient(tracking_uri=self._uri)
+        while True:
+            page = client.search_experiments(page_token=token)
+            names |= {study.experiment_id: study.name for study in page}
+            token = page.token
+            if not token:
+                return names
+
+    def has_role(self, study_id: str, role: str) -> bool:
+        """Whether a run of this role is in the study."""
+        return bool(self._page([study_id], f"tags.`{TAG_ROLE}` = '{role}'", size=1)[0])
+
+    def of_studies(self, study_ids: Sequence[str]) -> list[Record]:
+        """All runs of these studies that were not deleted, the newest first."""
+        newest, token = self._page(study_ids, "")
+        found = {record.run_id: record for record in newest}
+        if token:
+            found |= {record.run_id: record for record in self._older(study_ids, newest[-1].start_time_ms)}
+        return sorted(found.values(), key=lambda record: (-record.start_time_ms, record.run_id))
+
+    def of_ids(self, run_ids: Sequence[str]) -> list[Record]:
+        """The runs with these ids, those that are still there."""
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        client, found = MlflowClient(tracking_uri=self._uri), []
+        for run_id in run_ids:
+            try:
+                found.append(_of_client(client.get_run(run_id)))
+            except MlflowException as error:
+                if int(error.get_http_status_code()) not in (400, 404):  # type: ignore[no-untyped-call]
+                    raise
+        return found
+
+    def _older(self, study_ids: Sequence[str], latest_ms: int) -> Iterable[Record]:
+        """What started at this time and before, in windows of equal length that are asked for side by side."""
+        oldest, _ = self._page(study_ids, "", order="ASC", size=1)
+        first = oldest[0].start_time_ms
+        step = (latest_ms - first) // WINDOWS + 1
+        windows = [f"attributes.start_time >= {first + i * step}" for i in range(WINDOWS)]
+        windows = [f"{rule} AND attributes.start_time < {first + (i + 1) * step}" for i, rule in enumerate(windows)]
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for records in pool.map(lambda rule: self._window(study_ids, rule), windows):
+                yield from records
+
+    def _window(self, study_ids: Sequence[str], rule: str) -> list[Record]:
+        found, token = self._page(study_ids, rule)
+        while token:
+            more, token = self._page(study_ids, rule, token)
+            found += more
+        return found
+
+    def _page(
+        self, study_ids: Sequence[str], rule: str, token: str = "", *, order: str = "DESC", size: int = PAGE
+    ) -> tuple[list[Record], str]:
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request_safe
+
+        body = {"experiment_ids": list(study_ids), "filter": rule, "max_results": size, "page_token": token}
+        body["order_by"] = [f"attributes.start_time {order}"]
+        host = get_default_host_creds(self._uri)  # type: ignore[no-untyped-call]
+        response: Any = http_request_safe(host, SEARCH, "POST", json={k: v for k, v in body.items() if v})  # type: ignore[no-untyped-call]
+        answer = response.json()
+        return [_of_json(run) for run in answer.get("runs", [])], answer.get("next_page_token", "")
+
+
+def _of_json(run: Mapping[str, Any]) -> Record:
+    info, data = run["info"], run["data"]
+    head = info["run_id"], str(info["experiment_id"]), info.get("run_name", ""), info["status"], int(info["start_time"])
+    # Protobuf's JSON has "NaN" and "Infinity" as text.
+    metrics = {one["key"]: float(one["value"]) for one in data.get("metrics", [])}
+    params = {one["key"]: one.get("value", "") for one in data.get("params", [])}
+    return Record(*head, metrics, params, {one["key"]: one.get("value", "") for one in data.get("tags", [])})
+
+
+def _of_client(run: Any) -> Record:
+    """What MLflow's client returned."""
+    info, data = run.info, run.data
+    head = info.run_id, str(info.experiment_id), info.run_name or "", info.status, info.start_time
+    return Record(*head, dict(data.metrics), dict(data.params), dict(data.tags))

@@ -1,0 +1,100 @@
+"""What a reader of a comparison must know beside its numbers, a sentence each."""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from kd_lab.analysis.arms import UNIT
+from kd_lab.analysis.protocol import tally
+from kd_lab.analysis.runs import column
+from kd_lab.analysis.wording import counted
+from kd_lab.names import BASELINE, COST_TRAIN_STEPS, STUDENT
+
+FEW = 5
+"""Fewer seeds than this are too few for a claim."""
+
+WORDS = {"FAILED": "failed", "RUNNING": "still running", "KILLED": "killed", "FINISHED": "without the metric"}
+
+
+def left_out(asked: pd.DataFrame, done: pd.DataFrame, students: pd.DataFrame) -> list[str]:
+    """Runs that do not count, and how many configurations were tried.
+
+    Args:
+        asked: the students that were asked for.
+        done: those of them that finished and have the metric.
+        students: the newest of these for each arm, seed and split.
+    """
+    others = asked[~asked["student_run"].isin(done["student_run"])]
+    told = [
+        f"{count} {WORDS.get(str(status), str(status))}" for status, count in others["status"].value_counts().items()
+    ]
+    notes = [f"Left out: {', '.join(told)}."] if told else []
+    older = len(done) - len(students)
+    if older:
+        notes.append(f"Of runs with the same arm, seed and split the newest counts: {older} older left out.")
+    arms = students["arm"].nunique()
+    if arms > 1:
+        notes.append(f"{arms} configurations were compared on the test part: the best of many looks better than it is.")
+    return notes
+
+
+def machines(students: pd.DataFrame) -> str:
+    """Why columns of cost are empty."""
+    if students["machine"].nunique() > 1:
+        why = f"students were measured on different machines ({tally(students['machine'])})"
+    else:
+        why = f"other jobs ran beside each ({students['machine'].iloc[0]}), and sweep.jobs=1 measures them alone"
+    return (
+        f"Latency, training time, samples/s, memory and accuracy per hour are left out, because {why}; "
+        "mix=machine shows them."
+    )
+
+
+def sizes(students: pd.DataFrame, arms: pd.DataFrame) -> Iterator[str]:
+    """Few seeds, and arms that do not have the same ones."""
+    few = arms[arms["n"] < FEW]
+    if not few.empty:
+        every = len(few) == len(arms)
+        who = (
+            "every arm has"
+            if every
+            else f"{counted(len(few), 'arm')} of {len(arms)} {'has' if len(few) == 1 else 'have'}"
+        )
+        most = int(few["n"].max())
+        floor = (
+            f", and with {most} pairs the Wilcoxon test cannot go below p = {2.0 ** (1 - most):g}" if most > 1 else ""
+        )
+        yield f"Few seeds: {who} fewer than {FEW}; intervals from the bootstrap are too narrow{floor}."
+    for group, rows in students.groupby("group"):
+        if len(rows) != rows["arm"].nunique() * len(rows.drop_duplicates(UNIT)):
+            name = f" in {group}" if students["group"].nunique() > 1 else ""
+            yield (
+                f"Not every arm has the same seeds and splits{name}: a mean is over the arm's own, a difference over "
+                "common ones."
+            )
+
+
+def baselines(students: pd.DataFrame) -> Iterator[str]:
+    """Students without a baseline, with another budget than it, and those that do not share theirs."""
+    missing = students["baseline_run"].isna()
+    if missing.all():
+        yield "No student has a baseline (baseline=false): nobody knows what distilling gained."
+    elif missing.any():
+        yield f"{missing.sum()} of {len(students)} students have no baseline ({some(students[missing]['arm'])})."
+    alone, own = (column(role, COST_TRAIN_STEPS) for role in (BASELINE, STUDENT))
+    if alone in students and own in students:
+        known = students[students[alone].notna() & students[own].notna()]
+        unequal = known[known[alone] != known[own]]
+        if not unequal.empty:
+            steps = unequal.iloc[0]
+            told = f"{steps[alone]:,.0f} optimizer steps alone, {steps[own]:,.0f} distilled"
+            yield f"Not the same budget as the student alone: {told} ({some(unequal['arm'])})."
+    per_unit = students[~missing].groupby(["group", "student", *UNIT], dropna=False)["baseline_run"].nunique()
+    if (per_unit > 1).any():
+        yield "One network, seed and split has several baselines: each arm is compared with its own."
+
+
+def some(arms: Sequence[str], most: int = 3) -> str:
+    """The first few by name, and how many more there are."""
+    each = list(dict.fromkeys(arms))
+    return ", ".join(each[:most]) + (f" and {counted(len(each) - most, 'more arm')}" if len(each) > most else "")

@@ -1,0 +1,125 @@
+"""`kd-lab compare`: the arms of one or more studies side by side, and which differences are real."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kd_lab.cli.offline import default_uri
+from kd_lab.errors import UserError, choices
+
+FORMATS = ["table", "markdown", "csv"]
+ARMS, STUDENTS, MARKDOWN = "arms.csv", "students.csv", "comparison.md"
+
+
+@dataclass
+class Options:
+    """What the command line says."""
+
+    studies: list[str] = field(default_factory=list)
+    uri: str = ""
+    metric: str = ""
+    against: str | None = None
+    mix: list[str] = field(default_factory=list)
+    where: dict[str, list[str]] = field(default_factory=dict)
+    format: str = FORMATS[0]
+    out: Path | None = None
+
+
+def compare(arguments: list[str]) -> int:
+    """`kd-lab compare [STUDY ...] [tracking.uri=URI] [metric=KEY] [against=ARM] [mix=KEY,...] [where=KEY=VALUE]`."""
+    options = parse(arguments[1:])
+    from kd_lab.analysis.comparison import ACCURACY
+    from kd_lab.analysis.comparison import compare as compared
+    from kd_lab.analysis.printed import markdown, show
+    from kd_lab.analysis.runs import pairs, runs
+
+    uri = options.uri or default_uri()
+    studies = options.studies or _only_study(uri)
+    comparison = compared(
+        pairs(runs(studies, uri)),
+        options.metric or ACCURACY,
+        against=options.against,
+        mix=options.mix,
+        where=options.where,
+    )
+    name = ", ".join(studies)
+    if options.format == "csv":
+        print(comparison.arms.to_csv(index=False), end="")  # noqa: T201
+    elif options.format == "markdown":
+        print(markdown(comparison, name), end="")  # noqa: T201
+    else:
+        from kd_lab.run.console import console
+
+        show(comparison, console(), name)
+    if options.out is not None:
+        from kd_lab.analysis.page import page_of
+
+        page = page_of(comparison, uri, options.out, shlex.join(["kd-lab", *arguments]))
+        comparison.arms.to_csv(options.out / ARMS, index=False)
+        comparison.students.to_csv(options.out / STUDENTS, index=False)
+        (options.out / MARKDOWN).write_text(markdown(comparison, name), encoding="utf-8")
+        if options.format == FORMATS[0]:
+            print(f"Written: {', '.join(str(options.out / file) for file in (ARMS, STUDENTS, MARKDOWN))}")  # noqa: T201
+            print(f"Open {page}; its figures are beside it")  # noqa: T201
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """The words of the command line, in any order.
+
+    Raises:
+        UserError: a word that is none of them.
+    """
+    options, words = Options(), list(arguments)
+    while words:
+        word = words.pop(0)
+        key, equals, value = word.partition("=")
+        if key in {"--out", "out"}:
+            options.out = Path(value or (words.pop(0) if words and not equals else ""))
+            if str(options.out) == ".":
+                raise UserError("--out: expected a folder, such as --out results")
+        elif word.startswith("-") or (equals and key not in KEYS):
+            raise UserError(f"compare {word}: {choices(key, [*(f'{k}=...' for k in KEYS), '--out DIR', 'STUDY'])}")
+        elif not equals:
+            options.studies.append(word)
+        else:
+            _set(options, key, value)
+    return options
+
+
+KEYS = ("tracking.uri", "metric", "against", "mix", "where", "format")
+
+
+def _set(options: Options, key: str, value: str) -> None:
+    if not value:
+        raise UserError(f"compare {key}=: expected a value")
+    if key == "where":
+        name, equals, wanted = value.partition("=")
+        if not equals:
+            raise UserError(f"compare where={value}: expected where=KEY=VALUE, such as where=loss=kd")
+        options.where.setdefault(name, []).append(wanted)
+    elif key == "mix":
+        options.mix += value.split(",")
+    elif key == "format" and value not in FORMATS:
+        raise UserError(f"compare format={value}: {choices(value, FORMATS)}")
+    else:
+        setattr(options, key.removeprefix("tracking."), value)
+
+
+def _only_study(uri: str) -> list[str]:
+    """The study that is meant where none is named: the only one that there are students of.
+
+    Raises:
+        UserError: there are several, or none.
+    """
+    from kd_lab.analysis.runs import studies
+
+    found = studies(uri)
+    if len(found) == 1:
+        return found
+    if not found:
+        raise UserError(f"tracking.uri={uri}: there are no studies with students yet; run kd-lab first.")
+    raise UserError(
+        f"compare: which study? {uri} has {', '.join(found)}; name one or more, as in kd-lab compare {found[0]}"
+    )

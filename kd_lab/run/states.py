@@ -1,0 +1,102 @@
+"""The jobs of a sweep as files in its scratch folder: written by whichever process knows, read by the one in front."""
+
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+WAITING, RUNNING, FINISHED, FOUND, FAILED, KILLED = "waiting", "running", "finished", "found again", "failed", "killed"
+ENDED = (FINISHED, FOUND, FAILED, KILLED)
+
+
+@dataclass(frozen=True)
+class JobState:
+    """One job of a sweep.
+
+    number: its place among all jobs. label: what is special about it (`seed=3`). sweep: the id that its runs carry.
+    stage: what it is doing. started, ended: seconds since 1970. run_id: the student's run. told: its result in words.
+    score: accuracy, on the validation part where there is one (on_validation). reason: one sentence, why it failed.
+    code: the exit code that it would have ended with. trace: of an error that nobody expected. open_run: the run that
+    it began last. lost: its process ended without a word, so that this run may still be open. server: the one that its
+    runs are meant for, if a local store stands in for it. warnings: what a user has to know meanwhile.
+    """
+
+    number: int
+    label: str
+    uri: str
+    study: str
+    sweep: str
+    state: str = WAITING
+    stage: str = ""
+    started: float | None = None
+    ended: float | None = None
+    run_id: str | None = None
+    told: str = ""
+    score: float | None = None
+    on_validation: bool = False
+    reason: str = ""
+    code: int = 0
+    trace: str = ""
+    open_run: str | None = None
+    lost: bool = False
+    server: str | None = None
+    warnings: Sequence[str] = ()
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, from start to end; 0 for a job that did not run."""
+        return self.ended - self.started if self.started is not None and self.ended is not None else 0.0
+
+
+class JobFolder:
+    """The scratch folder of one sweep: `NUMBER.json` is the state of a job, whole at every moment."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._read: dict[str, tuple[int, JobState]] = {}
+        self._changing = threading.Lock()
+
+    def write(self, state: JobState) -> JobState:
+        """Put a state in the place of the one before."""
+        handle, name = tempfile.mkstemp(dir=self.path, suffix=".part")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(asdict(state), file)
+        Path(name).replace(self.path / f"{state.number}.json")
+        return state
+
+    def change(self, number: int, **facts: Any) -> JobState:
+        """Write a state with some of its facts changed."""
+        with self._changing:
+            return self.write(replace(self.read(number), **facts))
+
+    def warn(self, number: int, text: str) -> None:
+        """Add a warning to a state."""
+        with self._changing:
+            state = self.read(number)
+            self.write(replace(state, warnings=[*state.warnings, text]))
+
+    def read(self, number: int) -> JobState:
+        """One job."""
+        return _parsed(self.path / f"{number}.json")
+
+    def all(self) -> list[JobState]:
+        """Every job, by number; only files that have changed since the last time are read."""
+        for entry in os.scandir(self.path):
+            if entry.name.endswith(".json"):
+                modified = entry.stat().st_mtime_ns
+                if self._read.get(entry.name, (0, None))[0] != modified:
+                    self._read[entry.name] = modified, _parsed(Path(entry.path))
+        return sorted((state for _, state in self._read.values()), key=lambda state: state.number)
+
+
+def count(states: Sequence[JobState], *kinds: str) -> int:
+    """How many jobs are in one of these states."""
+    return sum(state.state in kinds for state in states)
+
+
+def _parsed(file: Path) -> JobState:
+    return JobState(**json.loads(file.read_text(encoding="utf-8")))

@@ -1,0 +1,65 @@
+import re
+from xml.etree import ElementTree
+
+import pytest
+from matplotlib.figure import Figure
+
+from kd_lab.analysis.inline_svg import inline, save, settle
+
+
+@pytest.fixture
+def figure():
+    figure = Figure(layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], "o", color="#0072B2", label="<script>alert(1)</script> & more")
+    axes.set_xlabel("accuracy")
+    axes.legend()
+    return figure
+
+
+def test_inline__no_address_and_no_script(figure):
+    svg = inline(figure, "first", "A line")
+    assert svg.startswith("<svg viewBox=")
+    assert "http" not in svg
+    assert "<script" not in svg
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in svg
+
+
+def test_inline__ids_unlike_those_of_other_figures__and_every_reference_found(figure):
+    first, second = (inline(figure, name, "A line") for name in ("first", "second"))
+    ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (first, second)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    for svg, known in zip((first, second), ids, strict=True):
+        referred = re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', svg)
+        assert referred
+        assert set(referred) <= known
+
+
+def test_inline__black_is_the_ink_of_the_page__colours_stay(figure):
+    svg = inline(figure, "first", "A line")
+    assert "#000000" not in svg
+    assert "currentColor" in svg
+    assert "#0072b2" in svg
+
+
+def test_inline__text_that_can_be_searched_and_a_name_for_readers(figure):
+    svg = inline(figure, "first", "A line")
+    assert ">accuracy</text>" in svg
+    assert 'role="img" aria-label="A line"' in svg
+
+
+def test_save__png_and_svg_on_white(figure, tmp_path):
+    settle(figure)
+    save(figure, tmp_path, "line")
+    assert (tmp_path / "line.png").read_bytes().startswith(b"\x89PNG")
+    assert ElementTree.parse(tmp_path / "line.svg").getroot().tag.endswith("svg")
+    assert "#ffffff" in (tmp_path / "line.svg").read_text()
+
+
+def test_save__twice__the_same_file(figure, tmp_path):
+    settle(figure)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        save(figure, tmp_path / folder, "line")
+    assert (tmp_path / "a/line.svg").read_bytes() == (tmp_path / "b/line.svg").read_bytes()

@@ -1,0 +1,227 @@
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kd_lab import names
+from kd_lab.analysis.comparison import Comparison, compare
+from kd_lab.analysis.made import made
+from kd_lab.analysis.page import page_of, write_page
+from kd_lab.analysis.runs import pairs, runs
+from kd_lab.tracking.store import Store
+from tests.analysis.made_up import arms, copied, difference, students
+
+FIGURES = {
+    "forest_to_baseline",
+    "forest_to_kd",
+    "temperature_weight",
+    "accuracy_parameters",
+    "accuracy_latency",
+    "accuracy_agreement",
+    "reliability",
+    "learning_curves",
+}
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """What of a page a test wants to know; fails where an element is not closed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.open, self.figures, self.ids, self.addresses, self.scripts, self.text = [], [], [], [], 0, ""
+        self.feed(path.read_text(encoding="utf-8"))
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.figures += [found["id"]] if tag == "figure" else []
+        self.ids += [found["id"]] if "id" in found else []
+        self.addresses += [found[key] for key in ("href", "xlink:href", "src", "data", "action") if key in found]
+        self.scripts += tag == "script"
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data if self.open and self.open[-1] not in ("style", "script") else ""
+
+
+def everything() -> Comparison:
+    """Two losses at two temperatures and weights, three seeds: every figure can be drawn."""
+    parts = [
+        students({f"kd T={t} weight={w}": [0.9 + t / 100, 0.91, 0.92 + w / 100]}).assign(
+            **{"params.loss.temperature": str(t), "params.loss.weight": str(w)}
+        )
+        for t in (1, 4)
+        for w in (0.5, 1)
+    ]
+    table = pd.concat([*parts, students({"dist": [0.95, 0.95, 0.96]})], ignore_index=True)
+    gain = difference("to_baseline", 0.02, (0.01, 0.03), 0.01, "better 3/3")
+    to_kd = difference("to_kd", 0.01, (-0.01, 0.02), 0.4, "not distinguishable 2/3")
+    rows = {arm: gain | {"mean": 0.92, "n": 3, "ece": 0.04} for arm in table["arm"].unique()}
+    rows["dist"] = gain | to_kd | {"mean": 0.953, "n": 3, "kd_arm": "kd T=1 weight=1"}
+    return Comparison(table, arms(**rows), ["Two runs failed and are left out."])
+
+
+def curves_of(comparison: Comparison) -> pd.DataFrame:
+    ids = comparison.students["student_run"]
+    return pd.DataFrame(
+        [(i, step, 0.5 + step / 100) for i in ids for step in (0, 10)], columns=["run_id", "step", "value"]
+    )
+
+
+def predictions_of(comparison: Comparison) -> dict[str, pd.DataFrame]:
+    one = pd.DataFrame({"target": [0, 1], "predicted": [0, 0], "confidence": [0.9, 0.6]})
+    return dict.fromkeys(comparison.students["student_run"], one)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    comparison = everything()
+    folder = tmp_path_factory.mktemp("page") / "made" / "for it"
+    facts = {"study": "digits", "this page": "kd-lab compare digits"}
+    return write_page(comparison, curves_of(comparison), folder, made=facts, predictions=predictions_of(comparison))
+
+
+@pytest.mark.slow
+def test_page__every_figure_in_it_and_beside_it(written):
+    assert set(Page(written).figures) == FIGURES
+    files = {path.name for path in written.parent.iterdir()}
+    assert files == {"comparison.html"} | {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
+
+
+@pytest.mark.slow
+def test_page__opens_without_a_network(written):
+    html = written.read_text(encoding="utf-8")
+    assert [address for address in Page(written).addresses if not address.startswith(("#", "data:"))] == []
+    assert "http" not in html
+    assert "@import" not in html
+    assert [target for target in re.findall(r"url\(([^)]*)\)", html) if not target.startswith("#")] == []
+
+
+@pytest.mark.slow
+def test_page__no_id_twice(written):
+    ids = Page(written).ids
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.slow
+def test_page__answers_first_then_what_to_know_then_the_numbers(written):
+    text = Page(written).text
+    told = [
+        "Study digits",
+        "dist has the highest mean test accuracy",
+        "Two runs failed",
+        "3 x cnn",
+        "this page",
+    ]
+    places = [text.index(part) for part in told]
+    assert places == sorted(places)
+
+
+@pytest.mark.slow
+def test_page__a_table_that_is_sorted_by_its_numbers(written):
+    html = written.read_text(encoding="utf-8")
+    assert re.search(r'<td class="number" data-order="0.953">95.30', html)
+    assert 'class="verdict not-distinguishable">not distinguishable' in html
+
+
+def test_page__what_cannot_be_drawn__left_out(tmp_path):
+    table = students({"kd": [0.9]}, size={})
+    one = difference("to_baseline", 0.0, (np.nan, np.nan), np.nan, "not distinguishable 1/1")
+    page = write_page(
+        Comparison(table, arms(kd=one | {"mean": 0.9, "n": 1}), []), None, tmp_path, made={"study": "digits"}
+    )
+    assert Page(page).figures == ["forest_to_baseline", "accuracy_agreement"]
+    assert "Before you trust it" not in page.read_text()
+
+
+@pytest.mark.slow
+def test_page__what_users_wrote__is_only_text(tmp_path):
+    evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+    comparison = everything()
+    renamed = {arm: f"{arm} {evil}" for arm in comparison.students["arm"].unique()}
+    table = comparison.students.assign(
+        arm=comparison.students["arm"].map(renamed), network=evil, teacher_network=evil, dataset=evil, group=evil
+    )
+    rows = comparison.arms.assign(arm=comparison.arms["arm"].map(renamed), group=evil)
+    page = write_page(
+        Comparison(table, rows, [evil]),
+        curves_of(comparison),
+        tmp_path,
+        made={"study": evil, evil: evil},
+        predictions=predictions_of(comparison),
+        files=False,
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["comparison.html"]
+    parsed = Page(page)
+    assert parsed.scripts == 1  # ours, which sorts
+    assert "<img" not in page.read_text()
+    assert "alert(1)" in parsed.text
+    assert set(parsed.figures) == FIGURES
+
+
+def test_page_of__a_study_from_its_store(uri, tmp_path):
+    comparison = compare(pairs(runs("digits", uri)))
+    page = page_of(comparison, uri, tmp_path, "kd-lab compare digits --out x")
+    text = Page(page).text
+    assert "kd has the highest mean test accuracy: 95.10% over 3 seeds" in text
+    assert "kd-lab compare digits --out x" in text
+    assert {"forest_to_baseline", "accuracy_agreement"} <= set(Page(page).figures)
+
+
+def test_page__is_drawn_without_torch_and_without_pyplot():
+    code = """
+import sys
+import kd_lab.analysis.figures.roles, kd_lab.analysis.page
+print([name for name in ("torch", "pytorch_lightning", "matplotlib.pyplot") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_made__facts_of_the_runs(uri):
+    table = pairs(runs("digits", uri))
+    facts = made(table, uri, "kd-lab compare digits")
+    assert facts["study"] == "digits"
+    assert facts["store"] == uri
+    assert facts["runs"].startswith("7 students, started 20")
+    assert facts["this page"].startswith("kd-lab compare digits; kd-lab ")
+    assert "machine" not in facts  # these runs have no such tags
+
+
+def test_made__several_values_and_the_command_of_the_sweep(uri, tmp_path):
+    uri = copied(uri, tmp_path)
+    store = Store.open(uri, "made")
+    parent = store.sweep_parent("s", "sweep loss=kd seed=0,1")
+    ids = []
+    for threads, dirty in (("1", "true"), ("2", "false")):
+        tags = {
+            names.TAG_THREADS: threads,
+            names.TAG_CPU: "AMD EPYC",
+            names.TAG_GIT_COMMIT: "0123456789abcdef",
+            names.TAG_GIT_DIRTY: dirty,
+            f"{names.TAG_VERSION}torch": "2.15.0",
+        }
+        with store.start_run(role="student", name="s", params={}, tags=tags, config_yaml="{}\n", parent=parent) as run:
+            ids.append(run.run_id)
+    table = pd.DataFrame({"student_run": ids, "study": "made", "start_time": pd.Timestamp("2026-01-02 03:04")})
+    facts = made(table, uri, "x")
+    assert facts["runs made by"] == "kd-lab -m loss=kd seed=0,1"
+    assert facts["machine"] == "AMD EPYC, threads 1, 2"
+    assert facts["code"] == "0123456789ab, 0123456789ab with changes"
+    assert facts["versions"] == "torch 2.15.0"
+    assert facts["runs"] == "2 students, started 2026-01-02 03:04 to 2026-01-02 03:04 UTC"

@@ -1,0 +1,71 @@
+"""kd-lab in processes of its own, and what it left in the store."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+COMMAND = [sys.executable, "-c", "from kd_lab.cli.main import main; main()"]
+SMALL = [
+    "dataset=synthetic",
+    "teacher=mlp",
+    "teacher.recipe.steps=30",
+    "student.recipe.steps=60",
+    "measure.latency_runs=5",
+]
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+STARTED: "list[subprocess.Popen[str]]" = []
+
+
+def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
+    STARTED.append(
+        subprocess.Popen(
+            [*COMMAND, *overrides],
+            cwd=folder,
+            env=ONE_THREAD,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    )
+    return STARTED[-1]
+
+
+def end_all() -> None:
+    """End what a failed test has left."""
+    while STARTED:
+        STARTED.pop().kill()
+
+
+def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=500)
+    return process.returncode, out, err
+
+
+def kd_lab(folder: Path, *overrides: str) -> tuple[int, str, str]:
+    return finish(start(folder, *overrides))
+
+
+def client(folder: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+
+def all_runs(folder: Path, study: str = "synthetic") -> list[Run]:
+    experiment = client(folder).get_experiment_by_name(study)
+    if experiment is None:
+        return []
+    return list(client(folder).search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
+
+
+def of_role(folder: Path, role: str) -> list[Run]:
+    return [run for run in all_runs(folder) if run.data.tags["role"] == role]
+
+
+def roles(runs: list[Run]) -> Counter[str]:
+    return Counter(run.data.tags["role"] for run in runs)
