@@ -53,7 +53,7 @@ class Reporter:
 
     def note(self, text: str) -> None:
         """Something worth knowing while it happens."""
-        self.console.print(text, style="dim", markup=False)
+        self.console.print(text, style="dim", markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Something that a user has to know."""

@@ -1,5 +1,6 @@
 """One run that was kept locally, brought into a store: completely, and once however often it is tried."""
 
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kd_lab.errors import UserError
-from kd_lab.names import ARTIFACT_REPORT, REFERENCES, TAG_REASON, TAG_ROLE
+from kd_lab.names import ARTIFACT_JOBS, ARTIFACT_REPORT, REFERENCES, TAG_REASON, TAG_ROLE
 from kd_lab.tracking.client import client, http_status
 from kd_lab.tracking.kept import Header, Kept
 from kd_lab.tracking.pending import Pending, send, unwritten
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
     from mlflow.entities import Run as MlflowRun
 
+NAME_RUNS = (ARTIFACT_REPORT, ARTIFACT_JOBS)
+"""The texts that name runs by their ids."""
 KILLED = "the process ended without closing this run (kill -9, out of memory, or the machine went down)"
 
 
@@ -130,16 +133,23 @@ def _point_to(uri: str, local_id: str, run_id: str) -> None:
             client(uri).set_tag(other.info.run_id, tag, run_id)
 
 
+def _renamed(text: str, uri: str, new_ids: Mapping[str, str]) -> str:
+    """With the ids that the store has for the runs that the text names."""
+    for old in set(re.findall(r"\b[0-9a-f]{32}\b", text)):
+        known = new_ids.get(old, old)
+        run = by_local_id(uri, known)
+        text = text.replace(old, known if run is None else str(run.info.run_id))
+    return text
+
+
 def _send_all(uri: str, run_id: str, pending: Pending, files: Path, new_ids: Mapping[str, str]) -> None:
     pending.artifacts = list(dict.fromkeys(pending.artifacts))
     with tempfile.TemporaryDirectory() as scratch:
         while pending:
             part, source = pending.first(), files
-            if part.artifacts == [ARTIFACT_REPORT] and new_ids:
-                text = (files / ARTIFACT_REPORT).read_text(encoding="utf-8")
-                for old, new in new_ids.items():
-                    text = text.replace(old, new)
+            if part.artifacts and part.artifacts[0] in NAME_RUNS:
                 source = Path(scratch)
-                (source / ARTIFACT_REPORT).write_text(text, encoding="utf-8")
+                text = _renamed((files / part.artifacts[0]).read_text(encoding="utf-8"), uri, new_ids)
+                (source / part.artifacts[0]).write_text(text, encoding="utf-8")
             send(uri, run_id, part, source)
             pending.discard(part)

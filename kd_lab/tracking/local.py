@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from kd_lab.names import REFERENCES, TAG_LOCAL_ID, TAG_SYNC_TO, TAG_SYNCED_RUN
+from kd_lab.names import REFERENCES, TAG_LOCAL_ID, TAG_ROLE, TAG_SYNC_TO, TAG_SYNCED_RUN
 from kd_lab.tracking.client import client
 from kd_lab.tracking.deliver import Parcel
 from kd_lab.tracking.kept import Header
 from kd_lab.tracking.pending import End, Pending, Point
-from kd_lab.tracking.queries import search
+from kd_lab.tracking.queries import SWEEP, search
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -24,6 +24,7 @@ class LocalRun(NamedTuple):
     local_id: str
     name: str
     target: str
+    is_sweep: bool
 
 
 def waiting(local_uri: str, uri: str | None) -> list[LocalRun]:
@@ -40,7 +41,10 @@ def waiting(local_uri: str, uri: str | None) -> list[LocalRun]:
             if TAG_SYNCED_RUN not in one.data.tags and target != local_uri:
                 found.setdefault(one.info.run_id, (one, target))
     return [
-        LocalRun(run.info.start_time, run_id, run.data.tags.get(TAG_LOCAL_ID, run_id), run.info.run_name, target)
+        LocalRun(
+            *(run.info.start_time, run_id, run.data.tags.get(TAG_LOCAL_ID, run_id), run.info.run_name, target),
+            is_sweep=run.data.tags.get(TAG_ROLE) == SWEEP,
+        )
         for run_id, (run, target) in found.items()
     ]
 
@@ -59,13 +63,15 @@ def local_parcel(local_uri: str, run_id: str, scratch: Path) -> Parcel:
     root = Path(mlflow.download_artifacts(run_id, "", str(scratch)))
     artifacts = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()]
     end = None if run.info.status == "RUNNING" else End(run.info.status, run.info.end_time)
-    others = {other.info.run_id: other.data.tags.get(TAG_LOCAL_ID, "") for other in _referred_to(local_uri, run)}
+    is_sweep = tags.get(TAG_ROLE) == SWEEP  # its list of jobs may name any run of the study
+    named = search(local_uri, "", [run.info.experiment_id]) if is_sweep else _referred_to(local_uri, run)
+    others = {other.info.run_id: other.data.tags.get(TAG_LOCAL_ID, other.info.run_id) for other in named}
     study = mlflow.get_experiment(run.info.experiment_id).name
     return Parcel(
         Header(local_uri, None, own_id, study, run.info.run_name, run.info.start_time, run.data.params, tags),
         Pending(points=points, artifacts=artifacts, end=end),
         root,
-        {run_id: own_id, **others},
+        {**others, run_id: own_id},
         tuple(run.inputs.dataset_inputs if run.inputs else ()),
     )
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from kd_lab.errors import UserError
+from kd_lab.names import TAG_ROLE
 from kd_lab.tracking.client import StoreAwayError, first_line, one_sentence
 from kd_lab.tracking.deliver import Delivered, Parcel, deliver
 from kd_lab.tracking.kept import Kept, kept_runs
@@ -15,6 +16,7 @@ from kd_lab.tracking.lease import Lease
 from kd_lab.tracking.local import local_parcel, mark_synced, waiting
 from kd_lab.tracking.location import RESCUE, Location
 from kd_lab.tracking.opening import away
+from kd_lab.tracking.queries import SWEEP
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Item:
     """A run that waits.
 
     home: the store that it was written for, or lies in; its locks tell whether the run is still written. parcel: packs
-    it, given a scratch folder. done: called with the id that it has now.
+    it, given a scratch folder. done: called with the id that it has now. is_sweep: it comes after its jobs, which it
+    names.
     """
 
     started_ms: int
@@ -33,6 +36,7 @@ class Item:
     home: Location
     parcel: Callable[[Path], Parcel]
     done: Callable[[str], None]
+    is_sweep: bool
 
 
 def sync(uri: str | None, local_uri: str) -> Iterator[str]:
@@ -83,9 +87,10 @@ def _items(uri: str | None, local_uri: str) -> list[Item]:
                     *(run.started_ms, run.run_id, run.local_id, run.name, run.target, local),
                     parcel=partial(local_parcel, local.uri, run.run_id),
                     done=partial(mark_synced, local.uri, run.run_id),
+                    is_sweep=run.is_sweep,
                 )
             )
-    return sorted(items, key=lambda item: item.started_ms)
+    return sorted(items, key=lambda item: (item.is_sweep, item.started_ms))
 
 
 def _kept_item(kept: Kept, uri: str | None) -> Item:
@@ -99,6 +104,7 @@ def _kept_item(kept: Kept, uri: str | None) -> Item:
         Location.parse(header.uri),
         parcel=lambda _: Parcel.of_kept(kept),
         done=lambda _: kept.remove(),
+        is_sweep=header.tags.get(TAG_ROLE) == SWEEP,
     )
 
 

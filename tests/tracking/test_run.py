@@ -271,7 +271,7 @@ def test_away__never_back__everything_in_the_rescue_folder(store, start, monkeyp
     assert (point.key, point.value, point.step) == ("a", 1.0, 7)
     assert left.pending().end.status == "FINISHED"
     assert left.header().run_id == run.run_id
-    assert str(left.folder) in caplog.records[-1].getMessage()
+    assert str(left.folder.parent) in caplog.records[-1].getMessage()
     assert caplog.records[-1].levelno == logging.WARNING
 
 

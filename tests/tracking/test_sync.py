@@ -86,7 +86,9 @@ def a_family(store, gone):
         with started(store, "student", **links) as student:
             student.log_text(f"- teacher: run {teacher.run_id}\n- student: run {student.run_id}\n", "report.md")
             student.log_measurement({"nan": float("nan"), "inf": float("inf")})
-        Run(store.uri, parent).finish()
+        ended = Run(store.uri, parent)
+        ended.log_text(f"job,student_run\nseed=0,{student.run_id}\n", "jobs.csv")
+        ended.finish()
     return parent, teacher, baseline, student
 
 
@@ -121,6 +123,8 @@ def check_family(uri):
     mlflow = MlflowClient(uri)
     report = Path(mlflow.download_artifacts(ids["student"], "report.md")).read_text()
     assert report == f"- teacher: run {ids['teacher']}\n- student: run {ids['student']}\n"
+    jobs = Path(mlflow.download_artifacts(ids["sweep"], "jobs.csv")).read_text()
+    assert jobs == f"job,student_run\nseed=0,{ids['student']}\n"
     assert Path(mlflow.download_artifacts(ids["teacher"], "model/weights.safetensors")).read_text() == "weights"
     assert teacher.info.start_time < teacher.info.end_time <= student.info.start_time < student.info.end_time
 
@@ -137,8 +141,8 @@ def test_sync__a_family__all_there_with_its_links_and_times(store, gone, tmp_pat
     check_family(store.uri)
     assert not (tmp_path / "kd_lab_rescue").exists()
     assert len(lines) == 4
-    assert lines[0].startswith(f"a sweep ({parent[:8]}): 0 metric points and 0 artifacts brought to run ")
-    assert lines[1].startswith(
+    assert lines[3].startswith(f"a sweep ({parent[:8]}): 0 metric points and 1 artifact brought to run ")
+    assert lines[0].startswith(
         f"teacher of a test ({teacher.run_id[:8]}): 100 metric points and 2 artifacts brought to"
     )
     assert list(sync(None, LOCAL)) == ["Nothing to bring in: no run is kept here that its store does not have."]
@@ -288,7 +292,9 @@ def a_local_family(store):
     with started(store, "student", **links) as student:
         student.log_text(f"- teacher: run {teacher.run_id}\n- student: run {student.run_id}\n", "report.md")
         student.log_measurement({"nan": float("nan"), "inf": float("inf")})
-    Run(store.uri, parent).finish()
+    ended = Run(store.uri, parent)
+    ended.log_text(f"job,student_run\nseed=0,{student.run_id}\n", "jobs.csv")
+    ended.finish()
     return teacher
 
 
