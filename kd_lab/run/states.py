@@ -5,7 +5,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class JobState:
     open_run: str | None = None
     lost: bool = False
     server: str | None = None
-    warnings: Sequence[str] = ()
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from kd_lab.errors import TrainingFailedError
 from kd_lab.names import TAG_REASON
-from kd_lab.tracking.client import disk_full_error, first_line, is_disk_full, tell_away
+from kd_lab.tracking.client import disk_full_error, first_line, is_disk_full
 from kd_lab.tracking.kept import HEADER, Header, Kept
 from kd_lab.tracking.lease import Lease
 from kd_lab.tracking.location import Location
@@ -136,8 +136,6 @@ class Run:
                 self._kept.remove()
             else:
                 self._kept.close()
-                if self._writer is not None:
-                    tell_away(self._uri, "or not fast enough", self._kept.folder.parent)
             if self._lease is not None:
                 self._lease.release(done=written)
 

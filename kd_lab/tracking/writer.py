@@ -104,6 +104,8 @@ class Writer:
         while self._pending and self._error is None and (tries is None or self._failures - failures < tries):
             patience_s = self._progress + self._upload_s + self._patience_s - time.monotonic()
             if patience_s <= 0:
+                self._away = True
+                tell_away(self._uri, f"not in {self._patience_s:g} s", self._kept.folder.parent)
                 break
             self._changed.wait(patience_s)
         self._waited_for = False
