@@ -12,7 +12,7 @@ from kd_lab.names import ARTIFACT_JOBS, ARTIFACT_REPORT, REFERENCES, TAG_REASON,
 from kd_lab.tracking.client import client, http_status
 from kd_lab.tracking.kept import Header, Kept
 from kd_lab.tracking.pending import Pending, send, unwritten
-from kd_lab.tracking.queries import SWEEP, by_local_id, last_time_ms, search, tag_is
+from kd_lab.tracking.queries import KILLED, SWEEP, by_local_id, last_time_ms, search, tag_is
 from kd_lab.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 NAME_RUNS = (ARTIFACT_REPORT, ARTIFACT_JOBS)
 """The texts that name runs by their ids."""
-KILLED = "the process ended without closing this run (kill -9, out of memory, or the machine went down)"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
 SWEEP = "sweep"
+KILLED = "the process ended without closing this run (kill -9, out of memory, or the machine went down)"
+"""The reason of a run that was found by another process."""
 
 
 def studies(uri: str) -> dict[str, str]:

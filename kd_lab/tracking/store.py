@@ -19,6 +19,7 @@ from kd_lab.names import (
     TAG_KEY,
     TAG_LOCAL_ID,
     TAG_PARENT,
+    TAG_REASON,
     TAG_ROLE,
     TAG_SWEEP,
     TAG_SYNC_TO,
@@ -38,7 +39,7 @@ from kd_lab.tracking.lease import Lease, host, id_of_sweep
 from kd_lab.tracking.location import Location
 from kd_lab.tracking.opening import being_opened, experiment
 from kd_lab.tracking.params import flatten
-from kd_lab.tracking.queries import SWEEP, by_local_id, run_again, search, studies, tag_is
+from kd_lab.tracking.queries import KILLED, SWEEP, by_local_id, run_again, search, studies, tag_is
 from kd_lab.tracking.run import MAX_TAG_LENGTH, Run
 from kd_lab.tracking.stored import StoredRun
 
@@ -239,7 +240,7 @@ class Store:
             return local_id
 
     def close_lost(self, run_id: str, status: str, reason: str | None) -> None:
-        """End a run whose process is gone; one that has ended already stays as it is.
+        """End a run whose process is gone; one that has ended by itself stays as it is.
 
         Raises:
             TrainingFailedError: the disk is full.
@@ -250,7 +251,9 @@ class Store:
         else:
             still_open = False
             with suppress(StoreAwayError):
-                still_open = asked(self.uri, lambda: client(self.uri).get_run(run_id)).info.status == "RUNNING"
+                found = asked(self.uri, lambda: client(self.uri).get_run(run_id))
+                # Another job may have found it before, and did not know why its process is gone.
+                still_open = found.info.status == "RUNNING" or found.data.tags.get(TAG_REASON) == KILLED
         if still_open:
             Run(self.uri, run_id).finish(status, reason)
 
