@@ -156,3 +156,12 @@ def test_close_dead__store_away__nothing(store, monkeypatch):
     left_running(store)
     monkeypatch.setattr("kd_lab.tracking.dead.asked", away)
     assert close_dead(store) == []
+
+
+def test_close_lost__found_by_another_job_before__the_reason_is_told(store):
+    run_id = left_running(store)
+    assert len(close_dead(store)) == 1
+    store.close_lost(run_id, "FAILED", "its process was ended by SIGKILL")
+    store.close_lost(run_id, "KILLED", "a second word")
+    run = MlflowClient(store.uri).get_run(run_id)
+    assert (run.info.status, run.data.tags[TAG_REASON]) == ("FAILED", "its process was ended by SIGKILL")

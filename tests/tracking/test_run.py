@@ -383,3 +383,21 @@ def test_disk_full__as_sqlite_says_it(store, start):
             run.flush()
     finally:
         sqlalchemy.event.remove(engine, "checkout", cap)
+
+
+def test_store_that_hangs__waited_for_once(start, monkeypatch, caplog):
+    free = threading.Event()
+    monkeypatch.setattr(writer, "PATIENCE_WITH_FILE_S", 1.0)
+    run = start()
+    run.flush()
+    monkeypatch.setattr(MlflowClient, "log_batch", lambda *_, **__: free.wait(60))
+    run.log(0, {"a": 1.0})
+    started = time.monotonic()
+    run.flush()
+    assert time.monotonic() - started >= 1
+    started = time.monotonic()
+    for _ in range(20):
+        run.flush()
+    assert time.monotonic() - started < 1
+    assert caplog.text.count("the store does not answer (not in 1 s)") == 1
+    free.set()
