@@ -69,6 +69,12 @@ TAG_TEACHER_WEIGHTS_SHA256 = "kd_lab.teacher_weights_sha256"
 TAG_BASELINE_RUN = "kd_lab.baseline_run"
 TAG_REASON = "kd_lab.reason"
 TAG_PARENT = "mlflow.parentRunId"
+TAG_LOCAL_ID = "kd_lab.local_id"
+TAG_HOST = "kd_lab.host"
+TAG_SYNC_TO = "kd_lab.sync_to"
+TAG_SYNCED_RUN = "kd_lab.synced_run"
+REFERENCES = (TAG_TEACHER_RUN, TAG_BASELINE_RUN, TAG_PARENT)
+"""The tags whose value is the id of another run."""
 TAG_GIT_COMMIT = "mlflow.source.git.commit"
 TAG_GIT_DIRTY = "kd_lab.git_dirty"
 TAG_VERSION = "kd_lab.version."  # and the name of the package

@@ -50,6 +50,7 @@ class Board:
         self._resumes = resumes
         self._noun = noun
         self._told: set[int] = set()
+        self._warned: set[str] = set()
         self._end = threading.Event()
 
     def __enter__(self) -> "Board":
@@ -62,17 +63,16 @@ class Board:
             self._live.start()
         else:
             self._live = None
-            self._thread = threading.Thread(target=self._follow, daemon=True)
-            self._thread.start()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
+        self._thread.join()
+        self._tell()
         if self._live is not None:
             self._live.stop()
-        else:
-            self._thread.join()
-            self._tell_ended()
         self._finish(self._jobs())
 
     def _begin(self, jobs: Sequence[JobState]) -> None:
@@ -85,6 +85,15 @@ class Board:
 
     def _follow(self) -> None:
         while not self._end.wait(REFRESH_S):
+            self._tell()
+
+    def _tell(self) -> None:
+        """What is new: warnings, each once whichever job has it, and without a table the jobs that have ended."""
+        for text in [warning for job in self._jobs() for warning in job.warnings]:
+            if text not in self._warned:
+                self._warned.add(text)
+                self._print(text, "yellow")
+        if self._live is None:
             self._tell_ended()
 
     def _tell_ended(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_lab.cli.compose import NOT_A_NAME, check_complete, conf_dir, expand, explain, register, separated
+from kd_lab.cli.offline import default_uri, settle
 from kd_lab.cli.signals import terminate_like_interrupt
 from kd_lab.cli.sweep import Sweep
 from kd_lab.errors import TrainingFailedError, UserError, choices
@@ -80,9 +81,12 @@ def job(config: Any) -> None:
         from kd_lab.run.console import Reporter
         from kd_lab.run.job import run as run_job
         from kd_lab.run.keeper import Context
+    reporter = Reporter()
     try:
         check_complete(resolved)
-        run_job(resolved, Context(), Reporter())
+        (server,) = settle([resolved], default_uri(), reporter.warn)
+        with reporter.listening():
+            run_job(resolved, Context(server=server), reporter)
     except (UserError, TrainingFailedError) as error:
         FAILED.append(error)
 
@@ -153,7 +157,7 @@ def description(file: Path) -> str:
 
 def ui(arguments: list[str]) -> int:
     """`kd-lab ui [port=5000] [tracking.uri=URI]`: MLflow's own server on the store, until Ctrl-C."""
-    options = _options(arguments[1:], {"port": "5000", "tracking.uri": default_uri()})
+    options = options_of(arguments[1:], {"port": "5000", "tracking.uri": default_uri()})
     uri = options["tracking.uri"]
     if uri.startswith("http"):
         print("That store is a server already, open:")  # noqa: T201
@@ -190,14 +194,12 @@ def _pages(uri: str, server: str) -> None:
             print(f"  {name}: {address(server, key)}", flush=True)  # noqa: T201
 
 
-def default_uri() -> str:
-    """The store of a job that is told nothing."""
-    import yaml
+def options_of(arguments: list[str], defaults: dict[str, str]) -> dict[str, str]:
+    """The `key=value` arguments of a subcommand over its defaults.
 
-    return str(yaml.safe_load((conf_dir() / "tracking" / "local.yaml").read_text())["uri"])
-
-
-def _options(arguments: list[str], defaults: dict[str, str]) -> dict[str, str]:
+    Raises:
+        UserError: a key that it does not have.
+    """
     options = dict(defaults)
     for argument in arguments:
         key, equals, value = argument.partition("=")
@@ -209,7 +211,7 @@ def _options(arguments: list[str], defaults: dict[str, str]) -> dict[str, str]:
 
 def evaluate(arguments: list[str]) -> int:
     """`kd-lab evaluate run=ID [tracking.uri=URI] [trainer=cpu]`: rebuild a run's network and measure it here."""
-    options = _options(arguments[1:], {"run": "", "tracking.uri": default_uri(), "trainer": "cpu"})
+    options = options_of(arguments[1:], {"run": "", "tracking.uri": default_uri(), "trainer": "cpu"})
     if not options["run"]:
         raise UserError("evaluate: expected run=ID, the id of a finished run (the console and the MLflow page show it)")
     import yaml

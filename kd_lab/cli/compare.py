@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kd_lab.cli.commands import default_uri
+from kd_lab.cli.offline import default_uri
 from kd_lab.errors import UserError, choices
 
 FORMATS = ["table", "markdown", "csv"]

@@ -18,6 +18,7 @@ kd-lab: train a teacher, distil it into a small student, and measure what the st
   kd-lab compare [STUDY ...] [...]   which arm is best, and is the difference real? --out DIR writes tables
   kd-lab doctor [KEY=VALUE ...]      what would be compared, and how strongly each term pulls; trains nothing
   kd-lab evaluate run=ID [...]       measure a finished run's network again, here
+  kd-lab sync [tracking.uri=URI]     bring runs that were kept while a server was away to that server
   kd-lab list [GROUP]                what can be chosen, one line each
   kd-lab ui [port=5000]              MLflow's own pages on the same runs
 
@@ -74,10 +75,16 @@ def _main(arguments: list[str]) -> int:
 
 
 def _command(arguments: list[str]) -> Callable[[list[str]], int]:
-    from kd_lab.cli import commands, compare
+    from kd_lab.cli import commands, compare, sync
 
-    named = {"list": commands.list_choices, "ui": commands.ui, "evaluate": commands.evaluate, "doctor": commands.doctor}
-    named["compare"] = compare.compare
+    named = {
+        "list": commands.list_choices,
+        "ui": commands.ui,
+        "evaluate": commands.evaluate,
+        "doctor": commands.doctor,
+        "compare": compare.compare,
+        "sync": sync.sync,
+    }
     return named.get(arguments[0], commands.run) if arguments else commands.run
 
 

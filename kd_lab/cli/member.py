@@ -36,6 +36,10 @@ class MemberReporter(Reporter):
         """The same: a note is what the job is busy with (waiting for another one's teacher)."""
         self.stage(text)
 
+    def warn(self, text: str) -> None:
+        """Told by the process in front."""
+        self._folder.warn(self._number, text)
+
     def opened(self, run_id: str) -> None:
         """Remember it, in case this process is killed."""
         self._folder.change(self._number, open_run=run_id)
@@ -73,14 +77,15 @@ def run_member(config: Mapping[str, Any], number: int, at_once: int) -> None:
     """
     folder = JobFolder(Path(os.environ[FOLDER]))
     state = folder.change(number, state=RUNNING, started=time.time())
-    context = Context(state.sweep, os.environ[TITLE], state.label, at_once, state.tried)
     reporter = MemberReporter(folder, number)
+    context = Context(state.sweep, os.environ[TITLE], state.label, at_once, state.tried, state.server)
     try:
         check_complete(config)
-        if state.trial is None:
-            run(config, context, reporter)
-        else:
-            reporter.tried(*run_trial(config, context, reporter, state.trial), state.trial.objectives)
+        with reporter.listening():
+            if state.trial is None:
+                run(config, context, reporter)
+            else:
+                reporter.tried(*run_trial(config, context, reporter, state.trial), state.trial.objectives)
     except PrunedError as pruned:
         folder.change(number, state=PRUNED, ended=time.time(), reason=str(pruned))
     except (UserError, TrainingFailedError) as error:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -14,11 +14,12 @@ from filelock import FileLock, Timeout
 from kd_lab.cli.board import Board
 from kd_lab.cli.cluster import Cluster
 from kd_lab.cli.jobs import Config, Job, check_processes, planned, state_of
+from kd_lab.cli.offline import default_uri, settle
 from kd_lab.cli.space import Space, text
-from kd_lab.cli.sweep import TITLE, new_sweep_id, sweep_id
+from kd_lab.cli.sweep import TITLE, hold, new_sweep_id, sweep_id
 from kd_lab.cli.workers import Grid, Workers
 from kd_lab.errors import UserError
-from kd_lab.run.console import busy, console
+from kd_lab.run.console import Reporter, busy, console
 from kd_lab.run.search_settings import TIMED, SearchSettings
 from kd_lab.run.searched import Searched
 from kd_lab.run.settings import SweepSettings
@@ -44,6 +45,7 @@ class Search:
         check_installed()
         self._sweep, self._settings, self._space = sweep, settings, space
         self._composed, self._folder = composed, folder
+        self._server: str | None = None
 
     def run(self, started: float) -> None:
         """Run it all; how each trial and job went is in the folder.
@@ -53,6 +55,7 @@ class Search:
         """
         sweep = self._sweep
         configs = [self._composed(self._space.overrides(corner)) for corner in self._space.corners()]
+        self._server = settle(configs, default_uri(), Reporter().warn)[0]
         self._check(configs)
         cluster = Cluster(self._folder, sweep.cluster, sweep.jobs, sweep.resources) if sweep.cluster else None
         with Workers(self._folder, sweep.jobs) as workers:
@@ -62,7 +65,9 @@ class Search:
             location.check()
             with _alone(location, name):
                 trials = Trials(location.searches, name, self._settings, self._space.dimensions)
-                queue = Queue(trials, self._settings.trials, self._folder, name, drawn=self._drawn, base=configs[0])
+                base = Job("", configs[0], self._server)
+                queue = Queue(trials, self._settings.trials, self._folder, name, drawn=self._drawn, base=base)
+                hold(self._folder)
                 with Board(self._folder, sweep.jobs, started, resumes=sweep.resume, noun="trial"):
                     (cluster or workers).run(queue.until(self._settings.timeout))
                     queue.close()
@@ -95,7 +100,10 @@ class Search:
     def _drawn(self, values: Mapping[str, Any], *more: str) -> Job:
         """The job of one configuration."""
         label = " ".join([*(f"{key}={text(value)}" for key, value in values.items()), *more])
-        return Job(label, self._composed([*self._space.overrides(values), *more]))
+        config = self._composed([*self._space.overrides(values), *more])
+        if self._server is not None:
+            config["tracking"]["uri"] = default_uri()
+        return Job(label, config, self._server)
 
     def _run_chosen(
         self, chosen: Sequence[Mapping[str, Any]], name: str, workers: Workers, cluster: Cluster | None
@@ -125,7 +133,7 @@ class Queue:
         sweep: str,
         *,
         drawn: Callable[[Mapping[str, Any]], Job],
-        base: Config,
+        base: Job,
     ) -> None:
         self._trials, self._folder, self._sweep, self._drawn = trials, folder, sweep, drawn
         self._optuna: dict[int, int] = {}
@@ -133,13 +141,13 @@ class Queue:
         before = trials.before()
         for number, tried in enumerate(before):
             self._optuna[number] = tried.number
-            job = Job(str(tried.job["label"]), base)
+            job = replace(base, label=str(tried.job["label"]))
             facts = {**tried.job, "state": FOUND if tried.state == FINISHED else tried.state}
             del facts["label"]
             folder.write(state_of(number, job, sweep, trial=trials.task(), params=tried.values, **facts))
         self._next, self._end = len(before), max(most, len(before))
         for number in range(self._next, self._end):
-            folder.write(state_of(number, Job(f"trial {number}", base), sweep, trial=trials.task()))
+            folder.write(state_of(number, replace(base, label=f"trial {number}"), sweep, trial=trials.task()))
 
     def until(self, timeout: float | None) -> "Queue":
         """Begin no trial after so many seconds."""

@@ -5,11 +5,15 @@ import os
 import shlex
 import tempfile
 import uuid
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 
+from kd_lab.errors import UserError
 from kd_lab.run.states import ENDED, FAILED, KILLED, RUNNING, JobFolder
+from kd_lab.tracking.lease import Lease, id_of_sweep
+from kd_lab.tracking.location import Location
 
 TITLE = "KD_LAB_SWEEP_TITLE"
 FOLDER = "KD_LAB_SWEEP_DIR"
@@ -40,6 +44,7 @@ class Sweep:
         try:
             self._close(JobFolder(Path(self._scratch.name)), error)
         finally:
+            _release()
             self._scratch.cleanup()
             for name in (FOLDER, TITLE):
                 os.environ.pop(name, None)
@@ -60,6 +65,22 @@ class Sweep:
 
         for _, members in groupby(sorted(jobs, key=lambda job: (job.uri, job.study)), lambda job: (job.uri, job.study)):
             close_sweep(sorted(members, key=lambda job: job.number), self.title, status)
+
+
+_held: list[Lease] = []
+
+
+def hold(folder: JobFolder) -> None:
+    """Show that the sweep is alive, until it ends or this process does: nobody else closes its parent run then."""
+    for uri, study, sweep in sorted({(job.uri, job.study, job.sweep) for job in folder.all()}):
+        with suppress(UserError, OSError):  # the jobs say so
+            if (lease := Lease.take(Location.parse(uri), id_of_sweep(study, sweep))) is not None:
+                _held.append(lease)
+
+
+def _release() -> None:
+    while _held:
+        _held.pop().release(done=True)
 
 
 def title(arguments: list[str]) -> str:

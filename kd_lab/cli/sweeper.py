@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from kd_lab.cli.board import Board
 from kd_lab.cli.cluster import Cluster
 from kd_lab.cli.compose import expand
 from kd_lab.cli.jobs import Job, check_processes, planned
+from kd_lab.cli.offline import default_uri, settle
 from kd_lab.cli.search import Search
 from kd_lab.cli.space import space_of
-from kd_lab.cli.sweep import FOLDER, TITLE, new_sweep_id, sweep_id
+from kd_lab.cli.sweep import FOLDER, TITLE, hold, new_sweep_id, sweep_id
 from kd_lab.cli.workers import Grid, Workers
 from kd_lab.errors import UserError
-from kd_lab.run.console import busy
+from kd_lab.run.console import Reporter, busy
 from kd_lab.run.settings import SweepSettings
 from kd_lab.run.states import JobFolder
 from kd_lab.run.strict import parsed
@@ -65,12 +67,15 @@ class GridSweeper(Sweeper):
             return
         with busy("putting the jobs together"):
             jobs = self._jobs(overrides)
+            servers = settle([job.config for job in jobs], default_uri(), Reporter().warn)
+        jobs = [replace(job, server=server) for job, server in zip(jobs, servers, strict=True)]
         check_processes(settings, [job.config for job in jobs])
         cluster = Cluster(folder, settings.cluster, settings.jobs, settings.resources) if settings.cluster else None
         with Workers(folder, settings.jobs) as workers:
             with busy("looking for what is done already"):
                 name = sweep_id(os.environ[TITLE]) if settings.resume else new_sweep_id()
                 missing = planned(jobs, folder, workers, name, resume=settings.resume)
+            hold(folder)
             if cluster is not None:
                 workers.close()
             with Board(folder, min(settings.jobs, len(missing)), started, resumes=settings.resume):

@@ -1,8 +1,9 @@
 """What a person sees of one job: one line per stage, a table at the end; its result in one line for a sweep."""
 
+import logging
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -29,6 +30,15 @@ def busy(what: str) -> AbstractContextManager[object]:
     return Console(stderr=True).status(what) if sys.stderr.isatty() else nullcontext()
 
 
+class _Passing(logging.Handler):
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell(record.getMessage())
+
+
 class Reporter:
     """Tells one job on the console."""
 
@@ -43,7 +53,21 @@ class Reporter:
 
     def note(self, text: str) -> None:
         """Something worth knowing while it happens."""
-        self.console.print(text, style="dim", markup=False)
+        self.console.print(text, style="dim", markup=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Something that a user has to know."""
+        self.console.print(text, style="yellow", markup=False, soft_wrap=True)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Pass on what kd-lab warns of meanwhile, from whichever thread."""
+        handler, logger = _Passing(self.warn), logging.getLogger("kd_lab")
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
 
     def finished(self, result: "RunResult", config: Mapping[str, Any]) -> None:
         """The result."""

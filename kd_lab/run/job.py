@@ -20,6 +20,7 @@ from kd_lab.run.resume import job_key
 from kd_lab.run.settings import NetworkSettings, Settings
 from kd_lab.run.strict import Node
 from kd_lab.run.teacher import given_teacher, look_up
+from kd_lab.tracking.dead import close_dead, waiting_here
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 from kd_lab.training.objective import Objective
@@ -46,6 +47,8 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
     student = _student(keeper, teacher, baseline, node, bound)
     result = _result(teacher, baseline, student.result)
     reporter.finished(result, config)
+    for sentence in waiting_here(keeper.store):
+        reporter.note(sentence)
     return result
 
 
@@ -61,7 +64,10 @@ def begin(config: Mapping[str, Any], context: Context, reporter: Reporter) -> Ke
     if teacher is not None and (teacher.weights or "").startswith("run:"):
         look_up(plan.data, Store.existing(uri), str(teacher.weights))
     with busy(f"opening {uri}"):
-        store = Store.open(uri, plan.settings.study)
+        store = Store.open(uri, plan.settings.study, instead_of=context.server, begun=context.sweep is not None)
+        closed = close_dead(store, context.sweep)
+    for sentence in closed:
+        reporter.note(sentence)
     return Keeper(plan, store, config, context, reporter)
 
 

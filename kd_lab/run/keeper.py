@@ -24,6 +24,7 @@ from kd_lab.run.measured import Measured, measure, runtime
 from kd_lab.run.plan import Plan
 from kd_lab.run.settings import RecipeSettings
 from kd_lab.run.strict import Node
+from kd_lab.tracking.client import StoreAwayError
 from kd_lab.tracking.provenance import provenance
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
@@ -40,6 +41,7 @@ class Context:
 
     jobs_at_once: how many jobs of the sweep share this machine; what is timed then is not what a job alone would take.
     tried: from how many configurations this one was chosen on the validation part, if it was.
+    server: the server that the runs are meant for, if it is away and a local store stands in for it.
     """
 
     sweep: str | None = None
@@ -47,6 +49,7 @@ class Context:
     label: str = ""
     jobs_at_once: int = 1
     tried: int | None = None
+    server: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Keeper:
         network = self.plan.network(order.role, order.node, order.seed)
         try:
             load_weights(network, found.download(names.ARTIFACT_WEIGHTS))
-        except UserError as error:
+        except (UserError, StoreAwayError) as error:
             self.reporter.note(f"{order.role}: run {found.run_id[:8]} cannot be used ({error}); training anew")
             return None
         sha256 = weights_sha256(network)
@@ -130,6 +133,7 @@ class Keeper:
         network = self.plan.network(order.role, order.node, order.seed)
         with self.open(order) as run:
             trained = order.train(network, run)
+            run.flush()  # nothing is written while latency is measured
             measured = self._measure(order, network)
             measurement = trained | measured.measurement
             measurement |= order.extra(measurement)
@@ -138,6 +142,7 @@ class Keeper:
             self._keep(run, order, network, measured)
             run.set_tags({names.TAG_WEIGHTS_SHA256: sha256})
             order.done(run, result)
+            run.flush()
             final = {k: v for k, v in measurement.items() if not k.startswith("val/")}  # those are curves already
             run.log_measurement({**final, names.COST_TRACKING_S: run.seconds})
         return Kept(network, result, measured.logits)

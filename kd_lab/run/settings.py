@@ -71,6 +71,7 @@ class TrackingSettings(Strict):
 
     uri: str
     every_n_steps: PositiveInt
+    offline: Literal["refuse", "fallback"]
 
 
 class MeasureSettings(Strict):

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -35,7 +36,8 @@ class JobState:
     stage: what it is doing. started, ended: seconds since 1970. run_id: the student's run. told: its result in words.
     score: accuracy, on the validation part where there is one (on_validation). reason: one sentence, why it failed.
     code: the exit code that it would have ended with. trace: of an error that nobody expected. open_run: the run that
-    it began last. lost: its process ended without a word, so that this run may still be open.
+    it began last. lost: its process ended without a word, so that this run may still be open. server: the one that its
+    runs are meant for, if a local store stands in for it. warnings: what a user has to know meanwhile.
 
     Of a search: trial, for a job that tries out a configuration; params, the configuration; values, one of each
     objective; chosen, whether it is one of those that are run again; tried, for such a job, from how many.
@@ -64,6 +66,8 @@ class JobState:
     values: list[float] | None = None
     chosen: bool = False
     tried: int | None = None
+    server: str | None = None
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -77,6 +81,7 @@ class JobFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read: dict[str, tuple[int, JobState]] = {}
+        self._changing = threading.Lock()
 
     def write(self, state: JobState) -> JobState:
         """Put a state in the place of the one before."""
@@ -88,7 +93,14 @@ class JobFolder:
 
     def change(self, number: int, **facts: Any) -> JobState:
         """Write a state with some of its facts changed."""
-        return self.write(replace(self.read(number), **facts))
+        with self._changing:
+            return self.write(replace(self.read(number), **facts))
+
+    def warn(self, number: int, text: str) -> None:
+        """Add a warning to a state."""
+        with self._changing:
+            state = self.read(number)
+            self.write(replace(state, warnings=[*state.warnings, text]))
 
     def remove(self, number: int) -> None:
         """Forget a job."""

@@ -16,7 +16,9 @@ from kd_lab.analysis.runs import pairs, runs
 from kd_lab.run.console import busy, console
 from kd_lab.run.describe import sweep_name
 from kd_lab.run.searched import Searched
-from kd_lab.run.states import FAILED, KILLED, JobState
+from kd_lab.run.states import FAILED, FOUND, KILLED, JobState
+from kd_lab.tracking.dead import waiting_here
+from kd_lab.tracking.opening import away
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 
@@ -33,11 +35,10 @@ def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
     first = jobs[0]
     if not any(job.run_id or job.open_run for job in jobs):
         return
-    store = Store.open(first.uri, first.study)
+    store = Store.open(first.uri, first.study, instead_of=first.server, begun=True)
     for job in jobs:
-        if job.tried is not None and job.run_id is not None:  # of one found again, too
-            Run(store.uri, job.run_id).set_tags({names.TAG_CONFIGURATIONS_TRIED: str(job.tried)})
-    for job in jobs:
+        if job.tried is not None and job.state == FOUND and job.run_id is not None:  # the others have it from the start
+            store.tag(job.run_id, names.TAG_CONFIGURATIONS_TRIED, str(job.tried))
         if job.lost and job.open_run is not None:
             store.close_lost(job.open_run, "KILLED" if job.state == KILLED else "FAILED", job.reason or None)
     parent = Run(store.uri, store.sweep_parent(first.sweep, sweep_name(title)))
@@ -45,6 +46,8 @@ def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
         _describe(parent, jobs, title)
     finally:
         parent.finish(status)
+    for sentence in waiting_here(store):
+        console().print(sentence, style="yellow", markup=False, soft_wrap=True)
 
 
 def _describe(parent: Run, every: Sequence[JobState], title: str) -> None:
@@ -73,6 +76,9 @@ def _comparison(jobs: Sequence[JobState]) -> Comparison | None:
     The notes say what of it is not comparable, and how many failed.
     """
     if not any(job.run_id for job in jobs):
+        return None
+    if (cause := away(jobs[0].uri)) is not None:
+        console().print(f"The jobs cannot be compared: {jobs[0].uri} is away ({cause}).", style="yellow", markup=False)
         return None
     frame = runs(jobs[0].study, jobs[0].uri)
     students = frame["run_id"].isin([job.run_id or job.open_run for job in jobs])

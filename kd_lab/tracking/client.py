@@ -3,16 +3,28 @@
 import errno
 import logging
 import os
-from collections.abc import Iterator
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from kd_lab.errors import TrainingFailedError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+
+T = TypeVar("T")
+
+WAIT_S = 15.0
+"""How long a job waits for a server, where it cannot go on without an answer."""
+NOT_AGAIN_FOR_S = 30.0
+"""How long a server that did not answer is not asked again by the thread that trains."""
 
 # MLflow's own: 120 s and 7 retries, so a dead server holds a run for minutes. What the user has set is kept.
 ENVIRONMENT = {
@@ -21,7 +33,17 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+
+
+_silent_until: dict[str, float] = {}
+_told: set[str] = set()
+_logger = logging.getLogger(__name__)
+
+
+class StoreAwayError(TrainingFailedError):
+    """The store does not answer now."""
 
 
 @lru_cache(maxsize=8)
@@ -34,13 +56,18 @@ def client(uri: str) -> "MlflowClient":
     # The database layer prints a traceback of its own for what we catch and say in one sentence.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.artifact.artifact_repo").setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # a warning for each retry
     return MlflowClient(tracking_uri=uri)
 
 
 def first_line(error: BaseException) -> str:
-    """The message's first line; the kind of error where it has no message."""
+    """The message's first line; of what a failed request says, the end; the kind of error where it has no message."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    cause = re.search(r"(\[Errno -?\d+\] [\w ]+|too many \d+ error responses|Read timed out|timed out)", lines[0])
+    return cause[1] if cause and lines[0].startswith("API request to") else lines[0]
 
 
 def http_status(error: "MlflowException") -> int:
@@ -63,14 +90,14 @@ def is_disk_full(error: BaseException) -> bool:
 def is_away(error: BaseException) -> bool:
     """Whether the store cannot be used now, but what was asked of it was right.
 
-    A server that is down or overloaded, a database that stays locked. A server whose connection pool is exhausted
-    answers 400 (MLflow 3.17), hence the second line.
+    A server that is down or overloaded, a proxy without a server behind it (404), a login that has run out, a database
+    that stays locked. A server whose connection pool is exhausted answers 400 (MLflow 3.17), hence the second line.
     """
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
-        return http_status(error) >= 500 or http_status(error) == 429 or "QueuePool limit" in str(error)
-    return isinstance(error, OSError)  # requests' errors are OSErrors
+        return http_status(error) >= 500 or http_status(error) in (401, 403, 404, 408, 429) or "QueuePool" in str(error)
+    return isinstance(error, StoreAwayError | OSError)  # requests' errors are OSErrors
 
 
 def disk_full_error(uri: str) -> TrainingFailedError:
@@ -83,7 +110,8 @@ def one_sentence(uri: str) -> Iterator[None]:
     """Turn what a store that fails raises into one sentence.
 
     Raises:
-        TrainingFailedError: the disk is full, or the store does not answer any more.
+        StoreAwayError: the store does not answer any more.
+        TrainingFailedError: the disk is full.
     """
     from mlflow.exceptions import MlflowException
 
@@ -93,7 +121,60 @@ def one_sentence(uri: str) -> Iterator[None]:
         if is_disk_full(error):
             raise disk_full_error(uri) from error
         if is_away(error):
-            raise TrainingFailedError(
-                f"tracking.uri={uri}: the store does not answer ({first_line(error)})."
-            ) from error
+            raise StoreAwayError(f"tracking.uri={uri}: the store does not answer ({first_line(error)}).") from error
         raise
+
+
+def asked(uri: str, question: Callable[[], T]) -> T:
+    """The answer of a store that may be away, without waiting long for it, nor soon again once it was away.
+
+    Raises:
+        StoreAwayError: the store does not answer.
+        TrainingFailedError: the disk is full.
+    """
+    if not uri.startswith("http"):  # a file answers or fails, it does not hang
+        with one_sentence(uri):
+            return question()
+    if time.monotonic() < _silent_until.get(uri, 0.0):
+        raise StoreAwayError(f"tracking.uri={uri}: the store does not answer (it did not a moment ago).")
+    try:
+        with one_sentence(uri):
+            return _in_time(question)
+    except StoreAwayError:
+        _silent_until[uri] = time.monotonic() + NOT_AGAIN_FOR_S
+        raise
+
+
+def answers_again(uri: str) -> None:
+    """The store was asked by other means, and answered."""
+    _silent_until.pop(uri, None)
+    if uri in _told:
+        _told.discard(uri)
+        _logger.warning("tracking.uri=%s: the store answers again.", uri)
+
+
+def tell_away(uri: str, cause: str, folder: Path) -> None:
+    """Warn that runs are kept: once, until the store answers again."""
+    if uri not in _told:
+        _told.add(uri)
+        _logger.warning(
+            "tracking.uri=%s: the store does not answer (%s); the run goes on, what the store lacks is kept in %s, "
+            "and `kd-lab sync` brings it in.",
+            *(uri, cause, folder),
+        )
+
+
+def _in_time(question: Callable[[], T]) -> T:
+    answer: Future[T] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(question())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()  # left to itself when it takes too long
+    try:
+        return answer.result(WAIT_S)
+    except TimeoutError as error:
+        raise TimeoutError(f"no answer in {WAIT_S:g} s") from error

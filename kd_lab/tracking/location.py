@@ -1,6 +1,7 @@
 """Where a store is: its address in full, and the files that belong to it."""
 
 import hashlib
+import os
 import re
 import urllib.error
 import urllib.request
@@ -11,6 +12,7 @@ from kd_lab.errors import UserError
 
 SQLITE = "sqlite:///"
 SERVER_TIMEOUT_S = 3.0
+RESCUE = "kd_lab_rescue"
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,19 @@ class Location:
         """Make the folder of a SQLite file, or ask a server whether it is there.
 
         Raises:
-            UserError: the folder cannot be written, the file is a folder, or the server does not answer.
+            UserError: a folder cannot be written, the file is a folder, or the server does not answer.
         """
         if self.database is None:
-            _ask(self.uri)
+            if (cause := self.silence()) is not None:
+                raise UserError(
+                    f"tracking.uri={self.uri}: no MLflow server answers there ({cause}); start one with "
+                    "`mlflow server`, use tracking=local, or tracking.offline=fallback until it is back."
+                )
+            if not os.access(Path.cwd(), os.W_OK):
+                raise UserError(
+                    f"tracking.uri={self.uri}: cannot write in {Path.cwd()}, where a job keeps what a server does "
+                    "not take; start in another folder."
+                )
             return
         if self.database.is_dir():
             raise UserError(f"tracking.uri={self.uri}: this is a folder, name a file in it, such as mlflow.db.")
@@ -63,6 +74,19 @@ class Location:
                 f"tracking.uri={self.uri}: cannot write in {self.database.parent} ({error.strerror}); "
                 "choose another folder."
             ) from error
+
+    def silence(self) -> str | None:
+        """Why a server does not answer; None where it does, and for a file."""
+        if self.database is not None:
+            return None
+        try:
+            # An answer of any kind will do: what kind of server it is shows in the first real request.
+            with urllib.request.urlopen(f"{self.uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT_S):
+                return None
+        except urllib.error.HTTPError:
+            return None
+        except (OSError, ValueError) as error:  # OSError: URLError and time-outs; ValueError: not a valid address
+            return str(getattr(error, "reason", error))
 
     def creation_lock(self) -> Path:
         """The lock file that is held while the store is made; a server has one per machine and user."""
@@ -78,6 +102,10 @@ class Location:
         """The journal of all searches, Optuna's own: beside the database, for a server in the working directory."""
         return Path(f"{self.database}.optuna") if self.database else Path("kd_lab.optuna").absolute()
 
+    def rescue(self) -> Path:
+        """The folder for what the store does not have yet: beside the database, or for a server where we are now."""
+        return (self.database.parent if self.database else Path.cwd()) / RESCUE
+
     def artifacts(self, study: str) -> str | None:
         """The folder for a study's artifacts, beside the database; a server chooses its own (None)."""
         if self.database is None:
@@ -88,18 +116,3 @@ class Location:
 def safe_name(name: str) -> str:
     """A name made fit for a file name; two names may become the same one."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", name) or "_"
-
-
-def _ask(uri: str) -> None:
-    """An answer of any kind will do: what kind of server it is shows in the first real request."""
-    try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT_S):
-            return
-    except urllib.error.HTTPError:
-        return
-    except (OSError, ValueError) as error:  # OSError: URLError and time-outs; ValueError: not a valid address
-        cause = getattr(error, "reason", error)
-        raise UserError(
-            f"tracking.uri={uri}: no MLflow server answers there ({cause}); start one with `mlflow server`, "
-            "or use tracking=local."
-        ) from error

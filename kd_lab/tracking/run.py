@@ -1,101 +1,103 @@
 """One run of the store while it is written.
 
-A store that goes away never costs a training: what cannot be written is kept (metrics and tags in memory, artifacts
-in `kd_lab_rescue/RUN_ID`), written when the store is back, and left in that folder where it never is. Only a full disk
-ends the training, because the rescue needs it too.
+A store that goes away, or is slow, never costs a training and never holds it up: what a run says goes to the local disk
+(see kept.py), and from there to the store in a thread of its own (see writer.py). What the store could not be told by
+the end of the run stays in `kd_lab_rescue/RUN_ID`, for `kd-lab sync`. Only a full disk ends the training.
 """
 
-import json
 import logging
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from kd_lab.errors import PrunedError
+from kd_lab.errors import PrunedError, TrainingFailedError
 from kd_lab.names import TAG_REASON
-from kd_lab.tracking.client import client, disk_full_error, first_line, is_away, is_disk_full
+from kd_lab.tracking.client import disk_full_error, first_line, is_disk_full
+from kd_lab.tracking.kept import HEADER, Header, Kept
+from kd_lab.tracking.lease import Lease
+from kd_lab.tracking.location import Location
+from kd_lab.tracking.pending import End, Pending, Point
+from kd_lab.tracking.writer import Writer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MAX_METRICS = 1000  # MLflow's limits of one log_batch
-MAX_TAGS = 100
 MAX_TAG_LENGTH = 8000
-FLUSH_EVERY_S = 5.0
-RETRY_AFTER_S = 30.0  # a dead server costs a few seconds each time it is asked
-RESCUE = "kd_lab_rescue"
 
 _logger = logging.getLogger(__name__)
-
-
-class Point(NamedTuple):
-    """One metric of one step; the time is in milliseconds since 1970, as MLflow counts."""
-
-    key: str
-    value: float
-    timestamp_ms: int
-    step: int
 
 
 class Run:
     """Writes one run: `with store.start_run(...) as run:` ends it with the status that is true.
 
-    It pickles; the copy writes to the same run, with an empty buffer and a client of its own.
+    It pickles; the copy writes to the same run, through a log and a thread of its own. The run of a store that was away
+    when it began has an id of its own (`run_id`) and is only kept, until `kd-lab sync` makes it in the store.
     """
 
-    def __init__(self, uri: str, run_id: str) -> None:
+    def __init__(self, uri: str, run_id: str, folder: Path | None = None) -> None:
         self.run_id = run_id
         self.seconds = 0.0
-        """Wall time spent in tracking calls of this process so far."""
+        """Wall time that this process waited in tracking calls so far."""
         self._uri = uri
-        self._points: list[Point] = []
-        self._tags: dict[str, str] = {}
-        self._next_flush = time.monotonic() + FLUSH_EVERY_S
-        self._away = False
+        # Known from now on: the working directory may change during the run.
+        self._kept = Kept(folder or Location.parse(uri).rescue() / run_id)
+        self._writer = None if self._is_kept_only() else Writer(uri, run_id, self._kept)
+        self._lease: Lease | None = None
+        self._begun = False
         self._finished = False
-        self._rescue = Path(RESCUE).absolute() / run_id  # absolute now: the folder may change during the run
 
-    def __reduce__(self) -> tuple[type["Run"], tuple[str, str]]:
-        return type(self), (self._uri, self.run_id)
+    def __reduce__(self) -> tuple[type["Run"], tuple[str, str, Path]]:
+        return type(self), (self._uri, self.run_id, self._kept.folder)
+
+    @classmethod
+    def begin(cls, header: Header, folder: Path, lease: Lease | None) -> "Run":
+        """A run that starts now: say on the disk what it is, and that this process writes it."""
+        kept = Kept(folder)
+        with _disk_full_as_error(header.uri):
+            kept.begin(header)
+            if lease is not None:
+                lease.folder = folder
+        run = cls(header.uri, header.run_id or header.local_id, folder)
+        run._lease = lease
+        run._take(Pending(params=dict(header.params)))
+        return run
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Take metrics of one step; they are written together, at the latest 5 s after the last time."""
-        started = time.perf_counter()
-        now_ms = time.time_ns() // 1_000_000
-        self._points.extend([Point(key, float(value), now_ms, step) for key, value in values.items()])
-        if time.monotonic() >= self._next_flush:
-            self._write()
-        self.seconds += time.perf_counter() - started
-
-    def log_measurement(self, values: Mapping[str, float]) -> None:
-        """Write metrics that belong to no step, at once."""
-        self.log(0, values)
-        self.flush()
-
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Write tags, at once."""
-        self._tags.update({key: value[:MAX_TAG_LENGTH] for key, value in tags.items()})
-        self.flush()
-
-    def flush(self) -> None:
-        """Write what was taken.
+        """Take metrics of one step; the store has them some seconds later.
 
         Raises:
             TrainingFailedError: the disk is full.
         """
+        now_ms = _now_ms()
         with self._timed():
-            self._write()
+            self._take(Pending(points=[Point(key, float(value), now_ms, step) for key, value in values.items()]))
+
+    def log_measurement(self, values: Mapping[str, float]) -> None:
+        """Take metrics that belong to no step."""
+        self.log(0, values)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Take tags."""
+        with self._timed():
+            self._take(Pending(tags={key: value[:MAX_TAG_LENGTH] for key, value in tags.items()}))
+
+    def flush(self) -> None:
+        """Wait until the store has what was taken; not for a store that is away.
+
+        Raises:
+            TrainingFailedError: the disk is full.
+        """
+        if self._writer is not None:
+            with self._timed():
+                self._writer.drain()
 
     def log_text(self, text: str, artifact: str) -> None:
         """Store a text as the artifact of this path."""
-        with self._timed(), tempfile.TemporaryDirectory() as folder:
-            self._upload(_written(Path(folder) / Path(artifact).name, text), artifact)
+        self._store(artifact, lambda path: path.write_text(text, encoding="utf-8"))
 
     def log_file(self, path: Path, artifact: str) -> None:
         """Store a copy of a file as the artifact of this path, whatever the file's own name.
@@ -105,18 +107,11 @@ class Run:
         """
         if not path.is_file():
             raise FileNotFoundError(f"Expected a file to log as {artifact}, but {path} is none.")
-        with self._timed(), tempfile.TemporaryDirectory() as folder:
-            named = Path(folder) / Path(artifact).name
-            if path.name != named.name:
-                named.symlink_to(path.absolute())
-            self._upload(path if path.name == named.name else named, artifact)
+        self._store(artifact, lambda copy: shutil.copyfile(path, copy))
 
     def log_figure(self, figure: "Figure", artifact: str) -> None:
         """Store a figure; the artifact's suffix (.png, .svg, .pdf) is its format."""
-        with self._timed(), tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / Path(artifact).name
-            figure.savefig(path, dpi=120)
-            self._upload(path, artifact)
+        self._store(artifact, lambda path: figure.savefig(path, dpi=120))
 
     def finish(self, status: str = "FINISHED", reason: str | None = None) -> None:
         """Write what is left and end the run, once; a second call does nothing.
@@ -130,14 +125,19 @@ class Run:
         """
         if self._finished:
             return
-        if reason is not None:
-            self._tags[TAG_REASON] = reason[:MAX_TAG_LENGTH]
-        with self._timed():
-            written = self._write() and self._return_rescued()
-            written = written and self._try(lambda: client(self._uri).set_terminated(self.run_id, status))
-            if not written:
-                self._keep_points(status)
         self._finished = True
+        tags = {} if reason is None else {TAG_REASON: reason[:MAX_TAG_LENGTH]}
+        written = False
+        try:
+            with self._timed():
+                written = self._end(Pending(tags=tags, end=End(status, _now_ms())))
+        finally:
+            if written:
+                self._kept.remove()
+            else:
+                self._kept.close()
+            if self._lease is not None:
+                self._lease.release(done=written)
 
     def __enter__(self) -> "Run":
         return self
@@ -161,72 +161,57 @@ class Run:
         finally:
             self.seconds += time.perf_counter() - started
 
-    def _write(self) -> bool:
-        """Write points and tags; what could not be written stays. True when nothing is left."""
-        from mlflow.entities import Metric, RunTag
+    def _is_kept_only(self) -> bool:
+        return (self._kept.folder / HEADER).exists() and self._kept.header().run_id is None
 
-        while self._points or self._tags:
-            points = self._points[:MAX_METRICS]
-            tags = [] if points else list(self._tags.items())[:MAX_TAGS]
-            metrics = [Metric(*point) for point in points]
-            run_tags = [RunTag(key, value) for key, value in tags]
-            write = partial(client(self._uri).log_batch, self.run_id, metrics, tags=run_tags)
-            if not self._try(write):
-                self._next_flush = time.monotonic() + RETRY_AFTER_S
-                return False
-            del self._points[: len(points)]
-            for key, _ in tags:
-                del self._tags[key]
-        self._next_flush = time.monotonic() + FLUSH_EVERY_S
-        return True
-
-    def _upload(self, path: Path, artifact: str) -> None:
-        folder = str(Path(artifact).parent) if "/" in artifact else None
-        if self._away or not self._try(lambda: client(self._uri).log_artifact(self.run_id, str(path), folder)):
-            kept = self._rescue / artifact
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, kept)
-
-    def _try(self, action: Callable[[], object]) -> bool:
-        """Do it. False, after one warning, when the store is away; other errors are raised."""
+    def _end(self, last: Pending) -> bool:
+        """Write what is left; whether the store has everything now."""
+        if self._writer is None:
+            self._take(last)
+            return False
+        self._writer.adopt(self._kept.pending(of_others=True))
         try:
-            action()
-        except Exception as error:
-            if is_disk_full(error):
-                raise disk_full_error(self._uri) from error
-            if not is_away(error):
-                raise
-            if not self._away:
-                _logger.warning(
-                    "tracking.uri=%s: the store does not answer (%s); the run goes on, and what cannot be written "
-                    "is kept for later, artifacts in %s.",
-                    *(self._uri, first_line(error), self._rescue),
-                )
-            self._away = True
-            return False
-        self._away = False
-        return True
-
-    def _return_rescued(self) -> bool:
-        if not self._rescue.exists():
+            self._take(last)
+        except TrainingFailedError as error:  # the disk is full, but the store may be elsewhere
+            if not self._writer.close():
+                raise error
             return True
-        if not self._try(lambda: client(self._uri).log_artifacts(self.run_id, str(self._rescue))):
-            return False
-        shutil.rmtree(self._rescue)
-        return True
+        return self._writer.close()
 
-    def _keep_points(self, status: str) -> None:
-        """The store never came back: leave everything where the user can find it."""
-        self._rescue.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps(point._asdict()) for point in self._points]
-        _written(self._rescue / "metrics.jsonl", "".join(f"{line}\n" for line in lines))
-        _written(self._rescue / "end.json", json.dumps({"status": status, "tags": self._tags}))
-        _logger.warning(
-            "tracking.uri=%s: the store is still away; %d metrics, the status %s and artifacts of run %s are in %s.",
-            *(self._uri, len(lines), status, self.run_id, self._rescue),
-        )
+    def _take(self, more: Pending) -> None:
+        with _disk_full_as_error(self._uri):
+            if not self._begun and not (self._kept.folder / HEADER).exists():
+                self._kept.begin(Header(self._uri, self.run_id))
+            self._begun = True
+            if self._writer is not None:
+                self._writer.take(more)
+            else:
+                self._kept.append(more)
+
+    def _store(self, artifact: str, write: Callable[[Path], object]) -> None:
+        """Put an artifact into the folder, whole or not at all, and have it stored from there."""
+        with self._timed(), _disk_full_as_error(self._uri):
+            path = self._kept.place(artifact)
+            new = path.with_name(f".{path.name}")
+            try:
+                write(new)
+                new.replace(path)
+            except OSError:
+                with suppress(OSError):
+                    new.unlink()
+                raise
+            self._take(Pending(artifacts=[artifact]))
 
 
-def _written(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8")
-    return path
+@contextmanager
+def _disk_full_as_error(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise disk_full_error(uri) from error
+        raise
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -3,41 +3,66 @@
 Never MLflow's fluent functions (`mlflow.log_metric`): they write to whatever run is active in the process.
 """
 
+import re
+import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from filelock import FileLock, Timeout
 
 from kd_lab.errors import UserError
-from kd_lab.names import ARTIFACT_CONFIG, TAG_KEY, TAG_PARENT, TAG_REASON, TAG_ROLE, TAG_SWEEP
-from kd_lab.tracking.client import client, disk_full_error, first_line, http_status, is_disk_full, one_sentence
+from kd_lab.names import (
+    ARTIFACT_CONFIG,
+    TAG_HOST,
+    TAG_KEY,
+    TAG_LOCAL_ID,
+    TAG_PARENT,
+    TAG_REASON,
+    TAG_ROLE,
+    TAG_SWEEP,
+    TAG_SYNC_TO,
+)
+from kd_lab.tracking.client import (
+    StoreAwayError,
+    answers_again,
+    asked,
+    client,
+    first_line,
+    http_status,
+    one_sentence,
+    tell_away,
+)
+from kd_lab.tracking.kept import HEADER, Header, Kept, finished_with_key
+from kd_lab.tracking.lease import Lease, host, id_of_sweep
 from kd_lab.tracking.location import Location
+from kd_lab.tracking.opening import being_opened, experiment
 from kd_lab.tracking.params import flatten
+from kd_lab.tracking.queries import KILLED, SWEEP, by_local_id, run_again, search, studies, tag_is
 from kd_lab.tracking.run import MAX_TAG_LENGTH, Run
 from kd_lab.tracking.stored import StoredRun
-from kd_lab.tracking.view import TAG as VIEW
-from kd_lab.tracking.view import state
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run as MlflowRun
-
-MAX_PARAMS = 100  # MLflow's limit of one log_batch
-SWEEP = "sweep"
 
 
 class Store:
     """The runs of one study, and those of all others by key. `Store.open` makes what is not there yet. It pickles."""
 
-    def __init__(self, location: Location, study: str, experiment_id: str) -> None:
+    def __init__(self, location: Location, study: str, experiment_id: str | None, facts: Mapping[str, str]) -> None:
         self.uri = location.uri
         self.study = study
-        self.experiment_id = experiment_id
-        self._location = location
+        self.location = location
+        self._experiment_id = experiment_id
+        self._facts = facts
 
     @classmethod
-    def open(cls, uri: str, study: str) -> "Store":
+    def open(cls, uri: str, study: str, *, instead_of: str | None = None, begun: bool = False) -> "Store":
         """Open the store, made first where it does not exist; safe for many processes at once.
+
+        Args:
+            uri: its address.
+            study: whose runs are written.
+            instead_of: the server that the runs are meant for, if it is away; `kd-lab sync` brings them there.
+            begun: this is a part of something that is running already, and goes on where a server has gone away.
 
         Raises:
             UserError: the address, the file or the server cannot be used, or the study was deleted.
@@ -46,9 +71,30 @@ class Store:
         location = Location.parse(uri)
         if not study.strip():
             raise UserError("study=: expected the name of a study, but it is empty.")
-        location.check()
-        with _being_opened(location):
-            return cls(location, study, _experiment(location, study))
+        silent = begun and location.silence() is not None
+        if not silent:
+            location.check()
+            answers_again(location.uri)
+        with being_opened(location):
+            facts = {TAG_HOST: host(location)} | ({TAG_SYNC_TO: instead_of} if instead_of else {})
+            try:
+                found = None if silent else experiment(location, study)
+            except StoreAwayError:
+                if not begun:
+                    raise
+                found = None
+        return cls(location, study, found, facts)
+
+    @property
+    def experiment_id(self) -> str:
+        """MLflow's id of the study.
+
+        Raises:
+            StoreAwayError: it is not known yet, and the store does not answer.
+        """
+        if self._experiment_id is None:
+            self._experiment_id = experiment(self.location, self.study)
+        return self._experiment_id
 
     @classmethod
     def existing(cls, uri: str) -> "Store":
@@ -63,12 +109,12 @@ class Store:
                 f"tracking.uri={uri}: there is no file {location.database}; run kd-lab first, or name the right file."
             )
         location.check()
-        with _being_opened(location):
+        with being_opened(location):
             # An empty file is one that MLflow would fill.
             if location.database is not None and location.database.stat().st_size == 0:
                 raise UserError(f"tracking.uri={uri}: {location.database} is empty; run kd-lab first.")
-            client(location.uri).search_experiments(max_results=1)
-        return cls(location, "", "")
+            asked(location.uri, lambda: client(location.uri).search_experiments(max_results=1))
+        return cls(location, "", None, {})
 
     def start_run(
         self,
@@ -80,7 +126,7 @@ class Store:
         config_yaml: str,
         parent: str | None,
     ) -> Run:
-        """Start a run of this study.
+        """Start a run of this study; where the store is away it is kept, for `kd-lab sync` to make it.
 
         Args:
             role: teacher, baseline or student; becomes the tag `role`.
@@ -91,38 +137,41 @@ class Store:
             parent: the run id of a sweep.
 
         Raises:
-            TrainingFailedError: the store does not answer, or the disk is full.
+            TrainingFailedError: the disk is full.
         """
+        local_id = uuid.uuid4().hex
         all_tags = {key: value[:MAX_TAG_LENGTH] for key, value in tags.items()} | {TAG_ROLE: role}
         if parent is not None:
             all_tags[TAG_PARENT] = parent
-        with one_sentence(self.uri):
-            mlflow = client(self.uri)
-            run = Run(self.uri, mlflow.create_run(self.experiment_id, tags=all_tags, run_name=name).info.run_id)
-            try:
-                _log_params(self.uri, run.run_id, params)
-                run.log_text(config_yaml, ARTIFACT_CONFIG)
-            except BaseException as error:
-                with suppress(Exception):
-                    mlflow.set_terminated(run.run_id, "FAILED")
-                    mlflow.set_tag(run.run_id, TAG_REASON, first_line(error)[:MAX_TAG_LENGTH])
-                raise
+        # Before the run is there to be seen: another process that starts now must not take it for one that was killed.
+        lease = Lease.take(self.location, local_id)
+        header = self._created(self._header(local_id, name, all_tags, flatten(params)))
+        run = Run.begin(header, self.location.rescue() / (header.run_id or local_id), lease)
+        try:
+            run.log_text(config_yaml, ARTIFACT_CONFIG)
+        except BaseException as error:
+            run.__exit__(type(error), error, None)
+            raise
         return run
 
     def find(self, key: str) -> StoredRun | None:
-        """The newest FINISHED run of any study whose tag kd_lab.key is `key`.
+        """The newest FINISHED run of any study whose tag kd_lab.key is `key`; one that waits for `kd-lab sync` too."""
+        rule = f"{tag_is(TAG_KEY, key)} and attributes.status = 'FINISHED'"
 
-        Raises:
-            TrainingFailedError: the store does not answer.
-        """
-        with one_sentence(self.uri):
-            mlflow = client(self.uri)
-            studies = _studies(self.uri)
-            rule = f"{_tag_is(TAG_KEY, key)} and attributes.status = 'FINISHED'"
-            found = mlflow.search_runs(
-                list(studies), filter_string=rule, max_results=1, order_by=["attributes.start_time DESC"]
+        def newest() -> StoredRun | None:
+            names = studies(self.uri)
+            found = client(self.uri).search_runs(
+                list(names), filter_string=rule, max_results=1, order_by=["attributes.start_time DESC"]
             )
-        return StoredRun.of(self.uri, found[0], studies[found[0].info.experiment_id]) if found else None
+            return StoredRun.of(self.uri, found[0], names[found[0].info.experiment_id]) if found else None
+
+        try:
+            found = asked(self.uri, newest)
+        except StoreAwayError:
+            found = None
+        if found is None and (kept := finished_with_key(self.location.rescue(), key)) is not None:
+            found = StoredRun.of_kept(kept)
+        return found
 
     def finished(self, study: str, role: str) -> list[StoredRun]:
         """The FINISHED runs of one role in a study, the newest first; none where there is no such study.
@@ -130,24 +179,16 @@ class Store:
         Raises:
             TrainingFailedError: the store does not answer.
         """
-        found: list[StoredRun] = []
         with one_sentence(self.uri):
-            mlflow, token = client(self.uri), None
-            experiment = mlflow.get_experiment_by_name(study)
-            if experiment is None:
-                return found
-            rule = f"{_tag_is(TAG_ROLE, role)} and attributes.status = 'FINISHED'"
-            while True:
-                page = mlflow.search_runs(
-                    [experiment.experiment_id], rule, order_by=["attributes.start_time DESC"], page_token=token
-                )
-                found += [StoredRun.of(self.uri, run, study) for run in page]
-                token = page.token
-                if not token:
-                    return found
+            known = client(self.uri).get_experiment_by_name(study)
+            if known is None:
+                return []
+            rule = f"{tag_is(TAG_ROLE, role)} and attributes.status = 'FINISHED'"
+            found = search(self.uri, rule, [known.experiment_id])
+        return [StoredRun.of(self.uri, run, study) for run in reversed(found)]
 
     def get(self, run_id: str) -> StoredRun:
-        """A run of any study.
+        """A run of any study, by its id or by the one that it had before `kd-lab sync` brought it in.
 
         Raises:
             UserError: there is no such run, or it was deleted.
@@ -161,9 +202,12 @@ class Store:
             except MlflowException as error:
                 if http_status(error) not in (400, 404):
                     raise
-                raise UserError(
-                    f"run:{run_id}: there is no such run in {self.uri}; expected a full run id of 32 characters."
-                ) from error
+                found = by_local_id(self.uri, run_id) if re.fullmatch(r"[0-9a-f]{32}", run_id) else None
+                if found is None:
+                    raise UserError(
+                        f"run:{run_id}: there is no such run in {self.uri}; expected a full run id of 32 characters."
+                    ) from error
+                run = found
             if run.info.lifecycle_stage == "deleted":
                 raise UserError(f"run:{run_id}: this run was deleted in {self.uri}; restore it or choose another.")
             return StoredRun.of(self.uri, run, client(self.uri).get_experiment(run.info.experiment_id).name)
@@ -171,40 +215,52 @@ class Store:
     def sweep_parent(self, sweep_id: str, name: str) -> str:
         """The run id of a sweep's parent, made by the first job that asks; RUNNING again when a sweep is resumed.
 
-        Raises:
-            TrainingFailedError: the store does not answer, or the disk is full.
-        """
-        with self.lock(f"sweep-{sweep_id}"), one_sentence(self.uri):
-            found = self._sweep(sweep_id)
-            if found is None:
-                tags = {TAG_ROLE: SWEEP, TAG_SWEEP: sweep_id}
-                return str(client(self.uri).create_run(self.experiment_id, tags=tags, run_name=name).info.run_id)
-            if found.info.status != "RUNNING":
-                client(self.uri).update_run(found.info.run_id, status="RUNNING")
-            return str(found.info.run_id)
-
-    def finish_parent(self, sweep_id: str, status: str) -> None:
-        """End a sweep's parent run as FINISHED, FAILED or KILLED.
+        Where the store is away the parent is kept, for `kd-lab sync` to make it.
 
         Raises:
-            UserError: there is no such sweep.
-            TrainingFailedError: the store does not answer, or the disk is full.
+            TrainingFailedError: the disk is full.
         """
-        with one_sentence(self.uri):
-            found = self._sweep(sweep_id)
-            if found is None:
-                raise UserError(f"{TAG_SWEEP}={sweep_id}: the study {self.study} has no such sweep.")
-            client(self.uri).set_terminated(found.info.run_id, status)
+        local_id = id_of_sweep(self.study, sweep_id)
+
+        def resumed() -> str | None:
+            found = by_local_id(self.uri, local_id)
+            if found is not None and found.info.status != "RUNNING":
+                run_again(self.uri, found, self._facts)
+            return found.info.run_id if found else None
+
+        with self.lock(f"sweep-{sweep_id}"):
+            header = self._header(local_id, name, {TAG_ROLE: SWEEP, TAG_SWEEP: sweep_id}, {})
+            with suppress(StoreAwayError):
+                run_id = asked(self.uri, resumed) or self._created(header).run_id
+                if run_id is not None:
+                    return run_id
+            kept = Kept(self.location.rescue() / local_id)
+            if not kept.folder.exists():
+                kept.begin(header)
+            return local_id
+
+    def tag(self, run_id: str, key: str, value: str) -> None:
+        """Tag a run that has ended; left undone where the store is away."""
+        with suppress(StoreAwayError):
+            asked(self.uri, lambda: client(self.uri).set_tag(run_id, key, value))
 
     def close_lost(self, run_id: str, status: str, reason: str | None) -> None:
-        """End a run whose process is gone; one that has ended already stays as it is.
+        """End a run whose process is gone; one that has ended by itself stays as it is.
 
         Raises:
-            TrainingFailedError: the store does not answer, or the disk is full.
+            TrainingFailedError: the disk is full.
         """
-        with one_sentence(self.uri):
-            if client(self.uri).get_run(run_id).info.status == "RUNNING":
-                Run(self.uri, run_id).finish(status, reason)
+        kept = Kept(self.location.rescue() / run_id)
+        if (kept.folder / HEADER).exists():
+            still_open = kept.pending().end is None
+        else:
+            still_open = False
+            with suppress(StoreAwayError):
+                found = asked(self.uri, lambda: client(self.uri).get_run(run_id))
+                # Another job may have found it before, and did not know why its process is gone.
+                still_open = found.info.status == "RUNNING" or found.data.tags.get(TAG_REASON) == KILLED
+        if still_open:
+            Run(self.uri, run_id).finish(status, reason)
 
     @contextmanager
     def lock(self, name: str, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
@@ -214,7 +270,7 @@ class Store:
             name: any string, such as a run's key.
             on_wait: called once if another process holds it.
         """
-        path = self._location.lock_file(name)
+        path = self.location.lock_file(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         held = FileLock(path)
         try:
@@ -228,68 +284,21 @@ class Store:
         finally:
             held.release()
 
-    def _sweep(self, sweep_id: str) -> "MlflowRun | None":
-        rule = f"{_tag_is(TAG_SWEEP, sweep_id)} and {_tag_is(TAG_ROLE, SWEEP)}"
-        found = client(self.uri).search_runs([self.experiment_id], filter_string=rule, max_results=1)
-        return found[0] if found else None
+    def _header(self, local_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, str]) -> Header:
+        all_tags = {**tags, **self._facts, TAG_LOCAL_ID: local_id}
+        return Header(self.uri, None, local_id, self.study, name, time.time_ns() // 1_000_000, params, all_tags)
 
+    def _created(self, header: Header) -> Header:
+        """With the id that the store gave the run; as it was where the store is away."""
 
-@contextmanager
-def _being_opened(location: Location) -> Iterator[None]:
-    """Be the only process that makes, or first looks at, this store; what MLflow cannot use is the user's error."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
+        def create() -> str:
+            made = client(self.uri).create_run(
+                self.experiment_id, start_time=header.started_ms, tags=dict(header.tags), run_name=header.name
+            )
+            return str(made.info.run_id)
 
-    lock = location.creation_lock()
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        # Without the lock all but one process of a cold start fail and the file is lost (MLflow 3.17).
-        with FileLock(lock):
-            yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        if is_disk_full(error):
-            raise disk_full_error(location.uri) from error
-        raise UserError(
-            f"tracking.uri={location.uri}: MLflow cannot use this store ({first_line(error)}); "
-            "choose another file or server."
-        ) from error
-
-
-def _experiment(location: Location, study: str) -> str:
-    mlflow = client(location.uri)
-    found = mlflow.get_experiment_by_name(study)
-    if found is None:
-        # The tag opens MLflow's pages for training runs; without it they open on those for language-model traces.
-        tags = {"mlflow.experimentKind": "custom_model_development", VIEW: state()}
-        return str(mlflow.create_experiment(study, artifact_location=location.artifacts(study), tags=tags))
-    if found.lifecycle_stage == "deleted":
-        raise UserError(
-            f"study={study}: this study was deleted in {location.uri}; restore it in MLflow's UI or choose another."
-        )
-    if VIEW not in found.tags:  # a study that somebody made in MLflow's UI
-        mlflow.set_experiment_tag(found.experiment_id, VIEW, state())
-    return str(found.experiment_id)
-
-
-def _log_params(uri: str, run_id: str, params: Mapping[str, object]) -> None:
-    from mlflow.entities import Param
-
-    flat = [Param(key, value) for key, value in flatten(params).items()]
-    for start in range(0, len(flat), MAX_PARAMS):
-        client(uri).log_batch(run_id, params=flat[start : start + MAX_PARAMS])
-
-
-def _studies(uri: str) -> dict[str, str]:
-    """The name of each study (MLflow: experiment) by its id."""
-    mlflow, names, token = client(uri), dict[str, str](), None
-    while True:
-        page = mlflow.search_experiments(page_token=token)
-        names.update({study.experiment_id: study.name for study in page})
-        token = page.token
-        if not token:
-            return names
-
-
-def _tag_is(tag: str, value: str) -> str:
-    quote = '"' if "'" in value else "'"
-    return f"tags.`{tag}` = {quote}{value}{quote}"
+        try:
+            return replace(header, run_id=asked(self.uri, create))
+        except StoreAwayError as error:
+            tell_away(self.uri, first_line(error.__cause__ or error), self.location.rescue())
+            return header

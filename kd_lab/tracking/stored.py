@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kd_lab.errors import UserError
 from kd_lab.names import ARTIFACT_CONFIG
 from kd_lab.tracking.client import client, one_sentence
+from kd_lab.tracking.kept import Kept, last_values
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run of the store, as it was when it was read."""
+    """A run of the store, as it was when it was read; or one that is kept in `folder` for a store that is away."""
 
     uri: str
     run_id: str
@@ -26,6 +27,15 @@ class StoredRun:
     metrics: dict[str, float]
     params: dict[str, str]
     tags: dict[str, str]
+    folder: Path | None = None
+
+    @classmethod
+    def of_kept(cls, kept: Kept) -> "StoredRun":
+        """What a rescue folder holds."""
+        header, pending = kept.header(), kept.pending()
+        tags = {**header.tags, **pending.tags}
+        values = last_values(pending.points)
+        return cls(header.uri, kept.folder.name, header.study, values, dict(header.params), tags, kept.folder)
 
     @classmethod
     def of(cls, uri: str, run: "MlflowRun", study: str) -> "StoredRun":
@@ -38,10 +48,12 @@ class StoredRun:
 
         Raises:
             UserError: the run has no such artifact.
-            TrainingFailedError: the store does not answer.
+            StoreAwayError: the store does not answer.
         """
         from mlflow.exceptions import MlflowException
 
+        if self.folder is not None:
+            return self._kept(artifact)
         folder = tempfile.mkdtemp(dir=_downloads())
         with one_sentence(self.uri):
             try:
@@ -49,9 +61,19 @@ class StoredRun:
             except (MlflowException, OSError) as error:
                 if not _is_missing(error):
                     raise
-                raise UserError(
-                    f"run:{self.run_id}: this run has no artifact {artifact}; choose another run."
-                ) from error
+                raise self._has_no(artifact) from error
+
+    def _kept(self, artifact: str) -> Path:
+        """A copy, because the original goes when it is synced."""
+        assert self.folder is not None
+        copy = Path(tempfile.mkdtemp(dir=_downloads())) / Path(artifact).name
+        try:
+            return Path(shutil.copyfile(Kept(self.folder).files / artifact, copy))
+        except FileNotFoundError as error:
+            raise self._has_no(artifact) from error
+
+    def _has_no(self, artifact: str) -> UserError:
+        return UserError(f"run:{self.run_id}: this run has no artifact {artifact}; choose another run.")
 
     def config(self) -> dict[str, Any]:
         """The resolved config that this run was made with, see `download` for errors."""

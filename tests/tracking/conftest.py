@@ -1,11 +1,24 @@
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from kd_lab.tracking import client, writer
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
+from tests.tracking.servers import Server
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less patience, for a test; nothing that an earlier test learned about a server."""
+    monkeypatch.setattr(writer, "PATIENCE_S", 2.0)
+    monkeypatch.setattr(writer, "RETRY_AT_THE_END_S", 0.1)
+    monkeypatch.setattr(client, "WAIT_S", 5.0)
+    monkeypatch.setattr(client, "_silent_until", {})
+    monkeypatch.setattr(client, "_told", set())
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +37,24 @@ def store(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
-def start(store: Store) -> Callable[..., Run]:
+def start(store: Store) -> Iterator[Callable[..., Run]]:
+    started = []
+
     def start_run(**changes: object) -> Run:
         settings = {"role": "student", "name": "a run", "params": {}, "tags": {}, "config_yaml": "{}\n", "parent": None}
-        return store.start_run(**(settings | changes))
+        run = store.start_run(**(settings | changes))
+        started.append(run)
+        return run
 
-    return start_run
+    yield start_run
+    for run in started:
+        with suppress(Exception):
+            run.finish()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.stop()

@@ -1,82 +1,50 @@
-"""The same on a real `mlflow server` of this machine."""
+"""The same on a real `mlflow server` of this machine, which is killed, or hidden behind a proxy that misbehaves."""
 
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 
 import pytest
+from mlflow import MlflowClient
 
 from kd_lab.analysis.runs import runs
 from kd_lab.errors import UserError
 from kd_lab.names import TAG_KEY
+from kd_lab.tracking import writer
+from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
+from kd_lab.tracking.sync import sync
+from tests.tracking.servers import Proxy
 
 pytestmark = pytest.mark.slow
 START = {"role": "student", "name": "n", "params": {"seed": 1}, "config_yaml": "a: 1\n", "parent": None}
+LOCAL = "sqlite:///mlflow.db"
 
 
-class Server:
-    def __init__(self, folder):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.folder = folder
-        self.process = None
-
-    def start(self):
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += [
-            "--workers",
-            "1",
-            "--backend-store-uri",
-            "sqlite:///server.db",
-            "--artifacts-destination",
-            "./served",
-        ]
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with (self.folder / "server.log").open("a") as log:
-            self.process = subprocess.Popen(
-                command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True, env=environment
-            )
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.5)
-        raise RuntimeError((self.folder / "server.log").read_text())
-
-    def stop(self):
-        if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGTERM)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait(20)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"))
-    server.start()
-    yield server
-    server.stop()
-
-
-def test_server__run_from_start_to_table(server, tmp_path, monkeypatch):
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def proxy(server):
+    server.start()
+    proxy = Proxy(server)
+    yield proxy
+    proxy.stop()
+
+
+def history(uri, run_id, key):
+    return [(point.step, point.value) for point in MlflowClient(uri).get_metric_history(run_id, key)]
+
+
+def test_server__run_from_start_to_table(server, folder):
     store = Store.open(server.uri, "digits")
-    (tmp_path / "w").write_bytes(b"\x00\x01")
+    (folder / "w").write_bytes(b"\x00\x01")
     with store.start_run(**START, tags={TAG_KEY: "k"}) as run:
         run.log(0, {"train/loss_total": 1.0})
         run.log_measurement({"test/accuracy_top1": 0.5})
-        run.log_file(tmp_path / "w", "model/weights.safetensors")
+        run.log_file(folder / "w", "model/weights.safetensors")
     found = store.find("k")
     assert found is not None
     assert found.config() == {"a": 1}
@@ -88,30 +56,89 @@ def test_server__run_from_start_to_table(server, tmp_path, monkeypatch):
         store.get("0" * 32)
     parent = store.sweep_parent("s", "sweep")
     assert store.sweep_parent("s", "sweep") == parent
-    store.finish_parent("s", "FINISHED")
+    Run(store.uri, parent).finish()
     frame = runs("digits", server.uri)
     assert list(frame["run_id"]) == [run.run_id]
     assert list(frame["test/accuracy_top1"]) == [0.5]
 
 
-def test_server__goes_away_and_comes_back__training_goes_on(server, tmp_path, monkeypatch, caplog):
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_server__killed_and_started_again__every_point_once(server, folder, monkeypatch, caplog, number):
+    monkeypatch.setattr(writer, "WRITE_EVERY_S", 0.1)
+    monkeypatch.setattr(writer, "RETRY_AFTER_S", 0.5)
     store = Store.open(server.uri, "digits")
-    with store.start_run(**START, tags={TAG_KEY: "survivor"}) as run:
-        server.stop()
-        started = time.monotonic()
-        run.log(1, {"a": 1.0})
-        run.flush()
+    with store.start_run(**START, tags={TAG_KEY: f"survivor of {number}"}) as run:
+        for step in range(30):
+            run.log(step, {"a": float(step)})
+            time.sleep(0.02)
+        server.stop(number)
+        for step in range(30, 60):
+            run.log(step, {"a": float(step)})
+            time.sleep(0.05)
         run.log_text("kept", "report.md")
-        assert time.monotonic() - started < 20
+        run.flush()
         assert "the run goes on" in caplog.text
         server.start()
-    found = store.find("survivor")
+        for step in range(60, 90):
+            run.log(step, {"a": float(step)})
+            time.sleep(0.02)
+    found = store.find(f"survivor of {number}")
     assert found is not None
-    assert found.metrics == {"a": 1.0}
     assert found.download("report.md").read_text() == "kept"
+    assert history(server.uri, run.run_id, "a") == [(step, float(step)) for step in range(90)]
+    assert not (folder / "kd_lab_rescue").exists()
 
 
-def test_server__not_mlflow__user_error(server):
+@pytest.mark.parametrize("mode", ["500", "sleep", "lose"])
+def test_server__that_misbehaves__run_goes_on_and_sync_brings_the_rest_once(proxy, folder, monkeypatch, mode):
+    monkeypatch.setattr(writer, "WRITE_EVERY_S", 0.1)
+    monkeypatch.setattr(writer, "RETRY_AFTER_S", 0.5)
+    store = Store.open(proxy.uri, "digits")
+    with store.start_run(**START, tags={}) as run:
+        run.log(0, {"a": 0.0})
+        run.flush()
+        proxy.mode = mode
+        for step in range(1, 50):
+            run.log(step, {"a": float(step)})
+            time.sleep(0.02)
+        run.log_text("kept", "report.md")
+        started = time.monotonic()
+    assert time.monotonic() - started < 20  # the patience of the tests is 2 s, a server would be asked for 90
+    assert (folder / "kd_lab_rescue" / run.run_id).is_dir()
+    proxy.mode = "pass"
+    time.sleep(1)  # a request that slept is served now
+    lines = list(sync(None, LOCAL))
+    assert len(lines) == 1
+    assert lines[0].endswith("FINISHED")
+    assert history(proxy.uri, run.run_id, "a") == [(step, float(step)) for step in range(50)]
+    assert store.get(run.run_id).download("report.md").read_text() == "kept"
+    assert not (folder / "kd_lab_rescue").exists()
+
+
+def test_server__hangs_when_a_run_begins__the_run_is_kept(proxy, folder, monkeypatch):
+    monkeypatch.setattr("kd_lab.tracking.client.WAIT_S", 1.0)
+    store = Store.open(proxy.uri, "hanging")
+    proxy.mode = "sleep"
+    started = time.monotonic()
+    assert store.find("k") is None
+    with store.start_run(**START, tags={TAG_KEY: "k"}) as run:
+        run.log(0, {"a": 0.0})
+    assert time.monotonic() - started < 3  # asked once, not again by the next call
+    proxy.mode = "pass"
+    time.sleep(1)
+    (line,) = list(sync(None, LOCAL))
+    assert f"({run.run_id[:8]}): 1 metric point and 1 artifact brought to run " in line
+    found = store.get(run.run_id)  # by the id that it had here
+    assert found.run_id != run.run_id
+    assert found.metrics == {"a": 0.0}
+
+
+def test_server__not_mlflow__user_error(server, folder):
     with pytest.raises(UserError, match=r"^tracking\.uri=.*: MLflow cannot use this store"):
         Store.open(f"{server.uri}/nothing/here", "digits")
+
+
+def test_server__answers_500_at_the_start__user_error(proxy, folder):
+    proxy.mode = "500"
+    with pytest.raises(UserError, match=r"^tracking\.uri=.*: MLflow cannot use this store \(.*500"):
+        Store.open(proxy.uri, "digits")

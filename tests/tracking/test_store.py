@@ -8,12 +8,14 @@ import time
 import pytest
 import yaml
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
-from kd_lab.errors import TrainingFailedError, UserError
-from kd_lab.names import TAG_KEY, TAG_PARENT, TAG_ROLE, TAG_SWEEP
+from kd_lab.errors import UserError
+from kd_lab.names import TAG_KEY, TAG_PARENT, TAG_REASON, TAG_ROLE, TAG_SWEEP
+from kd_lab.tracking.kept import kept_runs
+from kd_lab.tracking.location import Location
+from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
+from tests.tracking.servers import free_port
 
 
 def test_open__twice__same_study(store):
@@ -85,6 +87,7 @@ def test_start_run__everything_is_there(store, start):
     run = start(
         role="teacher", params=params, tags={TAG_KEY: "k"}, config_yaml="loss: {weight: 0.9}\n", parent="p" * 32
     )
+    run.flush()
     stored = store.get(run.run_id)
     assert stored.run_id == run.run_id
     assert stored.study == "digits"
@@ -93,18 +96,6 @@ def test_start_run__everything_is_there(store, start):
     assert stored.tags[TAG_KEY] == "k"
     assert stored.tags[TAG_PARENT] == "p" * 32
     assert stored.config() == yaml.safe_load("loss: {weight: 0.9}")
-
-
-def test_start_run__store_goes_away_meanwhile__failed_not_running(store, start, monkeypatch):
-    def down(*_, **__):
-        raise MlflowException("down", TEMPORARILY_UNAVAILABLE)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MlflowClient, "log_batch", down)
-        with pytest.raises(TrainingFailedError, match=r"^tracking\.uri=.*: the store does not answer \(down\)"):
-            start(params={"a": 1})
-    (run,) = MlflowClient(store.uri).search_runs([store.experiment_id])
-    assert run.info.status == "FAILED"
 
 
 def test_find__newest_finished_of_any_study(store, start):
@@ -164,21 +155,43 @@ def test_sweep_parent__one_per_sweep(store, start):
 
 
 def test_sweep_parent__resumed__runs_again(store):
-    def status():
-        return MlflowClient(store.uri).get_run(parent).info.status
+    def found():
+        run = MlflowClient(store.uri).get_run(parent)
+        return run.info.status, run.data.tags.get(TAG_REASON)
 
     parent = store.sweep_parent("s1", "my sweep")
-    store.finish_parent("s1", "KILLED")
-    assert status() == "KILLED"
-    store.sweep_parent("s1", "my sweep")
-    assert status() == "RUNNING"
-    store.finish_parent("s1", "FINISHED")
-    assert status() == "FINISHED"
+    Run(store.uri, parent).finish("KILLED", "why")
+    assert found() == ("KILLED", "why")
+    assert store.sweep_parent("s1", "my sweep") == parent
+    assert found() == ("RUNNING", None)
+    Run(store.uri, parent).finish()
+    assert found() == ("FINISHED", None)
 
 
-def test_finish_parent__unknown__user_error(store):
-    with pytest.raises(UserError, match="has no such sweep"):
-        store.finish_parent("never", "FINISHED")
+def test_sweep_parent__of_two_studies__two_runs(store):
+    other = Store.open(store.uri, "other")
+    assert store.sweep_parent("s1", "my sweep") != other.sweep_parent("s1", "my sweep")
+
+
+@pytest.mark.parametrize("silent", ["refused", "500"])
+def test_open__begun__goes_on_without_a_server(tmp_path, monkeypatch, silent):
+    monkeypatch.chdir(tmp_path)
+    uri = f"http://127.0.0.1:{free_port()}"
+    if silent == "500":
+        monkeypatch.setattr(Location, "silence", lambda _: None)
+    else:
+        with pytest.raises(UserError, match=rf"^tracking\.uri={uri}: no MLflow server answers there"):
+            Store.open(uri, "digits")
+    store = Store.open(uri, "digits", begun=True)
+    parent = store.sweep_parent("s1", "my sweep")
+    assert store.find("k") is None
+    with store.start_run(role="student", name="n", params={}, tags={}, config_yaml="{}", parent=parent) as run:
+        run.log(0, {"a": 1.0})
+    Run(uri, parent).finish()
+    assert {kept.folder.name: kept.pending().end.status for kept in kept_runs(tmp_path / "kd_lab_rescue")} == {
+        parent: "FINISHED",
+        run.run_id: "FINISHED",
+    }
 
 
 def test_store__pickles(store):
@@ -244,3 +257,38 @@ def test_open__eight_processes_at_once__all_succeed(tmp_path):
     assert len(found) == 9  # one parent for all
     assert {run.info.status for run in children} == {"FINISHED"}
     assert {run.data.metrics["a"] for run in children} == {1.0}
+
+
+WRITER = """
+import sys
+from kd_lab.tracking.store import Store
+job = sys.argv[1]
+with Store.open("sqlite:///mlflow.db", "digits").start_run(
+    role="student", name=job, params={"job": job}, tags={}, config_yaml="{}", parent=None
+) as run:
+    for step in range(600):
+        run.log(step, {"a": step + 0.5, "b": float(step), "c": float(job)})
+        if step % 100 == 0:
+            run.flush()
+    run.log_text("x" * 1000, "report.md")
+"""
+
+
+@pytest.mark.slow
+def test_write__eight_processes_at_once__no_point_lost(store, tmp_path):
+    command = [sys.executable, "-c", WRITER]
+    started = [
+        subprocess.Popen([*command, str(job)], cwd=tmp_path, stderr=subprocess.PIPE, text=True) for job in range(8)
+    ]
+    errors = [process.communicate(timeout=400)[1] for process in started]
+    assert [process.returncode for process in started] == [0] * 8, errors
+    found = MlflowClient(store.uri).search_runs([store.experiment_id])
+    assert {run.info.status for run in found} == {"FINISHED"}
+    assert sorted(run.data.params["job"] for run in found) == [str(job) for job in range(8)]
+    for run in found:
+        for key, value in {"a": 0.5, "b": 0.0}.items():
+            points = MlflowClient(store.uri).get_metric_history(run.info.run_id, key)
+            assert [(point.step, point.value) for point in points] == [(step, step + value) for step in range(600)]
+        assert len(MlflowClient(store.uri).get_metric_history(run.info.run_id, "c")) == 600
+        assert store.get(run.info.run_id).download("report.md").read_text() == "x" * 1000
+    assert not (tmp_path / "kd_lab_rescue").exists()
