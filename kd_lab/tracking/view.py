@@ -10,6 +10,7 @@ from kd_lab import names
 
 KEY = "kd_lab"
 TAG = f"mlflow.sharedViewState.{KEY}"
+NAME = {"attributes.`Run Name`": 300}
 COLUMNS = {
     f"tags.`{names.TAG_ROLE}`": 80,
     "params.`network`": 90,
@@ -20,8 +21,9 @@ COLUMNS = {
     f"metrics.`{names.TEST_ECE}`": 130,
     f"metrics.`{names.COST_PARAMS_TOTAL}`": 140,
     f"metrics.`{names.COST_LATENCY_MS_P50}`": 160,
+    f"metrics.`{names.VAL_ACCURACY_TOP1}`": 150,
 }
-"""What the table of runs shows, in this order, with the width in pixels."""
+"""What the table of runs shows beside the name, in this order, with the width in pixels; trials have no test part."""
 
 
 def state() -> str:
@@ -36,8 +38,8 @@ def state() -> str:
             "datasetsFilter": [],
             "modelVersionFilter": "All Runs",
             "selectedColumns": list(COLUMNS),
-            "columnOrder": list(COLUMNS),
-            "columnWidths": COLUMNS,
+            "columnOrder": [*NAME, *COLUMNS],
+            "columnWidths": NAME | COLUMNS,
             "runsHiddenMode": "FIRST_20_RUNS",
             "groupBy": None,
         }
