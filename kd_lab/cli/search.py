@@ -64,10 +64,10 @@ class Search:
             location = Location.parse(str(configs[0]["tracking"]["uri"]))
             location.check()
             with _alone(location, name):
+                hold(configs[:1], name)
                 trials = Trials(location.searches, name, self._settings, self._space.dimensions)
                 base = Job("", configs[0], self._server)
                 queue = Queue(trials, self._settings.trials, self._folder, name, drawn=self._drawn, base=base)
-                hold(self._folder)
                 with Board(self._folder, sweep.jobs, started, resumes=sweep.resume, noun="trial"):
                     (cluster or workers).run(queue.until(self._settings.timeout))
                     queue.close()

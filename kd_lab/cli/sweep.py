@@ -5,10 +5,11 @@ import os
 import shlex
 import tempfile
 import uuid
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from kd_lab.errors import UserError
 from kd_lab.run.states import ENDED, FAILED, KILLED, RUNNING, JobFolder
@@ -70,12 +71,23 @@ class Sweep:
 _held: list[Lease] = []
 
 
-def hold(folder: JobFolder) -> None:
-    """Show that the sweep is alive, until it ends or this process does: nobody else closes its parent run then."""
-    for uri, study, sweep in sorted({(job.uri, job.study, job.sweep) for job in folder.all()}):
-        with suppress(UserError, OSError):  # the jobs say so
-            if (lease := Lease.take(Location.parse(uri), id_of_sweep(study, sweep))) is not None:
-                _held.append(lease)
+def hold(configs: Sequence[Mapping[str, Any]], sweep: str) -> None:
+    """Show that the sweep is alive, until it ends or this process does: nobody else closes its parent run then.
+
+    Raises:
+        UserError: another process runs it now.
+    """
+    for uri, study in sorted({(str(config["tracking"]["uri"]), str(config["study"])) for config in configs}):
+        try:
+            lease = Lease.take(Location.parse(uri), id_of_sweep(study, sweep))
+        except (UserError, OSError):  # the jobs say so
+            continue
+        if lease is None:
+            raise UserError(
+                f"study={study}: this sweep is running already; wait for its end, or add sweep.resume=false to run "
+                "all of it a second time."
+            )
+        _held.append(lease)
 
 
 def _release() -> None:

@@ -74,8 +74,8 @@ class GridSweeper(Sweeper):
         with Workers(folder, settings.jobs) as workers:
             with busy("looking for what is done already"):
                 name = sweep_id(os.environ[TITLE]) if settings.resume else new_sweep_id()
+                hold([job.config for job in jobs], name)
                 missing = planned(jobs, folder, workers, name, resume=settings.resume)
-            hold(folder)
             if cluster is not None:
                 workers.close()
             with Board(folder, min(settings.jobs, len(missing)), started, resumes=settings.resume):

@@ -11,8 +11,9 @@ import pytest
 
 from kd_lab.cli.compose import conf_dir
 from kd_lab.cli.main import _main
-from kd_lab.cli.sweep import new_sweep_id, sweep_id, title
+from kd_lab.cli.sweep import _release, hold, new_sweep_id, sweep_id, title
 from kd_lab.cli.workers import Grid, Workers, threads_each
+from kd_lab.errors import UserError
 from kd_lab.run.settings import Settings
 from kd_lab.run.states import FINISHED
 
@@ -182,3 +183,16 @@ def test_threads__are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [threads_each(jobs) for jobs in (1, 2, 3, 8, 20)] == [None, 4, 2, 1, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert [threads_each(jobs) for jobs in (1, 2, 4, 8)] == [None, 2, 2, 1]
+
+
+def test_hold__the_same_sweep_twice_at_once(tmp_path: Path) -> None:
+    configs = [{"tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"}, "study": study} for study in ("a", "b", "b")]
+    try:
+        hold(configs[:1], "one")
+        hold(configs, "another")
+        with pytest.raises(UserError, match=r"^study=a: this sweep is running already; .* sweep\.resume=false"):
+            hold(configs, "one")
+    finally:
+        _release()
+    hold(configs, "one")
+    _release()
