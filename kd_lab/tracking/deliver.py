@@ -16,7 +16,6 @@ from kd_lab.tracking.queries import KILLED, SWEEP, by_local_id, last_time_ms, se
 from kd_lab.tracking.store import Store
 
 if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput
     from mlflow.entities import Run as MlflowRun
 
 NAME_RUNS = (ARTIFACT_REPORT, ARTIFACT_JOBS)
@@ -34,7 +33,6 @@ class Parcel:
     pending: Pending
     files: Path
     aliases: Mapping[str, str] = field(default_factory=dict)
-    inputs: "tuple[DatasetInput, ...]" = ()
 
     @classmethod
     def of_kept(cls, kept: Kept) -> "Parcel":
@@ -70,8 +68,6 @@ def deliver(parcel: Parcel, uri: str) -> Delivered:
     count = len(pending.points), len(set(pending.artifacts))
     end, pending.end = pending.end, None
     _send_all(uri, run_id, pending, parcel.files, new_ids)
-    if parcel.inputs:
-        client(uri).log_inputs(run_id, datasets=list(parcel.inputs))
     _point_to(uri, header.local_id, run_id)
     if end is not None:
         client(uri).set_terminated(run_id, end.status, end.time_ms)

@@ -12,6 +12,7 @@ from kd_lab.errors import UserError
 from kd_lab.names import (
     ROLES,
     TAG_BASELINE_RUN,
+    TAG_DATA_CONTEXT,
     TAG_KEY,
     TAG_PARENT,
     TAG_REASON,
@@ -23,11 +24,16 @@ from kd_lab.names import (
 from kd_lab.tracking import pending
 from kd_lab.tracking.client import StoreAwayError
 from kd_lab.tracking.kept import Kept
+from kd_lab.tracking.pending import Input
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 from kd_lab.tracking.sync import sync
 
 LOCAL = "sqlite:///local.db"
+READS = [
+    Input("digits", f"ab-{part}", "code", "{}", None, "{}", {TAG_DATA_CONTEXT: context})
+    for part, context in (("train", "training"), ("test", "test"))
+]
 WRITES = (
     "create_run",
     "log_batch",
@@ -68,6 +74,7 @@ def started(store, role, **tags):
         tags=tags,
         config_yaml="a: 1\n",
         parent=tags.get(TAG_PARENT),
+        inputs=READS,
     )
     for step in range(100):
         run.log(step, {"train/loss_total": 1 / (1 + step)})
@@ -118,6 +125,7 @@ def check_family(uri):
         assert run.info.run_name == f"{role} of a test"
         assert run.data.params == {"seed": "3"}
         assert points["train/loss_total"] == 100
+        assert [Input.of(one) for one in run.inputs.dataset_inputs] == READS
     assert found["student"][1] == {"train/loss_total": 100, "nan": 1, "inf": 1}
     assert {run.info.status for run, _ in found.values()} == {"FINISHED"}
     mlflow = MlflowClient(uri)
@@ -343,14 +351,3 @@ def test_sync__stand_in_interrupted__the_same(stand_in, tmp_path, monkeypatch):
                 list(sync(None, LOCAL))
     list(sync(None, LOCAL))
     check_family(f"sqlite:///{tmp_path}/server.db")
-
-
-def test_sync__datasets_come_along(stand_in, tmp_path):
-    from mlflow.entities import Dataset, DatasetInput
-
-    with started(stand_in, "student") as run:
-        data = DatasetInput(Dataset("digits", "abc", "code", "{}"), [])
-        MlflowClient(stand_in.uri).log_inputs(run.run_id, datasets=[data])
-    list(sync(None, LOCAL))
-    found = contents(f"sqlite:///{tmp_path}/server.db")["student"][0]
-    assert [(one.dataset.name, one.dataset.digest) for one in found.inputs.dataset_inputs] == [("digits", "abc")]
