@@ -1,6 +1,6 @@
 """The data that a run reads, as MLflow datasets: one for each part that it is trained, followed and measured on.
 
-The whole of `mlflow.data` is left out: it imports pandas and hashes what has a fingerprint already.
+The classes of `mlflow.data` are left out: they would hash all the data again, which has a fingerprint already.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ FINGERPRINT_LENGTH = 12
 
 
 def inputs(plan: Plan, role: str, part: str | None) -> list[Input]:
-    """The datasets of a run.
+    """The datasets of a run. They share a name; a run has each name and digest once, so the digest says the part too.
 
     Args:
         plan: the job.

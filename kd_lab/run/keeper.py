@@ -23,6 +23,7 @@ from kd_lab.run.describe import network_name, role_params, run_name, sweep_name
 from kd_lab.run.inputs import inputs
 from kd_lab.run.measured import Measured, measure, runtime
 from kd_lab.run.plan import Plan
+from kd_lab.run.pyfunc import described
 from kd_lab.run.settings import RecipeSettings
 from kd_lab.run.strict import Node
 from kd_lab.tracking.client import StoreAwayError
@@ -193,6 +194,9 @@ class Keeper:
             run.log_file(path, names.ARTIFACT_PREDICTIONS)
         rebuild = {"node": order.node, "num_classes": data.num_classes, "input_shape": list(data.input_shape)}
         run.log_text(json.dumps(rebuild, indent=2), names.ARTIFACT_NETWORK)
+        model, told = described(run.run_id, data.input_shape, data.num_classes)
+        run.log_text(model, names.ARTIFACT_MLMODEL)
+        run.set_tags({names.TAG_MODELS: told})
         targets = data.targets[data.test]
         title = f"{order.role}: {network_name(order.node)}"
         run.log_figure(confusion_matrix(confusion(measured.logits, targets), title), names.ARTIFACT_CONFUSION)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kd_lab.errors import UserError
-from kd_lab.names import ARTIFACT_JOBS, ARTIFACT_REPORT, REFERENCES, TAG_REASON, TAG_ROLE
+from kd_lab.names import ARTIFACT_JOBS, ARTIFACT_MLMODEL, ARTIFACT_REPORT, REFERENCES, TAG_REASON, TAG_ROLE
 from kd_lab.tracking.client import client, http_status
 from kd_lab.tracking.kept import Header, Kept
 from kd_lab.tracking.pending import Pending, send, unwritten
@@ -18,7 +18,7 @@ from kd_lab.tracking.store import Store
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
-NAME_RUNS = (ARTIFACT_REPORT, ARTIFACT_JOBS)
+NAME_RUNS = (ARTIFACT_REPORT, ARTIFACT_JOBS, ARTIFACT_MLMODEL)
 """The texts that name runs by their ids."""
 
 
@@ -145,6 +145,8 @@ def _send_all(uri: str, run_id: str, pending: Pending, files: Path, new_ids: Map
             if part.artifacts and part.artifacts[0] in NAME_RUNS:
                 source = Path(scratch)
                 text = _renamed((files / part.artifacts[0]).read_text(encoding="utf-8"), uri, new_ids)
-                (source / part.artifacts[0]).write_text(text, encoding="utf-8")
+                copy = source / part.artifacts[0]
+                copy.parent.mkdir(exist_ok=True)
+                copy.write_text(text, encoding="utf-8")
             send(uri, run_id, part, source)
             pending.discard(part)

@@ -87,6 +87,7 @@ def a_family(store, gone):
         parent = store.sweep_parent("5" * 32, "a sweep")
         with started(store, "teacher", **{TAG_KEY: "k", TAG_PARENT: parent}) as teacher:
             teacher.log_text("weights", "model/weights.safetensors")
+            teacher.log_text(f"run_id: {teacher.run_id}\n", "model/MLmodel")
         with started(store, "baseline", **{TAG_PARENT: parent}) as baseline:
             pass
         links = {TAG_TEACHER_RUN: teacher.run_id, TAG_BASELINE_RUN: baseline.run_id, TAG_PARENT: parent}
@@ -134,6 +135,8 @@ def check_family(uri):
     jobs = Path(mlflow.download_artifacts(ids["sweep"], "jobs.csv")).read_text()
     assert jobs == f"job,student_run\nseed=0,{ids['student']}\n"
     assert Path(mlflow.download_artifacts(ids["teacher"], "model/weights.safetensors")).read_text() == "weights"
+    model = Path(mlflow.download_artifacts(ids["teacher"], "model/MLmodel")).read_text()
+    assert model == f"run_id: {ids['teacher']}\n"
     assert teacher.info.start_time < teacher.info.end_time <= student.info.start_time < student.info.end_time
 
 
@@ -151,7 +154,7 @@ def test_sync__a_family__all_there_with_its_links_and_times(store, gone, tmp_pat
     assert len(lines) == 4
     assert lines[3].startswith(f"a sweep ({parent[:8]}): 0 metric points and 1 artifact brought to run ")
     assert lines[0].startswith(
-        f"teacher of a test ({teacher.run_id[:8]}): 100 metric points and 2 artifacts brought to"
+        f"teacher of a test ({teacher.run_id[:8]}): 100 metric points and 3 artifacts brought to"
     )
     assert list(sync(None, LOCAL)) == ["Nothing to bring in: no run is kept here that its store does not have."]
     check_family(store.uri)
@@ -294,6 +297,7 @@ def a_local_family(store):
     parent = store.sweep_parent("5" * 32, "a sweep")
     with started(store, "teacher", **{TAG_KEY: "k", TAG_PARENT: parent}) as teacher:
         teacher.log_text("weights", "model/weights.safetensors")
+        teacher.log_text(f"run_id: {teacher.run_id}\n", "model/MLmodel")
     with started(store, "baseline", **{TAG_PARENT: parent}) as baseline:
         pass
     links = {TAG_TEACHER_RUN: teacher.run_id, TAG_BASELINE_RUN: baseline.run_id, TAG_PARENT: parent}
