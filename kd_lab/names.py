@@ -63,6 +63,7 @@ TAG_JOB_KEY = "kd_lab.job_key"
 TAG_JOBS_AT_ONCE = "kd_lab.jobs_at_once"
 TAG_CONFIGURATIONS_TRIED = "kd_lab.configurations_tried"  # those that a student was chosen from, on the validation part
 TAG_WEIGHTS_SHA256 = "kd_lab.weights_sha256"
+TAG_DATA_CONTEXT = "mlflow.data.context"  # of a dataset of a run: what it is read for
 TAG_DATA_FINGERPRINT = "kd_lab.data_fingerprint"
 TAG_TEACHER_RUN = "kd_lab.teacher_run"
 TAG_TEACHER_WEIGHTS_SHA256 = "kd_lab.teacher_weights_sha256"
@@ -84,12 +85,14 @@ TAG_CPU_CORES = "kd_lab.cpu_cores"
 TAG_DEVICE = "kd_lab.device"
 TAG_PROCESSES = "kd_lab.processes"
 TAG_THREADS = "kd_lab.threads"
+TAG_MODELS = "mlflow.log-model.history"
 TAG_NOTE = "mlflow.note.content"
 
 # Artifacts, as paths inside a run.
 ARTIFACT_CONFIG = "config.yaml"
 ARTIFACT_WEIGHTS = "model/weights.safetensors"
 ARTIFACT_NETWORK = "model/network.json"
+ARTIFACT_MLMODEL = "model/MLmodel"
 ARTIFACT_REPORT = "report.md"
 ARTIFACT_JOBS = "jobs.csv"
 ARTIFACT_TRIALS = "trials.csv"

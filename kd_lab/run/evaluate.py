@@ -9,13 +9,14 @@ from rich.table import Table
 
 from kd_lab import names
 from kd_lab.measures.predict import predict
-from kd_lab.models.common.weights import load_weights, weights_sha256
+from kd_lab.models.common.weights import weights_sha256
 from kd_lab.run.build import build, call
 from kd_lab.run.console import console
 from kd_lab.run.describe import network_name
 from kd_lab.run.devices import resolve
 from kd_lab.run.measured import measure
 from kd_lab.run.plan import Plan
+from kd_lab.run.pyfunc import rebuilt
 from kd_lab.run.report import ROWS
 from kd_lab.run.settings import Settings
 from kd_lab.tracking.store import Store
@@ -37,7 +38,7 @@ def evaluate(run_id: str, uri: str, trainer: Mapping[str, Any]) -> Measurement:
     out = console()
     if data.fingerprint != stored.tags.get(names.TAG_DATA_FINGERPRINT):
         out.print("The data is not what the run was measured on: its fingerprint differs.", style="yellow")
-    network = _rebuild(plan, stored)
+    network = _rebuild(stored)
     if weights_sha256(network) != stored.tags.get(names.TAG_WEIGHTS_SHA256):
         out.print("The weights are not what the run recorded: their sha256 differs.", style="yellow")
     teacher_logits = _teacher_logits(plan, stored, uri)
@@ -46,11 +47,9 @@ def evaluate(run_id: str, uri: str, trainer: Mapping[str, Any]) -> Measurement:
     return found.measurement
 
 
-def _rebuild(plan: Plan, stored: StoredRun) -> torch.nn.Module:
-    rebuild = json.loads(stored.download(names.ARTIFACT_NETWORK).read_text())
-    network = plan.network(stored.tags["role"], rebuild["node"])
-    load_weights(network, stored.download(names.ARTIFACT_WEIGHTS))
-    return network
+def _rebuild(stored: StoredRun) -> torch.nn.Module:
+    description = json.loads(stored.download(names.ARTIFACT_NETWORK).read_text())
+    return rebuilt(description, stored.download(names.ARTIFACT_WEIGHTS))
 
 
 def _teacher_logits(plan: Plan, stored: StoredRun, uri: str) -> torch.Tensor | None:
@@ -58,7 +57,7 @@ def _teacher_logits(plan: Plan, stored: StoredRun, uri: str) -> torch.Tensor | N
     teacher_id = stored.tags.get(names.TAG_TEACHER_RUN)
     if teacher_id is None:
         return None
-    teacher = _rebuild(plan, Store.existing(uri).get(teacher_id))
+    teacher = _rebuild(Store.existing(uri).get(teacher_id))
     return predict(teacher, plan.data.inputs[plan.data.test], device=plan.devices.main)
 
 

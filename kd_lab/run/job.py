@@ -14,7 +14,7 @@ from kd_lab.run.console import Reporter, busy
 from kd_lab.run.distil import distil, together
 from kd_lab.run.fit import Fit, fit
 from kd_lab.run.keeper import Context, Keeper, Kept, Order
-from kd_lab.run.plan import Plan
+from kd_lab.run.plan import TRAIN, Plan
 from kd_lab.run.report import report_markdown, verdict
 from kd_lab.run.resume import job_key
 from kd_lab.run.settings import NetworkSettings, Settings
@@ -99,6 +99,7 @@ def obtain_teacher(keeper: Keeper, settings: NetworkSettings, *, measured: bool 
         reuse=settings.reuse,
         measured=measured,
         train=lambda network, run: _train_teacher(keeper, settings, network, run),
+        part=TRAIN,
     )
     return keeper.obtain(order)
 
@@ -156,6 +157,7 @@ def _baseline(keeper: Keeper, teacher: Kept | None) -> Kept:
         key=plan.key(names.BASELINE, settings.student.node, recipe, settings.seed),
         reuse=settings.baseline.reuse,
         train=train,
+        part=TRAIN,
         teacher_logits=teacher.logits if teacher else None,
         tags=teacher_tags(teacher),
     )
@@ -189,6 +191,7 @@ def _student(keeper: Keeper, teacher: Kept | None, baseline: Kept | None, node: 
         recipe=settings.student.recipe,
         seed=settings.seed,
         train=train,
+        part=plan.student_part(),
         params={"layers": {name: [told(pair) for pair in pairs] for name, pairs in planned.pairs.items()}},
         teacher_logits=teacher.logits if teacher else None,
         tags={

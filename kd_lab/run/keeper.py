@@ -20,8 +20,10 @@ from kd_lab.measures.predictive import confusion, reliability_bins
 from kd_lab.models.common.weights import load_weights, save_weights, weights_sha256
 from kd_lab.run.console import Reporter, busy
 from kd_lab.run.describe import network_name, role_params, run_name, sweep_name
+from kd_lab.run.inputs import inputs
 from kd_lab.run.measured import Measured, measure, runtime
 from kd_lab.run.plan import Plan
+from kd_lab.run.pyfunc import described
 from kd_lab.run.settings import RecipeSettings
 from kd_lab.run.strict import Node
 from kd_lab.tracking.client import StoreAwayError
@@ -59,7 +61,8 @@ class Order:
     train: trains the network it is given in place, hands curves to the run and returns what it cost.
     key: what the network is found again by; None where it is always trained. extra: what else follows from the
     measurement; done: called with the run, while it is open, and the result. measured: whether a network found again is
-    measured; a trial, which reads no test part, trusts the hash of its weights.
+    measured; a trial, which reads no test part, trusts the hash of its weights. part: the part of the data that it is
+    trained on, `train` or `transfer`; None where it comes trained.
     """
 
     role: str
@@ -70,6 +73,7 @@ class Order:
     key: str | None = None
     reuse: bool = True
     measured: bool = True
+    part: str | None = None
     teacher_logits: Tensor | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, object] = field(default_factory=dict)
@@ -168,6 +172,7 @@ class Keeper:
             tags={**provenance(), **runtime(self.plan), **own, **order.tags},
             config_yaml=yaml.safe_dump(dict(self.config), sort_keys=False),
             parent=parent,
+            inputs=inputs(self.plan, order.role, order.part),
         )
         self.reporter.opened(run.run_id)
         return run
@@ -189,6 +194,9 @@ class Keeper:
             run.log_file(path, names.ARTIFACT_PREDICTIONS)
         rebuild = {"node": order.node, "num_classes": data.num_classes, "input_shape": list(data.input_shape)}
         run.log_text(json.dumps(rebuild, indent=2), names.ARTIFACT_NETWORK)
+        model, told = described(run.run_id, data.input_shape, data.num_classes)
+        run.log_text(model, names.ARTIFACT_MLMODEL)
+        run.set_tags({names.TAG_MODELS: told})
         targets = data.targets[data.test]
         title = f"{order.role}: {network_name(order.node)}"
         run.log_figure(confusion_matrix(confusion(measured.logits, targets), title), names.ARTIFACT_CONFUSION)

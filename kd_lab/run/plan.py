@@ -25,6 +25,9 @@ from kd_lab.run.strict import Node
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import Augment, Data
 
+TRAIN = "train"
+TRANSFER = "transfer"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -106,7 +109,11 @@ class Plan:
 
     def student_rows(self) -> torch.Tensor:
         """What the student is trained on: the transfer part where a teacher answers, else the labelled one."""
-        return self.seen.transfer if self.distils else self.seen.train
+        return self.seen.transfer if self.student_part() == TRANSFER else self.seen.train
+
+    def student_part(self) -> str:
+        """The name of that part of the data."""
+        return TRANSFER if self.distils else TRAIN
 
     def student(self, teacher: nn.Module | None) -> tuple[Node, Bound]:
         """What builds the network that is trained as the student, and what it is trained for.

@@ -11,6 +11,7 @@ from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.models.common.weights import load_weights
 from kd_lab.run.keeper import Keeper, Order
+from kd_lab.run.plan import TRAIN
 from kd_lab.run.settings import NetworkSettings
 from kd_lab.run.strict import Node
 from kd_lab.tracking.run import Run
@@ -98,5 +99,6 @@ def _pretrained(keeper: Keeper, settings: NetworkSettings, train: Train) -> Orde
         key=keeper.plan.key(names.TEACHER, node, settings.recipe, settings.seed),
         reuse=settings.reuse,
         train=tune,
+        part=TRAIN,
         tags={"kd_lab.weights_from": "pretrained"},
     )

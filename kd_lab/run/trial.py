@@ -54,6 +54,7 @@ def run_trial(
         recipe=plan.settings.student.recipe,
         seed=plan.settings.seed,
         train=train,
+        part=plan.student_part(),
         tags=teacher_tags(teacher),
     )
     return _kept(keeper, order, task.objectives)

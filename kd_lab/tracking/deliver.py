@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kd_lab.errors import UserError
-from kd_lab.names import ARTIFACT_JOBS, ARTIFACT_REPORT, REFERENCES, TAG_REASON, TAG_ROLE
+from kd_lab.names import ARTIFACT_JOBS, ARTIFACT_MLMODEL, ARTIFACT_REPORT, REFERENCES, TAG_REASON, TAG_ROLE
 from kd_lab.tracking.client import client, http_status
 from kd_lab.tracking.kept import Header, Kept
 from kd_lab.tracking.pending import Pending, send, unwritten
@@ -16,10 +16,9 @@ from kd_lab.tracking.queries import KILLED, SWEEP, by_local_id, last_time_ms, se
 from kd_lab.tracking.store import Store
 
 if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput
     from mlflow.entities import Run as MlflowRun
 
-NAME_RUNS = (ARTIFACT_REPORT, ARTIFACT_JOBS)
+NAME_RUNS = (ARTIFACT_REPORT, ARTIFACT_JOBS, ARTIFACT_MLMODEL)
 """The texts that name runs by their ids."""
 
 
@@ -34,7 +33,6 @@ class Parcel:
     pending: Pending
     files: Path
     aliases: Mapping[str, str] = field(default_factory=dict)
-    inputs: "tuple[DatasetInput, ...]" = ()
 
     @classmethod
     def of_kept(cls, kept: Kept) -> "Parcel":
@@ -70,8 +68,6 @@ def deliver(parcel: Parcel, uri: str) -> Delivered:
     count = len(pending.points), len(set(pending.artifacts))
     end, pending.end = pending.end, None
     _send_all(uri, run_id, pending, parcel.files, new_ids)
-    if parcel.inputs:
-        client(uri).log_inputs(run_id, datasets=list(parcel.inputs))
     _point_to(uri, header.local_id, run_id)
     if end is not None:
         client(uri).set_terminated(run_id, end.status, end.time_ms)
@@ -149,6 +145,8 @@ def _send_all(uri: str, run_id: str, pending: Pending, files: Path, new_ids: Map
             if part.artifacts and part.artifacts[0] in NAME_RUNS:
                 source = Path(scratch)
                 text = _renamed((files / part.artifacts[0]).read_text(encoding="utf-8"), uri, new_ids)
-                (source / part.artifacts[0]).write_text(text, encoding="utf-8")
+                copy = source / part.artifacts[0]
+                copy.parent.mkdir(exist_ok=True)
+                copy.write_text(text, encoding="utf-8")
             send(uri, run_id, part, source)
             pending.discard(part)

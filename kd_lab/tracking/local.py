@@ -7,7 +7,7 @@ from kd_lab.names import REFERENCES, TAG_LOCAL_ID, TAG_ROLE, TAG_SYNC_TO, TAG_SY
 from kd_lab.tracking.client import client
 from kd_lab.tracking.deliver import Parcel
 from kd_lab.tracking.kept import Header
-from kd_lab.tracking.pending import End, Pending, Point
+from kd_lab.tracking.pending import End, Input, Pending, Point
 from kd_lab.tracking.queries import SWEEP, search
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def local_parcel(local_uri: str, run_id: str, scratch: Path) -> Parcel:
     ]
     root = Path(mlflow.download_artifacts(run_id, "", str(scratch)))
     artifacts = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()]
+    inputs = [Input.of(one) for one in (run.inputs.dataset_inputs if run.inputs else ())]
     end = None if run.info.status == "RUNNING" else End(run.info.status, run.info.end_time)
     is_sweep = tags.get(TAG_ROLE) == SWEEP  # its list of jobs may name any run of the study
     named = search(local_uri, "", [run.info.experiment_id]) if is_sweep else _referred_to(local_uri, run)
@@ -69,10 +70,9 @@ def local_parcel(local_uri: str, run_id: str, scratch: Path) -> Parcel:
     study = mlflow.get_experiment(run.info.experiment_id).name
     return Parcel(
         Header(local_uri, None, own_id, study, run.info.run_name, run.info.start_time, run.data.params, tags),
-        Pending(points=points, artifacts=artifacts, end=end),
+        Pending(points=points, artifacts=artifacts, end=end, inputs=inputs),
         root,
         {**others, run_id: own_id},
-        tuple(run.inputs.dataset_inputs if run.inputs else ()),
     )
 
 

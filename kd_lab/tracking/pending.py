@@ -4,9 +4,12 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from kd_lab.tracking.client import client
+from kd_lab.tracking.client import client, is_away
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
 
 MAX_POINTS = 800  # one log_batch of MLflow takes 100 parameters, 100 tags and 1000 things in all
 MAX_PARAMS = 100
@@ -30,6 +33,27 @@ class End(NamedTuple):
     time_ms: int
 
 
+class Input(NamedTuple):
+    """A dataset that a run reads, as MLflow has it: content is told by name and digest, which has up to 36 characters.
+
+    source, schema, profile: JSON. tags: what the run reads it for, `mlflow.data.context`.
+    """
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str | None
+    profile: str | None
+    tags: dict[str, str]
+
+    @classmethod
+    def of(cls, stored: "DatasetInput") -> "Input":
+        """As a store has it."""
+        data, tags = stored.dataset, {tag.key: tag.value for tag in stored.tags}
+        return cls(data.name, data.digest, data.source_type, data.source, data.schema, data.profile, tags)
+
+
 @dataclass
 class Pending:
     """Things to write. Artifacts are paths inside the run; their content is in the folder of the kept run."""
@@ -39,9 +63,10 @@ class Pending:
     points: list[Point] = field(default_factory=list)
     artifacts: list[str] = field(default_factory=list)
     end: End | None = None
+    inputs: list[Input] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.params or self.tags or self.points or self.artifacts or self.end)
+        return bool(self.params or self.tags or self.points or self.inputs or self.artifacts or self.end)
 
     def add(self, more: "Pending") -> None:
         """Take in what came later."""
@@ -49,13 +74,16 @@ class Pending:
         self.tags.update(more.tags)
         self.points.extend(more.points)
         self.artifacts.extend(more.artifacts)
+        self.inputs.extend(more.inputs)
         self.end = more.end or self.end
 
     def first(self) -> "Pending":
-        """What one request can write: a batch, an artifact, and the end when nothing else is left."""
+        """What one request can write: a batch, the inputs, an artifact, and the end when nothing else is left."""
         if self.params or self.tags or self.points:
             params, tags = list(self.params.items())[:MAX_PARAMS], list(self.tags.items())[:MAX_TAGS]
             return Pending(dict(params), dict(tags), self.points[:MAX_POINTS])
+        if self.inputs:
+            return Pending(inputs=self.inputs[:])
         if self.artifacts:
             return Pending(artifacts=self.artifacts[:1])
         return Pending(end=self.end)
@@ -68,15 +96,13 @@ class Pending:
                     del ours[key]
         del self.points[: len(sent.points)]
         del self.artifacts[: len(sent.artifacts)]
+        del self.inputs[: len(sent.inputs)]
         if self.end == sent.end:
             self.end = None
 
     def to_line(self) -> str:
         """One line of JSON; NaN and infinity as Python writes them."""
-        record = {"params": self.params, "tags": self.tags, "points": self.points, "artifacts": self.artifacts}
-        kept: dict[str, object] = {name: value for name, value in record.items() if value}
-        if self.end is not None:
-            kept["end"] = self.end
+        kept = {name: value for name, value in vars(self).items() if value}
         return json.dumps(kept) + "\n"
 
     @classmethod
@@ -88,6 +114,7 @@ class Pending:
         """
         record = json.loads(line)
         record["points"] = [Point(*point) for point in record.get("points", [])]
+        record["inputs"] = [Input(*one) for one in record.get("inputs", [])]
         record["end"] = End(*record["end"]) if "end" in record else None
         return cls(**record)
 
@@ -115,8 +142,26 @@ def send(uri: str, run_id: str, part: Pending, files: Path, *, doubtful: bool = 
             params=[Param(key, value) for key, value in part.params.items()],
             tags=[RunTag(key, value) for key, value in part.tags.items()],
         )
+    if part.inputs:
+        _send_inputs(uri, run_id, part.inputs)
     if part.end is not None:
         mlflow.set_terminated(run_id, part.end.status, part.end.time_ms)
+
+
+def _send_inputs(uri: str, run_id: str, inputs: list[Input]) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
+
+    datasets = [
+        DatasetInput(Dataset(*one[:-1]), [InputTag(key, value) for key, value in one.tags.items()]) for one in inputs
+    ]
+    try:
+        client(uri).log_inputs(run_id, datasets=datasets)  # those that the run has already are left as they are
+    except MlflowException as error:
+        if is_away(error):
+            raise
+        # Another job of the study made the same dataset at this moment (MLflow 3.17); now it is found.
+        client(uri).log_inputs(run_id, datasets=datasets)
 
 
 def unwritten(uri: str, run_id: str, points: list[Point]) -> list[Point]:

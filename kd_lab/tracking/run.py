@@ -8,7 +8,7 @@ the end of the run stays in `kd_lab_rescue/RUN_ID`, for `kd-lab sync`. Only a fu
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from kd_lab.tracking.client import disk_full_error, first_line, is_disk_full
 from kd_lab.tracking.kept import HEADER, Header, Kept
 from kd_lab.tracking.lease import Lease
 from kd_lab.tracking.location import Location
-from kd_lab.tracking.pending import End, Pending, Point
+from kd_lab.tracking.pending import End, Input, Pending, Point
 from kd_lab.tracking.writer import Writer
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Run:
         return type(self), (self._uri, self.run_id, self._kept.folder)
 
     @classmethod
-    def begin(cls, header: Header, folder: Path, lease: Lease | None) -> "Run":
+    def begin(cls, header: Header, folder: Path, lease: Lease | None, inputs: Sequence[Input] = ()) -> "Run":
         """A run that starts now: say on the disk what it is, and that this process writes it."""
         kept = Kept(folder)
         with _disk_full_as_error(header.uri):
@@ -63,7 +63,7 @@ class Run:
                 lease.folder = folder
         run = cls(header.uri, header.run_id or header.local_id, folder)
         run._lease = lease
-        run._take(Pending(params=dict(header.params)))
+        run._take(Pending(params=dict(header.params), inputs=list(inputs)))
         return run
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

@@ -6,7 +6,7 @@ Never MLflow's fluent functions (`mlflow.log_metric`): they write to whatever ru
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -39,6 +39,7 @@ from kd_lab.tracking.lease import Lease, host, id_of_sweep
 from kd_lab.tracking.location import Location
 from kd_lab.tracking.opening import being_opened, experiment
 from kd_lab.tracking.params import flatten
+from kd_lab.tracking.pending import Input
 from kd_lab.tracking.queries import KILLED, SWEEP, by_local_id, run_again, search, studies, tag_is
 from kd_lab.tracking.run import MAX_TAG_LENGTH, Run
 from kd_lab.tracking.stored import StoredRun
@@ -125,6 +126,7 @@ class Store:
         tags: Mapping[str, str],
         config_yaml: str,
         parent: str | None,
+        inputs: Sequence[Input] = (),
     ) -> Run:
         """Start a run of this study; where the store is away it is kept, for `kd-lab sync` to make it.
 
@@ -135,6 +137,7 @@ class Store:
             tags: further tags.
             config_yaml: the resolved config, stored as the artifact config.yaml.
             parent: the run id of a sweep.
+            inputs: the datasets that it reads.
 
         Raises:
             TrainingFailedError: the disk is full.
@@ -146,7 +149,7 @@ class Store:
         # Before the run is there to be seen: another process that starts now must not take it for one that was killed.
         lease = Lease.take(self.location, local_id)
         header = self._created(self._header(local_id, name, all_tags, flatten(params)))
-        run = Run.begin(header, self.location.rescue() / (header.run_id or local_id), lease)
+        run = Run.begin(header, self.location.rescue() / (header.run_id or local_id), lease, inputs)
         try:
             run.log_text(config_yaml, ARTIFACT_CONFIG)
         except BaseException as error:

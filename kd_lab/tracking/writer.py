@@ -143,7 +143,8 @@ class Writer:
             self._doubtful = max(0, self._doubtful - len(part.points))
             self._progress = time.monotonic()
             left = self._pending
-            whole = len(left.points) < MAX_POINTS and not (left.params or left.tags or left.artifacts or left.end)
+            rest = left.params or left.tags or left.inputs or left.artifacts or left.end
+            whole = len(left.points) < MAX_POINTS and not rest
             if not left or (whole and not self._waited_for):
                 self._due = time.monotonic() + WRITE_EVERY_S
                 with suppress(OSError):  # then more is kept than need be

@@ -2,12 +2,19 @@ import math
 
 import pytest
 
-from kd_lab.tracking.pending import MAX_POINTS, End, Pending, Point
+from kd_lab.tracking.pending import MAX_POINTS, End, Input, Pending, Point
+
+DIGITS = Input("digits", "ab-test", "code", "{}", None, "{}", {"mlflow.data.context": "test"})
 
 
 def test_line__there_and_back():
     whole = Pending(
-        {"p": "1"}, {"t": 'a "b"\n'}, [Point("a", 1.5, 7, 0), Point("a", math.inf, 8, 1)], ["x"], End("FAILED", 9)
+        {"p": "1"},
+        {"t": 'a "b"\n'},
+        [Point("a", 1.5, 7, 0), Point("a", math.inf, 8, 1)],
+        ["x"],
+        End("FAILED", 9),
+        [DIGITS],
     )
     assert Pending.of_line(whole.to_line()) == whole
     assert whole.to_line().count("\n") == 1
@@ -25,15 +32,16 @@ def test_first__everything_in_order_and_the_end_last():
     pending = Pending(
         {str(i): "" for i in range(150)}, {"t": "1"}, [Point("a", 0.0, 0, i) for i in range(1000)], ["x", "y"]
     )
-    pending.add(Pending(tags={"t": "2"}, end=End("FINISHED", 1)))
+    pending.add(Pending(tags={"t": "2"}, end=End("FINISHED", 1), inputs=[DIGITS]))
     parts = []
     while pending:
         parts.append(pending.first())
         pending.discard(parts[-1])
-    assert [len(part.params) for part in parts] == [100, 50, 0, 0, 0]
-    assert [len(part.points) for part in parts] == [MAX_POINTS, 1000 - MAX_POINTS, 0, 0, 0]
-    assert [part.artifacts for part in parts] == [[], [], ["x"], ["y"], []]
-    assert [part.end for part in parts] == [None] * 4 + [End("FINISHED", 1)]
+    assert [len(part.params) for part in parts] == [100, 50, 0, 0, 0, 0]
+    assert [len(part.points) for part in parts] == [MAX_POINTS, 1000 - MAX_POINTS, 0, 0, 0, 0]
+    assert [part.inputs for part in parts] == [[], [], [DIGITS], [], [], []]
+    assert [part.artifacts for part in parts] == [[], [], [], ["x"], ["y"], []]
+    assert [part.end for part in parts] == [None] * 5 + [End("FINISHED", 1)]
     assert parts[0].tags == {"t": "2"}
 
 

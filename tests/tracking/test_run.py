@@ -11,7 +11,7 @@ import sqlalchemy
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+from mlflow.protos.databricks_pb2 import BAD_REQUEST, TEMPORARILY_UNAVAILABLE
 from mlflow.store.tracking import sqlalchemy_store
 
 from kd_lab.errors import PrunedError, TrainingFailedError
@@ -19,8 +19,13 @@ from kd_lab.names import TAG_REASON
 from kd_lab.tracking import run as run_module
 from kd_lab.tracking import writer
 from kd_lab.tracking.kept import Kept
-from kd_lab.tracking.pending import Point
+from kd_lab.tracking.pending import Input, Point
 from kd_lab.tracking.run import Run
+
+DIGITS = [
+    Input("digits", "ab-train", "code", "{}", "{}", '{"samples": 9}', {"mlflow.data.context": "training"}),
+    Input("digits", "ab-test", "code", "{}", None, None, {"mlflow.data.context": "test"}),
+]
 
 
 def history(run, store, key):
@@ -321,6 +326,56 @@ def test_answer_lost__the_point_is_written_once(store, start, monkeypatch):
     run.finish()
     assert sent == []
     assert len(history(run, store, "a")) == len(history(run, store, "b")) == len(history(run, store, "c")) == 1
+
+
+def inputs(run, store):
+    return [Input.of(one) for one in MlflowClient(store.uri).get_run(run.run_id).inputs.dataset_inputs]
+
+
+def test_inputs__in_the_store(store, start, tmp_path):
+    run = start(inputs=DIGITS)
+    assert kept(run, tmp_path).pending().inputs == DIGITS
+    run.flush()
+    assert inputs(run, store) == DIGITS
+    assert not kept(run, tmp_path).pending()
+
+
+def test_inputs__answer_lost__there_once(store, start, monkeypatch):
+    plain = MlflowClient.log_inputs
+
+    def lose(*arguments, **more):
+        plain(*arguments, **more)
+        down()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_inputs", lose)
+        run = start(inputs=DIGITS)
+        run.flush()
+    run.finish()
+    assert status(run, store) == "FINISHED"
+    assert inputs(run, store) == DIGITS
+
+
+def test_inputs__another_job_makes_the_same_dataset_at_this_moment(store, start, monkeypatch):
+    other = start()
+    other.flush()
+    plain = MlflowClient.log_inputs
+
+    def collide(client, run_id, datasets):
+        monkeypatch.undo()
+        plain(client, other.run_id, datasets=datasets)
+        raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name", BAD_REQUEST)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", collide)
+    run = start(inputs=DIGITS)
+    run.flush()
+    assert inputs(run, store) == inputs(other, store) == DIGITS
+
+
+def test_inputs__refused__raised(start):
+    run = start(inputs=[DIGITS[0]._replace(digest="x" * 37)])
+    with pytest.raises(MlflowException, match="digest"):
+        run.flush()
 
 
 def test_wrong_request__raised_and_the_rest_is_written(store, start):

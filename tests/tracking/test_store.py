@@ -262,9 +262,11 @@ def test_open__eight_processes_at_once__all_succeed(tmp_path):
 WRITER = """
 import sys
 from kd_lab.tracking.store import Store
+from kd_lab.tracking.pending import Input
 job = sys.argv[1]
+data = Input("digits", "ab-test", "code", "{}", None, "{}", {})
 with Store.open("sqlite:///mlflow.db", "digits").start_run(
-    role="student", name=job, params={"job": job}, tags={}, config_yaml="{}", parent=None
+    role="student", name=job, params={"job": job}, tags={}, config_yaml="{}", parent=None, inputs=[data]
 ) as run:
     for step in range(600):
         run.log(step, {"a": step + 0.5, "b": float(step), "c": float(job)})
@@ -290,5 +292,6 @@ def test_write__eight_processes_at_once__no_point_lost(store, tmp_path):
             points = MlflowClient(store.uri).get_metric_history(run.info.run_id, key)
             assert [(point.step, point.value) for point in points] == [(step, step + value) for step in range(600)]
         assert len(MlflowClient(store.uri).get_metric_history(run.info.run_id, "c")) == 600
+        assert [one.dataset.digest for one in run.inputs.dataset_inputs] == ["ab-test"]
         assert store.get(run.info.run_id).download("report.md").read_text() == "x" * 1000
     assert not (tmp_path / "kd_lab_rescue").exists()

@@ -12,6 +12,7 @@ from kd_lab.errors import UserError
 from kd_lab.names import (
     ROLES,
     TAG_BASELINE_RUN,
+    TAG_DATA_CONTEXT,
     TAG_KEY,
     TAG_PARENT,
     TAG_REASON,
@@ -23,11 +24,16 @@ from kd_lab.names import (
 from kd_lab.tracking import pending
 from kd_lab.tracking.client import StoreAwayError
 from kd_lab.tracking.kept import Kept
+from kd_lab.tracking.pending import Input
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 from kd_lab.tracking.sync import sync
 
 LOCAL = "sqlite:///local.db"
+READS = [
+    Input("digits", f"ab-{part}", "code", "{}", None, "{}", {TAG_DATA_CONTEXT: context})
+    for part, context in (("train", "training"), ("test", "test"))
+]
 WRITES = (
     "create_run",
     "log_batch",
@@ -68,6 +74,7 @@ def started(store, role, **tags):
         tags=tags,
         config_yaml="a: 1\n",
         parent=tags.get(TAG_PARENT),
+        inputs=READS,
     )
     for step in range(100):
         run.log(step, {"train/loss_total": 1 / (1 + step)})
@@ -80,6 +87,7 @@ def a_family(store, gone):
         parent = store.sweep_parent("5" * 32, "a sweep")
         with started(store, "teacher", **{TAG_KEY: "k", TAG_PARENT: parent}) as teacher:
             teacher.log_text("weights", "model/weights.safetensors")
+            teacher.log_text(f"run_id: {teacher.run_id}\n", "model/MLmodel")
         with started(store, "baseline", **{TAG_PARENT: parent}) as baseline:
             pass
         links = {TAG_TEACHER_RUN: teacher.run_id, TAG_BASELINE_RUN: baseline.run_id, TAG_PARENT: parent}
@@ -118,6 +126,7 @@ def check_family(uri):
         assert run.info.run_name == f"{role} of a test"
         assert run.data.params == {"seed": "3"}
         assert points["train/loss_total"] == 100
+        assert [Input.of(one) for one in run.inputs.dataset_inputs] == READS
     assert found["student"][1] == {"train/loss_total": 100, "nan": 1, "inf": 1}
     assert {run.info.status for run, _ in found.values()} == {"FINISHED"}
     mlflow = MlflowClient(uri)
@@ -126,6 +135,8 @@ def check_family(uri):
     jobs = Path(mlflow.download_artifacts(ids["sweep"], "jobs.csv")).read_text()
     assert jobs == f"job,student_run\nseed=0,{ids['student']}\n"
     assert Path(mlflow.download_artifacts(ids["teacher"], "model/weights.safetensors")).read_text() == "weights"
+    model = Path(mlflow.download_artifacts(ids["teacher"], "model/MLmodel")).read_text()
+    assert model == f"run_id: {ids['teacher']}\n"
     assert teacher.info.start_time < teacher.info.end_time <= student.info.start_time < student.info.end_time
 
 
@@ -143,7 +154,7 @@ def test_sync__a_family__all_there_with_its_links_and_times(store, gone, tmp_pat
     assert len(lines) == 4
     assert lines[3].startswith(f"a sweep ({parent[:8]}): 0 metric points and 1 artifact brought to run ")
     assert lines[0].startswith(
-        f"teacher of a test ({teacher.run_id[:8]}): 100 metric points and 2 artifacts brought to"
+        f"teacher of a test ({teacher.run_id[:8]}): 100 metric points and 3 artifacts brought to"
     )
     assert list(sync(None, LOCAL)) == ["Nothing to bring in: no run is kept here that its store does not have."]
     check_family(store.uri)
@@ -286,6 +297,7 @@ def a_local_family(store):
     parent = store.sweep_parent("5" * 32, "a sweep")
     with started(store, "teacher", **{TAG_KEY: "k", TAG_PARENT: parent}) as teacher:
         teacher.log_text("weights", "model/weights.safetensors")
+        teacher.log_text(f"run_id: {teacher.run_id}\n", "model/MLmodel")
     with started(store, "baseline", **{TAG_PARENT: parent}) as baseline:
         pass
     links = {TAG_TEACHER_RUN: teacher.run_id, TAG_BASELINE_RUN: baseline.run_id, TAG_PARENT: parent}
@@ -343,14 +355,3 @@ def test_sync__stand_in_interrupted__the_same(stand_in, tmp_path, monkeypatch):
                 list(sync(None, LOCAL))
     list(sync(None, LOCAL))
     check_family(f"sqlite:///{tmp_path}/server.db")
-
-
-def test_sync__datasets_come_along(stand_in, tmp_path):
-    from mlflow.entities import Dataset, DatasetInput
-
-    with started(stand_in, "student") as run:
-        data = DatasetInput(Dataset("digits", "abc", "code", "{}"), [])
-        MlflowClient(stand_in.uri).log_inputs(run.run_id, datasets=[data])
-    list(sync(None, LOCAL))
-    found = contents(f"sqlite:///{tmp_path}/server.db")["student"][0]
-    assert [(one.dataset.name, one.dataset.digest) for one in found.inputs.dataset_inputs] == [("digits", "abc")]
