@@ -12,18 +12,8 @@ from dataclasses import replace
 
 from filelock import FileLock, Timeout
 
+from kd_lab import names
 from kd_lab.errors import UserError
-from kd_lab.names import (
-    ARTIFACT_CONFIG,
-    TAG_HOST,
-    TAG_KEY,
-    TAG_LOCAL_ID,
-    TAG_PARENT,
-    TAG_REASON,
-    TAG_ROLE,
-    TAG_SWEEP,
-    TAG_SYNC_TO,
-)
 from kd_lab.tracking.client import (
     StoreAwayError,
     answers_again,
@@ -77,7 +67,7 @@ class Store:
             location.check()
             answers_again(location.uri)
         with being_opened(location):
-            facts = {TAG_HOST: host(location)} | ({TAG_SYNC_TO: instead_of} if instead_of else {})
+            facts = {names.TAG_HOST: host(location)} | ({names.TAG_SYNC_TO: instead_of} if instead_of else {})
             try:
                 found = None if silent else experiment(location, study)
             except StoreAwayError:
@@ -143,15 +133,15 @@ class Store:
             TrainingFailedError: the disk is full.
         """
         local_id = uuid.uuid4().hex
-        all_tags = {key: value[:MAX_TAG_LENGTH] for key, value in tags.items()} | {TAG_ROLE: role}
+        all_tags = {key: value[:MAX_TAG_LENGTH] for key, value in tags.items()} | {names.TAG_ROLE: role}
         if parent is not None:
-            all_tags[TAG_PARENT] = parent
+            all_tags[names.TAG_PARENT] = parent
         # Before the run is there to be seen: another process that starts now must not take it for one that was killed.
         lease = Lease.take(self.location, local_id)
         header = self._created(self._header(local_id, name, all_tags, flatten(params)))
         run = Run.begin(header, self.location.rescue() / (header.run_id or local_id), lease, inputs)
         try:
-            run.log_text(config_yaml, ARTIFACT_CONFIG)
+            run.log_text(config_yaml, names.ARTIFACT_CONFIG)
         except BaseException as error:
             run.__exit__(type(error), error, None)
             raise
@@ -159,14 +149,14 @@ class Store:
 
     def find(self, key: str) -> StoredRun | None:
         """The newest FINISHED run of any study whose tag kd_lab.key is `key`; one that waits for `kd-lab sync` too."""
-        rule = f"{tag_is(TAG_KEY, key)} and attributes.status = 'FINISHED'"
+        rule = f"{tag_is(names.TAG_KEY, key)} and attributes.status = 'FINISHED'"
 
         def newest() -> StoredRun | None:
-            names = studies(self.uri)
+            study_names = studies(self.uri)
             found = client(self.uri).search_runs(
-                list(names), filter_string=rule, max_results=1, order_by=["attributes.start_time DESC"]
+                list(study_names), filter_string=rule, max_results=1, order_by=["attributes.start_time DESC"]
             )
-            return StoredRun.of(self.uri, found[0], names[found[0].info.experiment_id]) if found else None
+            return StoredRun.of(self.uri, found[0], study_names[found[0].info.experiment_id]) if found else None
 
         try:
             found = asked(self.uri, newest)
@@ -186,7 +176,7 @@ class Store:
             known = client(self.uri).get_experiment_by_name(study)
             if known is None:
                 return []
-            rule = f"{tag_is(TAG_ROLE, role)} and attributes.status = 'FINISHED'"
+            rule = f"{tag_is(names.TAG_ROLE, role)} and attributes.status = 'FINISHED'"
             found = search(self.uri, rule, [known.experiment_id])
         return [StoredRun.of(self.uri, run, study) for run in reversed(found)]
 
@@ -232,7 +222,7 @@ class Store:
             return found.info.run_id if found else None
 
         with self.lock(f"sweep-{sweep_id}"):
-            header = self._header(local_id, name, {TAG_ROLE: SWEEP, TAG_SWEEP: sweep_id}, {})
+            header = self._header(local_id, name, {names.TAG_ROLE: SWEEP, names.TAG_SWEEP: sweep_id}, {})
             with suppress(StoreAwayError):
                 run_id = asked(self.uri, resumed) or self._created(header).run_id
                 if run_id is not None:
@@ -261,7 +251,7 @@ class Store:
             with suppress(StoreAwayError):
                 found = asked(self.uri, lambda: client(self.uri).get_run(run_id))
                 # Another job may have found it before, and did not know why its process is gone.
-                still_open = found.info.status == "RUNNING" or found.data.tags.get(TAG_REASON) == KILLED
+                still_open = found.info.status == "RUNNING" or found.data.tags.get(names.TAG_REASON) == KILLED
         if still_open:
             Run(self.uri, run_id).finish(status, reason)
 
@@ -288,7 +278,7 @@ class Store:
             held.release()
 
     def _header(self, local_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, str]) -> Header:
-        all_tags = {**tags, **self._facts, TAG_LOCAL_ID: local_id}
+        all_tags = {**tags, **self._facts, names.TAG_LOCAL_ID: local_id}
         return Header(self.uri, None, local_id, self.study, name, time.time_ns() // 1_000_000, params, all_tags)
 
     def _created(self, header: Header) -> Header:
