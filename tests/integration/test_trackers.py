@@ -59,7 +59,9 @@ def content(uri: str, run: Run) -> dict[str, object]:
         "tags": {key: value for key, value in run.data.tags.items() if key not in LINKS},
         "points": {key: [(p.step, p.value, p.timestamp) for p in history(client, run, key)] for key in keys},
         "artifacts": {
-            path.relative_to(folder).as_posix(): path.read_bytes() if path.suffix not in {".md", ".csv"} else b""
+            path.relative_to(folder).as_posix(): path.read_bytes().replace(run.info.run_id.encode(), b"this run")
+            if path.suffix not in {".md", ".csv"}
+            else b""
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         },
