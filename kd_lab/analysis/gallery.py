@@ -12,6 +12,7 @@ from kd_lab.analysis.figures.networks import reliability_diagrams
 from kd_lab.analysis.figures.style import COLOURS, arm_styles
 from kd_lab.analysis.figures.trade_off import accuracy_against, accuracy_against_agreement
 from kd_lab.analysis.inline_svg import settle
+from kd_lab.analysis.runs import each_run
 from kd_lab.errors import UserError
 from kd_lab.names import BASELINE, COST_LATENCY_MS_P50, COST_PARAMS_TOTAL, TEACHER
 
@@ -103,7 +104,7 @@ def reliable_runs(students: pd.DataFrame) -> dict[str, list[str]]:
     arms = list(arm_styles(students))[:RELIABLE_ARMS]
     students = students[students["arm"].isin(arms)]
     for role, name, form in ((TEACHER, "teacher_network", "teacher {}"), (BASELINE, "network", "{} alone")):
-        rows = students[students[f"{role}_run"].notna()].drop_duplicates(f"{role}_run")
+        rows = each_run(students, role)
         found |= {form.format(network): list(part[f"{role}_run"]) for network, part in rows.groupby(name)}
     for arm in arms:
         found[arm] = list(students.loc[students["arm"] == arm, "student_run"])

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from kd_lab.analysis.predictions import predictions_of
-from kd_lab.analysis.runs import OMITTED
+from kd_lab.analysis.runs import OMITTED, each_run
 from kd_lab.analysis.softening import log_probabilities, probabilities
 from kd_lab.errors import UserError
 from kd_lab.names import BASELINE, SAMPLE_TARGET, STUDENT, TEACHER
@@ -128,10 +128,10 @@ def recalls(students: pd.DataFrame, number: int, uri: str) -> pd.DataFrame:
         number: the class that students and baselines never saw.
         uri: the store that has their predictions.
     """
-    named = [(TEACHER, "teacher", "teacher_run"), (BASELINE, ALONE, "baseline_run"), (STUDENT, None, "student_run")]
+    named = [(TEACHER, "teacher"), (BASELINE, ALONE), (STUDENT, None)]
     found = []
-    for role, label, runs in named:
-        once = students[students[runs].notna()].drop_duplicates(runs)
+    for role, label in named:
+        runs, once = f"{role}_run", each_run(students, role)
         kept = predictions_of(once[runs], uri)
         for _, row in once.iterrows():
             if row[runs] in kept:

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from kd_lab.analysis.figures.style import of_role
+from kd_lab.analysis.runs import each_run
 from kd_lab.analysis.statistics import spread
 from kd_lab.analysis.wording import fixed
 from kd_lab.names import BASELINE, STUDENT, TEACHER, TEST_ACCURACY_TOP1, TEST_BRIER, TEST_ECE, TEST_NLL_NATS
@@ -25,7 +26,7 @@ def quality_by_role(students: pd.DataFrame) -> pd.DataFrame:
     """
     rows = {}
     for role, called in CALLED.items():
-        own = students[students[f"{role}_run"].notna()].drop_duplicates(f"{role}_run")
+        own = each_run(students, role)
         told = {"runs": str(len(own))}
         for heading, (key, factor, digits) in SHOWN.items():
             found = spread(factor * of_role(own, role, key))

@@ -110,6 +110,12 @@ def column(role: str, key: str) -> str:
     return f"{role}.{key}"
 
 
+def each_run(students: pd.DataFrame, role: str) -> pd.DataFrame:
+    """One row for each run of a role in the table of `pairs`, however many students refer to it."""
+    run = f"{role}_run"
+    return students[students[run].notna()].drop_duplicates(run) if run in students else students.iloc[:0]
+
+
 def pairs(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per student, beside the teacher and the baseline that its run names.
 

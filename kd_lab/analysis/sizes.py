@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from kd_lab.analysis.figures.style import of_role
-from kd_lab.analysis.runs import column
+from kd_lab.analysis.runs import column, each_run
 from kd_lab.analysis.statistics import difference, spread
 from kd_lab.errors import UserError
 from kd_lab.names import BASELINE, COST_PARAMS_TOTAL, STUDENT, TEACHER, TEST_ACCURACY_TOP1
@@ -58,7 +58,7 @@ def dominated(students: pd.DataFrame, cost: str = COST_PARAMS_TOTAL) -> pd.DataF
     rows = []
     for role, name in ((TEACHER, "teacher_network"), (BASELINE, "network"), (STUDENT, "arm")):
         form = {TEACHER: "teacher {}", BASELINE: "{} alone", STUDENT: "{}"}[role]
-        own = students[students[f"{role}_run"].notna()].drop_duplicates(f"{role}_run")
+        own = each_run(students, role)
         for label, group in own.groupby(name, sort=False):
             told = {
                 "cost": float(group[column(role, cost)].mean()),

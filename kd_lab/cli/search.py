@@ -4,12 +4,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from kd_lab.cli.board import Board
 from kd_lab.cli.cluster import Cluster
@@ -63,15 +60,14 @@ class Search:
                 name = self._name(configs, workers)
             location = Location.parse(str(configs[0]["tracking"]["uri"]))
             location.check()
-            with _alone(location, name):
-                hold(configs[:1], name)
-                trials = Trials(location.searches, name, self._settings, self._space.dimensions)
-                base = Job("", configs[0], self._server)
-                queue = Queue(trials, self._settings.trials, self._folder, name, drawn=self._drawn, base=base)
-                with Board(self._folder, sweep.jobs, started, resumes=sweep.resume, noun="trial"):
-                    (cluster or workers).run(queue.until(self._settings.timeout))
-                    queue.close()
-                self._run_chosen(queue.chosen(), name, workers, cluster)
+            hold(configs[:1], name, "sweep=optuna: this search")  # another one would take these trials for lost
+            trials = Trials(location.searches, name, self._settings, self._space.dimensions)
+            base = Job("", configs[0], self._server)
+            queue = Queue(trials, self._settings.trials, self._folder, name, drawn=self._drawn, base=base)
+            with Board(self._folder, sweep.jobs, started, resumes=sweep.resume, noun="trial"):
+                (cluster or workers).run(queue.until(self._settings.timeout))
+                queue.close()
+            self._run_chosen(queue.chosen(), name, workers, cluster)
 
     def _check(self, configs: Sequence[Config]) -> None:
         jobs = self._sweep.jobs
@@ -188,21 +184,3 @@ class Queue:
         numbers = {optuna: number for number, optuna in self._optuna.items()}
         best = [numbers[one] for one in self._trials.best()]
         return [self._folder.change(number, chosen=True).params for number in best]
-
-
-@contextmanager
-def _alone(location: Location, name: str) -> Iterator[None]:
-    """Two commands that go on with one search would take each other's trials for lost."""
-    file = location.lock_file(f"search-{name}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UserError(
-            "sweep=optuna: this search is running already; wait for it, or expected sweep.resume=false"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()

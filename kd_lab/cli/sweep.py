@@ -71,8 +71,13 @@ class Sweep:
 _held: list[Lease] = []
 
 
-def hold(configs: Sequence[Mapping[str, Any]], sweep: str) -> None:
+def hold(configs: Sequence[Mapping[str, Any]], sweep: str, called: str = "") -> None:
     """Show that the sweep is alive, until it ends or this process does: nobody else closes its parent run then.
+
+    Args:
+        configs: of its jobs.
+        sweep: its id.
+        called: what a refusal calls it; by default the sweep of its study.
 
     Raises:
         UserError: another process runs it now.
@@ -84,8 +89,8 @@ def hold(configs: Sequence[Mapping[str, Any]], sweep: str) -> None:
             continue
         if lease is None:
             raise UserError(
-                f"study={study}: this sweep is running already; wait for its end, or add sweep.resume=false to run "
-                "all of it a second time."
+                f"{called or f'study={study}: this sweep'} is running already; wait for its end, or add "
+                "sweep.resume=false to run all of it a second time."
             )
         _held.append(lease)
 

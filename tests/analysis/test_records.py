@@ -7,8 +7,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from mlflow import MlflowClient
 from kd_lab.analysis import records
 from kd_lab.analysis.records import Record, ServerReader, SqliteReader
 from kd_lab.analysis.runs import pairs, runs
+from tests.tracking.servers import answers
 
 
 def of_client(client, study_id):
@@ -112,12 +111,7 @@ def server(uri, tmp_path_factory):
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
-    for _ in range(240):
-        try:
-            urllib.request.urlopen(f"{address}/health", timeout=1).close()
-            break
-        except OSError:
-            time.sleep(0.5)
+    assert answers(address)
     yield address
     os.killpg(process.pid, signal.SIGTERM)
     process.wait(30)

@@ -19,6 +19,18 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def answers(uri: str) -> bool:
+    """Whether an MLflow server answers there: waited for, some minutes at the most."""
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(f"{uri}/health", timeout=1).close()
+        except OSError:
+            time.sleep(0.5)
+        else:
+            return True
+    return False
+
+
 class Server:
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -43,13 +55,8 @@ class Server:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True, env=environment
             )
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.5)
-        raise RuntimeError((self.folder / "server.log").read_text())
+        if not answers(self.uri):
+            raise RuntimeError((self.folder / "server.log").read_text())
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -81,23 +81,22 @@ def started(store, role, **tags):
     return run
 
 
-def a_family(store, gone):
-    """A sweep's teacher, baseline and student, all begun and ended while the store was away."""
-    with gone():
-        parent = store.sweep_parent("5" * 32, "a sweep")
-        with started(store, "teacher", **{TAG_KEY: "k", TAG_PARENT: parent}) as teacher:
-            teacher.log_text("weights", "model/weights.safetensors")
-            teacher.log_text(f"run_id: {teacher.run_id}\n", "model/MLmodel")
-        with started(store, "baseline", **{TAG_PARENT: parent}) as baseline:
-            pass
-        links = {TAG_TEACHER_RUN: teacher.run_id, TAG_BASELINE_RUN: baseline.run_id, TAG_PARENT: parent}
-        with started(store, "student", **links) as student:
-            student.log_text(f"- teacher: run {teacher.run_id}\n- student: run {student.run_id}\n", "report.md")
-            student.log_measurement({"nan": float("nan"), "inf": float("inf")})
-        ended = Run(store.uri, parent)
-        ended.log_text(f"job,student_run\nseed=0,{student.run_id}\n", "jobs.csv")
-        ended.finish()
-    return parent, teacher, baseline, student
+def a_family(store):
+    """A sweep's teacher, baseline and student, begun and ended."""
+    parent = store.sweep_parent("5" * 32, "a sweep")
+    with started(store, "teacher", **{TAG_KEY: "k", TAG_PARENT: parent}) as teacher:
+        teacher.log_text("weights", "model/weights.safetensors")
+        teacher.log_text(f"run_id: {teacher.run_id}\n", "model/MLmodel")
+    with started(store, "baseline", **{TAG_PARENT: parent}) as baseline:
+        pass
+    links = {TAG_TEACHER_RUN: teacher.run_id, TAG_BASELINE_RUN: baseline.run_id, TAG_PARENT: parent}
+    with started(store, "student", **links) as student:
+        student.log_text(f"- teacher: run {teacher.run_id}\n- student: run {student.run_id}\n", "report.md")
+        student.log_measurement({"nan": float("nan"), "inf": float("inf")})
+    ended = Run(store.uri, parent)
+    ended.log_text(f"job,student_run\nseed=0,{student.run_id}\n", "jobs.csv")
+    ended.finish()
+    return parent, teacher
 
 
 def contents(uri):
@@ -141,7 +140,8 @@ def check_family(uri):
 
 
 def test_sync__a_family__all_there_with_its_links_and_times(store, gone, tmp_path):
-    parent, teacher, *_ = a_family(store, gone)
+    with gone():
+        parent, teacher = a_family(store)
     assert contents(store.uri) == {}
     assert store.find("k").run_id == teacher.run_id  # a teacher is found again before it is brought in
     assert store.find("k").download("model/weights.safetensors").read_text() == "weights"
@@ -185,7 +185,8 @@ class Steps:
 @pytest.mark.slow
 def test_sync__interrupted_anywhere_and_started_again__the_same(store, gone, tmp_path, empty_database, monkeypatch):
     """Ended before and after each single request that writes, and before a folder is removed."""
-    a_family(store, gone)
+    with gone():
+        a_family(store)
     shutil.copytree(tmp_path / "kd_lab_rescue", tmp_path / "all")
     plain = {name: getattr(MlflowClient, name) for name in WRITES}
     stop_at, whole = 0, False
@@ -211,7 +212,8 @@ def test_sync__interrupted_anywhere_and_started_again__the_same(store, gone, tmp
 
 
 def test_sync__a_student_before_its_teacher__linked_all_the_same(store, gone, tmp_path):
-    a_family(store, gone)
+    with gone():
+        a_family(store)
     header = tmp_path / "kd_lab_rescue"
     teacher = next(
         path for path in header.glob("*/run.json") if json.loads(path.read_text())["name"].startswith("teacher")
@@ -293,26 +295,9 @@ def stand_in(tmp_path, empty_database, monkeypatch):
     return Store.open(LOCAL, "digits", instead_of=f"sqlite:///{tmp_path}/server.db")
 
 
-def a_local_family(store):
-    parent = store.sweep_parent("5" * 32, "a sweep")
-    with started(store, "teacher", **{TAG_KEY: "k", TAG_PARENT: parent}) as teacher:
-        teacher.log_text("weights", "model/weights.safetensors")
-        teacher.log_text(f"run_id: {teacher.run_id}\n", "model/MLmodel")
-    with started(store, "baseline", **{TAG_PARENT: parent}) as baseline:
-        pass
-    links = {TAG_TEACHER_RUN: teacher.run_id, TAG_BASELINE_RUN: baseline.run_id, TAG_PARENT: parent}
-    with started(store, "student", **links) as student:
-        student.log_text(f"- teacher: run {teacher.run_id}\n- student: run {student.run_id}\n", "report.md")
-        student.log_measurement({"nan": float("nan"), "inf": float("inf")})
-    ended = Run(store.uri, parent)
-    ended.log_text(f"job,student_run\nseed=0,{student.run_id}\n", "jobs.csv")
-    ended.finish()
-    return teacher
-
-
 def test_sync__runs_of_a_stand_in__all_there_and_marked(stand_in, tmp_path):
     server = f"sqlite:///{tmp_path}/server.db"
-    teacher = a_local_family(stand_in)
+    _, teacher = a_family(stand_in)
     lines = list(sync(None, LOCAL))
     assert len(lines) == 4
     check_family(server)
@@ -340,7 +325,7 @@ def test_sync__a_teacher_that_was_in_the_stand_in_before__comes_along(tmp_path, 
 
 
 def test_sync__stand_in_interrupted__the_same(stand_in, tmp_path, monkeypatch):
-    a_local_family(stand_in)
+    a_family(stand_in)
     plain = MlflowClient.set_tag
 
     def stop(*arguments, **more):

@@ -5,8 +5,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from mlflow import MlflowClient
 from kd_lab import names
 from kd_lab.tracking.store import Store
 from kd_lab.tracking.view import TAG
+from tests.tracking.servers import answers
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -55,12 +54,7 @@ def page(store: Store) -> Iterator[str]:
         name, _, address = ui.stdout.readline().strip().partition(": ")
         while name != store.study:
             name, _, address = ui.stdout.readline().strip().partition(": ")
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.5)
+        assert answers(f"http://127.0.0.1:{port}")
         yield address
     finally:
         subprocess.run(["pkill", "-TERM", "-s", str(ui.pid)], check=False)

@@ -7,11 +7,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from kd_lab.analysis.disagreement import BOTH_RIGHT, OUTCOMES
 from kd_lab.analysis.figures.style import ROLE_STYLES, plain
+from kd_lab.analysis.quality import CALLED
 from kd_lab.errors import UserError
 from kd_lab.names import BASELINE, STUDENT
 
 COLUMNS = 8
-TOLD = {BASELINE: "student alone", STUDENT: "distilled student"}
 
 
 def who_is_right(found: pd.DataFrame, arm: str) -> Figure:
@@ -29,7 +29,7 @@ def who_is_right(found: pd.DataFrame, arm: str) -> Figure:
         each = rows[shown].to_numpy(dtype=np.float64)
         at = np.arange(len(shown)) + side
         style = ROLE_STYLES[role]
-        axes.bar(at, each.mean(axis=0), 0.38, color=style.color, alpha=0.45, label=TOLD[role])
+        axes.bar(at, each.mean(axis=0), 0.38, color=style.color, alpha=0.45, label=CALLED[role])
         for seed in each:
             axes.scatter(at, seed, s=14, c=style.color, marker=style.marker, zorder=3)
     axes.set_xticks(range(len(shown)), [name.replace(", ", ",\n").replace("only the ", "only the\n") for name in shown])

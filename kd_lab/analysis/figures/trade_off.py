@@ -18,6 +18,7 @@ from kd_lab.analysis.figures.style import (
     of_role,
     plain,
 )
+from kd_lab.analysis.runs import each_run
 from kd_lab.errors import UserError
 from kd_lab.names import (
     BASELINE,
@@ -107,7 +108,7 @@ def accuracy_against_agreement(students: pd.DataFrame) -> Figure:
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (dataset, points) in zip(row, panels.items(), strict=True):
         _draw(axes, points)
-        teacher = of_role(_once(students[students["dataset"] == dataset], TEACHER), TEACHER, TEST_ACCURACY_TOP1)
+        teacher = of_role(each_run(students[students["dataset"] == dataset], TEACHER), TEACHER, TEST_ACCURACY_TOP1)
         if np.isfinite(teacher).any():
             colour = ROLE_STYLES[TEACHER].color
             axes.axhline(100 * np.nanmean(teacher), color=colour, linestyle="--", label="the teacher's accuracy")
@@ -132,11 +133,11 @@ def _points(students: pd.DataFrame, key: str, scale: float = 1) -> list[Point]:
     """Teachers, baselines and arms that have the number; each teacher and baseline run counts once."""
     groups: list[Group] = [
         (TEACHER, plain(f"teacher {name}"), ROLE_STYLES[TEACHER], rows)
-        for name, rows in _once(students, TEACHER).groupby("teacher_network")
+        for name, rows in each_run(students, TEACHER).groupby("teacher_network")
     ]
     groups += [
         (BASELINE, "student alone", ROLE_STYLES[BASELINE], rows)
-        for name, rows in _once(students, BASELINE).groupby("network")
+        for name, rows in each_run(students, BASELINE).groupby("network")
     ]
     groups += [
         (STUDENT, label_of(arm, style), style, students[students["arm"] == arm])
@@ -165,12 +166,6 @@ def _same_size(groups: list[Group], key: str) -> list[np.ndarray]:
         np.concatenate([found[j] for j in range(len(groups)) if sizes[j] == size or j == i])
         for i, size in enumerate(sizes)
     ]
-
-
-def _once(students: pd.DataFrame, role: str) -> pd.DataFrame:
-    """One row for each teacher or baseline run, however many students refer to it."""
-    run = f"{role}_run"
-    return students[students[run].notna()].drop_duplicates(run) if run in students else students.iloc[:0]
 
 
 def log_axis(axes: "Axes", ratio: float) -> None:
