@@ -1,5 +1,6 @@
 """Figures as files and as SVG inside of a page: without addresses, without names that clash, in the page's own ink."""
 
+import html
 import io
 import re
 from pathlib import Path
@@ -34,7 +35,7 @@ def inline(figure: "Figure", name: str, title: str) -> str:
     Args:
         figure: what to draw.
         name: a prefix for the ids, unlike that of any other figure of the page; letters and underscores.
-        title: what it shows, for those who cannot see it; already escaped.
+        title: what it shows, for those who cannot see it.
     """
     text = io.StringIO()
     # Text stays text: a page can be searched and read aloud.
@@ -48,6 +49,6 @@ def inline(figure: "Figure", name: str, title: str) -> str:
     svg = svg.replace(INK, "currentColor")
     box = re.search(r'viewBox="[^"]+"', svg)
     assert box is not None, "matplotlib always writes a view box"
-    return re.sub(
-        r"<svg[^>]*>", f'<svg {box[0]} preserveAspectRatio="xMinYMid" role="img" aria-label="{title}">', svg, count=1
-    )
+    label = html.escape(title)
+    opening = f'<svg {box[0]} preserveAspectRatio="xMinYMid" role="img" aria-label="{label}">'
+    return opening + svg[svg.index(">") + 1 :]

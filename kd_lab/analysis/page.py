@@ -15,6 +15,7 @@ from kd_lab.analysis.made import made as how_made
 from kd_lab.analysis.predictions import predictions_of
 from kd_lab.analysis.tables import costs, results
 from kd_lab.names import ARTIFACT_PAGE, TRAIN_LOSS_TOTAL, VAL_ACCURACY_TOP1
+from kd_lab.outside.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,12 +99,21 @@ def _shape(figure: "Figure") -> str:
     return "wide" if width > WIDE_INCHES else "tall" if height > TALL * width else ""
 
 
+def _visible(value: object) -> object:
+    """Every value of the page but what is HTML already."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
 def _rendered(comparison: "Comparison", exhibits: list[Exhibit], made: Mapping[str, str]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     environment = Environment(
-        loader=PackageLoader("kd_lab.analysis"), autoescape=True, undefined=StrictUndefined, trim_blocks=False
+        loader=PackageLoader("kd_lab.analysis"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=False,
+        finalize=_visible,
     )
     figures = [
         {

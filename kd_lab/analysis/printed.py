@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +16,9 @@ from kd_lab.analysis.runs import column
 from kd_lab.analysis.statistics import BETTER, WORSE, spread
 from kd_lab.analysis.wording import DASH, fixed, number, p_value, percent
 from kd_lab.names import BASELINE, TEACHER
+from kd_lab.outside.console import PlainConsole
+from kd_lab.outside.text import cell, line
+from kd_lab.outside.text import markdown as safe
 
 Format = Callable[[Any], str]
 MAX_ROWS = 40
@@ -61,33 +63,33 @@ def tables(comparison: Comparison) -> list[TextTable]:
     return [table for table in found if table is not None]
 
 
-def show(comparison: Comparison, console: Console, study: str) -> None:
+def show(comparison: Comparison, console: PlainConsole, study: str) -> None:
     """Print the tables, the answer in words, and the notes."""
     for table in tables(replace(comparison, arms=comparison.arms.head(MAX_ROWS))):
-        console.print(f"\nstudy {study}: {table.title}", style="bold", markup=False)
+        console.print(f"\nstudy {study}: {table.title}", style="bold")
         if table.below:
-            console.print(table.below, markup=False)
+            console.print(table.below)
         console.print(_drawn(table))
     hidden = len(comparison.arms) - MAX_ROWS
     if hidden > 0:
-        console.print(f"And {hidden} more arms; --out DIR writes all of them.\n", markup=False)
+        console.print(f"And {hidden} more arms; --out DIR writes all of them.\n")
     for answer in headline(comparison.arms, comparison.metric):
-        console.print(f"{answer}\n", style="bold", markup=False)
+        console.print(f"{answer}\n", style="bold")
     for note in [LEGEND, *comparison.notes]:
-        console.print(f"- {note}", markup=False)
+        console.print(f"- {note}")
 
 
 def markdown(comparison: Comparison, study: str, most: int | None = None) -> str:
     """The answer in words, the tables and the notes; of so many arms, or of all."""
     hidden = len(comparison.arms) - len(comparison.arms.head(most or len(comparison.arms)))
-    lines = [line for answer in headline(comparison.arms, comparison.metric) for line in (answer, "")]
+    lines = [told for answer in headline(comparison.arms, comparison.metric) for told in (line(answer), "")]
     for table in tables(replace(comparison, arms=comparison.arms.head(len(comparison.arms) - hidden))):
-        lines += [f"**study {study}: {table.title}**", "", *([table.below, ""] if table.below else [])]
-        lines += [f"| {' | '.join(table.header)} |", f"|{' --- |' * len(table.header)}"]
-        lines += [f"| {' | '.join(row)} |" for row in table.rows]
+        lines += [line(f"**study {study}: {table.title}**"), "", *([line(table.below), ""] if table.below else [])]
+        lines += [f"| {' | '.join(map(cell, table.header))} |", f"|{' --- |' * len(table.header)}"]
+        lines += [f"| {' | '.join(map(cell, row))} |" for row in table.rows]
         lines.append("")
     lines += [f"And {hidden} more arms.", ""] if hidden else []
-    return "\n".join([*lines, *(f"- {note}" for note in [LEGEND, *comparison.notes]), ""])
+    return safe("\n".join([*lines, *(line(f"- {note}") for note in [LEGEND, *comparison.notes]), ""]))
 
 
 def _drawn(table: TextTable) -> Table:

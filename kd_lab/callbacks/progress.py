@@ -5,8 +5,9 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from kd_lab.outside.console import console
 
 PATIENCE_S = 2.0
 REFRESH_S = 0.1
@@ -38,8 +39,9 @@ class ProgressBar(pl.Callback):
             return
         self._due = now + REFRESH_S
         if self._bar is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            label = TextColumn("{task.description}", markup=False)
+            columns = (label, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=console(stderr=True), transient=True)
             self._bar.start()
             self._task = self._bar.add_task(self.label, total=self.total_steps)
         self._bar.update(self._task, completed=self._steps)

@@ -11,7 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from kd_lab.run.console import console
+from kd_lab.outside.console import console
+from kd_lab.outside.text import line
 from kd_lab.run.states import (
     ENDED,
     FAILED,
@@ -114,7 +115,7 @@ class Board:
 
     def _print(self, text: str, style: str | None = None) -> None:
         with suppress(BrokenPipeError, SystemExit):  # rich leaves the program where nobody reads: not a sweep's jobs
-            self._console.print(text, style=style, markup=False, soft_wrap=True)
+            self._console.print(text, style=style, soft_wrap=True)
 
     def _render(self) -> Group:
         jobs = self._jobs()
@@ -128,11 +129,12 @@ class Board:
 
 def name(job: JobState) -> str:
     """What a job is called: `seed=0 batch_size=64`, keys in full only where the last word of two is the same."""
-    words = [word.partition("=") for word in job.label.split(" ")]
+    label = line(job.label)
+    words = [word.partition("=") for word in label.split(" ")]
     keys = {key for key, _, _ in words}
     short = {key: key.rsplit(".", 1)[-1] for key in keys}
     if len(set(short.values())) < len(keys):
-        return job.label
+        return label
     return " ".join(f"{short[key]}{equals}{value}" for key, equals, value in words) or "job"
 
 

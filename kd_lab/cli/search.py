@@ -16,7 +16,8 @@ from kd_lab.cli.space import Space, text
 from kd_lab.cli.sweep import TITLE, hold, new_sweep_id, sweep_id
 from kd_lab.cli.workers import Grid, Workers
 from kd_lab.errors import UserError
-from kd_lab.run.console import Reporter, busy, console
+from kd_lab.outside.console import console
+from kd_lab.run.console import Reporter, busy
 from kd_lab.run.search_settings import TIMED, SearchSettings
 from kd_lab.run.searched import Searched
 from kd_lab.run.settings import SweepSettings
@@ -107,7 +108,7 @@ class Search:
         """What was chosen, with each of the final seeds, as jobs that read the test part."""
         sweep, folder = self._sweep, self._folder
         searched = Searched.of(folder.all())
-        console().print(searched.sentence(), markup=False, soft_wrap=True)
+        console().print(searched.sentence(), soft_wrap=True)
         jobs = [self._drawn(values, f"seed={seed}") for values in chosen for seed in self._settings.final_seeds]
         if not jobs:
             return
@@ -138,8 +139,9 @@ class Queue:
         for number, tried in enumerate(before):
             self._optuna[number] = tried.number
             job = replace(base, label=str(tried.job["label"]))
-            facts = {**tried.job, "state": FOUND if tried.state == FINISHED else tried.state}
-            del facts["label"]
+            # The journal lies beside the store: of what somebody may have written into it no other fact is taken.
+            facts = {key: value for key, value in tried.job.items() if key in KEPT and key != "label"}
+            facts["state"] = FOUND if tried.state == FINISHED else tried.state
             folder.write(state_of(number, job, sweep, trial=trials.task(), params=tried.values, **facts))
         self._next, self._end = len(before), max(most, len(before))
         for number in range(self._next, self._end):

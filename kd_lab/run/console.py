@@ -6,28 +6,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from kd_lab import names
+from kd_lab.outside.console import console
 from kd_lab.run.describe import loss_name, network_name
 from kd_lab.run.report import steps_note, table, verdict
 
 if TYPE_CHECKING:
     from kd_lab.types import RunResult
 
-WIDTH_WITHOUT_TERMINAL = 120
-
-
-def console() -> Console:
-    """The console; output that goes into a file or a pipe is not squeezed into Rich's 80 columns."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=WIDTH_WITHOUT_TERMINAL)
-
 
 def busy(what: str) -> AbstractContextManager[object]:
     """A spinner on standard error while something takes its time, if a person is looking."""
-    return Console(stderr=True).status(what) if sys.stderr.isatty() else nullcontext()
+    return console(stderr=True).status(what) if sys.stderr.isatty() else nullcontext()
 
 
 class _Passing(logging.Handler):
@@ -53,11 +45,11 @@ class Reporter:
 
     def note(self, text: str) -> None:
         """Something worth knowing while it happens."""
-        self.console.print(text, style="dim", markup=False, soft_wrap=True)
+        self.console.print(text, style="dim", soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Something that a user has to know."""
-        self.console.print(text, style="yellow", markup=False, soft_wrap=True)
+        self.console.print(text, style="yellow", soft_wrap=True)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -72,13 +64,13 @@ class Reporter:
     def finished(self, result: "RunResult", config: Mapping[str, Any]) -> None:
         """The result."""
         self.console.print(_table(result, config))
-        self.console.print(verdict(result), style="bold", markup=False)
+        self.console.print(verdict(result), style="bold")
         for text in filter(None, [steps_note(result), _one_seed(result)]):
-            self.console.print(text, markup=False)
+            self.console.print(text)
         runs = ", ".join(f"{n.role} {n.run_id[:8]}{' (found again)' if n.reused else ''}" for n in result.networks())
         uri = config["tracking"]["uri"]
-        self.console.print(f"Runs: {runs}; study {config['study']} in {uri}", markup=False, style="dim", soft_wrap=True)
-        self.console.print(f"See them: kd-lab ui{_ui_override(uri)}", markup=False)
+        self.console.print(f"Runs: {runs}; study {config['study']} in {uri}", style="dim", soft_wrap=True)
+        self.console.print(f"See them: kd-lab ui{_ui_override(uri)}")
 
 
 def _ui_override(uri: str) -> str:

@@ -16,8 +16,9 @@ from kd_lab.models.common.probe import Probe
 from kd_lab.models.common.stages import stages
 from kd_lab.models.common.taps import Taps
 from kd_lab.models.common.weights import load_weights
+from kd_lab.outside.console import console
 from kd_lab.run.bind import Bound
-from kd_lab.run.console import busy, console
+from kd_lab.run.console import busy
 from kd_lab.run.describe import network_name
 from kd_lab.run.plan import Plan
 from kd_lab.run.settings import Settings
@@ -55,14 +56,14 @@ def doctor(config: Mapping[str, Any]) -> list[Pull]:
     for role, network, described in (("teacher", teacher, plan.settings.teacher), ("student", student, None)):
         if network is not None:
             named = network_name(described.node if described else node)
-            out.print(f"{role}: {_network(named, network, plan)}", markup=False, soft_wrap=True)
-    out.print(told, markup=False)
+            out.print(f"{role}: {_network(named, network, plan)}", soft_wrap=True)
+    out.print(told)
     if bound.pairs:
         out.print(_pairs(bound))
     found = pulls(plan, bound, student, teacher)
     out.print(_pulls(found))
     for line in [*_stages(bound), *_verdict(found)]:
-        out.print(line, markup=False)
+        out.print(line)
     return found
 
 
@@ -114,8 +115,7 @@ def _pairs(bound: Bound) -> Table:
         for i, pair in enumerate(pairs):
             first = (name, f"{count:,}") if i == 0 else ("", "")
             own, theirs = str(list(pair.student_shape)), str(list(pair.teacher_shape))
-            cells = (first[0], pair.student.name, own, pair.teacher.name, theirs, first[1])
-            table.add_row(*(cell.replace("[", "\\[") for cell in cells))
+            table.add_row(first[0], pair.student.name, own, pair.teacher.name, theirs, first[1])
     return table
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kd_lab import names
+from kd_lab.outside.text import cell, markdown
 
 if TYPE_CHECKING:
     from kd_lab.types import Measurement, RunResult
@@ -97,8 +98,8 @@ def report_markdown(result: "RunResult") -> str:
     """The report as it is kept on the student's run."""
     header, rows = table(result)
     lines = [verdict(result), ""]
-    lines += [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
+    lines += [f"| {' | '.join(map(cell, header))} |", f"|{'---|' * len(header)}"]
+    lines += [f"| {' | '.join(map(cell, row))} |" for row in rows]
     lines += ["", *(f"- {n.role}: run {n.run_id}{' (found again)' if n.reused else ''}" for n in result.networks())]
     note = steps_note(result)
-    return "\n".join([*lines, *(["", note] if note else []), ""])
+    return markdown("\n".join([*lines, *(["", note] if note else []), ""]))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from kd_lab.outside.text import csv
 from kd_lab.run.states import ENDED, FAILED, FINISHED, FOUND, KILLED, PRUNED, JobState, count
 
 WORDS = {(FINISHED, FOUND): "done", (PRUNED,): "pruned", (FAILED,): "failed"}
@@ -52,4 +53,4 @@ class Searched:
             facts = {"seconds": round(trial.seconds, 1), "run": trial.run_id or trial.open_run, "reason": trial.reason}
             row = {"trial": trial.number, "state": state, "chosen": trial.chosen}
             rows.append({**row, **trial.params, **reached, **facts})
-        return str(pd.DataFrame(rows).to_csv(index=False))
+        return csv(pd.DataFrame(rows))

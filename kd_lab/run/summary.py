@@ -13,7 +13,10 @@ from kd_lab.analysis.page import page_of
 from kd_lab.analysis.printed import markdown, show
 from kd_lab.analysis.protocol import MIXABLE
 from kd_lab.analysis.runs import pairs, runs
-from kd_lab.run.console import busy, console
+from kd_lab.outside.console import console
+from kd_lab.outside.text import code, csv, line, visible
+from kd_lab.outside.text import markdown as safe
+from kd_lab.run.console import busy
 from kd_lab.run.describe import sweep_name
 from kd_lab.run.searched import Searched
 from kd_lab.run.states import FAILED, FOUND, KILLED, JobState
@@ -47,7 +50,7 @@ def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
     finally:
         parent.finish(status)
     for sentence in waiting_here(store):
-        console().print(sentence, style="yellow", markup=False, soft_wrap=True)
+        console().print(sentence, style="yellow", soft_wrap=True)
 
 
 def _describe(parent: Run, every: Sequence[JobState], title: str) -> None:
@@ -59,13 +62,13 @@ def _describe(parent: Run, every: Sequence[JobState], title: str) -> None:
         parent.log_text(_csv(jobs), names.ARTIFACT_JOBS)
     traces = [f"{job.label}\n{job.trace}" for job in every if job.trace]
     if traces:
-        parent.log_text("\n".join(traces), names.ARTIFACT_FAILED)
+        parent.log_text(visible("\n".join(traces)), names.ARTIFACT_FAILED)
     comparison = _comparison(jobs)
     if comparison is not None:
         show(comparison, console(), jobs[0].study)
-    command = f"Made by `{shlex.join(['kd-lab', '-m', *shlex.split(title)[1:]])}`\n"
-    parent.log_text(f"{_told(comparison, every, None)}\n{command}", names.ARTIFACT_REPORT)
-    parent.set_tags({names.TAG_NOTE: f"{_told(comparison, every, MAX_TOLD)}\n{command}"})
+    command = f"Made by {code(shlex.join(['kd-lab', '-m', *shlex.split(title)[1:]]))}\n"
+    parent.log_text(safe(f"{_told(comparison, every, None)}\n{command}"), names.ARTIFACT_REPORT)
+    parent.set_tags({names.TAG_NOTE: safe(f"{_told(comparison, every, MAX_TOLD)}\n{command}")})
     if comparison is not None:
         _keep_page(parent, comparison, jobs[0].uri)
 
@@ -78,7 +81,7 @@ def _comparison(jobs: Sequence[JobState]) -> Comparison | None:
     if not any(job.run_id for job in jobs):
         return None
     if (cause := away(jobs[0].uri)) is not None:
-        console().print(f"The jobs cannot be compared: {jobs[0].uri} is away ({cause}).", style="yellow", markup=False)
+        console().print(f"The jobs cannot be compared: {jobs[0].uri} is away ({cause}).", style="yellow")
         return None
     frame = runs(jobs[0].study, jobs[0].uri)
     students = frame["run_id"].isin([job.run_id or job.open_run for job in jobs])
@@ -100,7 +103,7 @@ def _told(comparison: Comparison | None, jobs: Sequence[JobState], most: int | N
 
 
 def _failures(jobs: Sequence[JobState]) -> str:
-    failed = [f"- {job.label or 'job'}: {job.reason}" for job in jobs if job.state == FAILED]
+    failed = [line(f"- {job.label or 'job'}: {job.reason}") for job in jobs if job.state == FAILED]
     return "\n".join(["Failed:", "", *failed, ""]) if failed else ""
 
 
@@ -109,4 +112,4 @@ def _csv(jobs: Sequence[JobState]) -> str:
         {"job": j.label, "state": j.state, "student_run": j.run_id, "seconds": round(j.seconds, 1), "reason": j.reason}
         for j in jobs
     ]
-    return str(pd.DataFrame(table).to_csv(index=False))
+    return csv(pd.DataFrame(table))

@@ -1,10 +1,13 @@
+import html
 import re
 from xml.etree import ElementTree
 
 import pytest
 from matplotlib.figure import Figure
 
+from kd_lab.analysis.figures.style import plain
 from kd_lab.analysis.inline_svg import inline, save, settle
+from kd_lab.outside.text import visible
 
 
 @pytest.fixture
@@ -63,3 +66,19 @@ def test_save__twice__the_same_file(figure, tmp_path):
         (tmp_path / folder).mkdir()
         save(figure, tmp_path / folder, "line")
     assert (tmp_path / "a/line.svg").read_bytes() == (tmp_path / "b/line.svg").read_bytes()
+
+
+def test_inline__a_title_of_others__is_text(figure):
+    svg = inline(figure, "first", r'"><img src=x onerror=alert(1)> \1 & more')
+    assert r'aria-label="&quot;&gt;&lt;img src=x onerror=alert(1)&gt; \1 &amp; more">' in svg
+    assert "<img" not in svg
+
+
+@pytest.mark.parametrize("name", ["$x^{$", r"\$x^{$", r"$\$", "\x1b[2J\x00", "<img src=x>\u202e"])
+def test_figures__a_name_of_others__is_text_and_the_file_is_xml(name, tmp_path):
+    figure = Figure()
+    figure.subplots().set_title(plain(name))
+    svg = inline(figure, "first", "A line")
+    save(figure, tmp_path, "line")
+    ElementTree.parse(tmp_path / "line.svg")
+    assert f">{html.escape(visible(name), quote=False)}</text>" in svg

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -225,3 +226,21 @@ def test_made__several_values_and_the_command_of_the_sweep(uri, tmp_path):
     assert facts["code"] == "0123456789ab, 0123456789ab with changes"
     assert facts["versions"] == "torch 2.15.0"
     assert facts["runs"] == "2 students, started 2026-01-02 03:04 to 2026-01-02 03:04 UTC"
+
+
+def test_page__names_of_others__text_in_the_page_its_facts_and_its_figures(tmp_path):
+    evil = "<img src=x onerror=alert(1)>\x1b\u202e $x^{$"
+    table = students({evil: [0.9]}, network=evil, dataset=evil)
+    one = difference("to_baseline", 0.0, (np.nan, np.nan), np.nan, "not distinguishable 1/1")
+    rows = arms(kd=one | {"mean": 0.9, "n": 1}).assign(arm=evil, group=evil)
+    page = write_page(Comparison(table, rows, [evil]), None, tmp_path, made={"study": evil, evil: evil})
+    html = page.read_text(encoding="utf-8")
+    parsed = Page(page)
+    told = "<img src=x onerror=alert(1)>\\x1b\\u202e $x^{$"
+    assert "<img" not in html
+    assert not {"\x1b", "\u202e"} & set(html)
+    assert f"Study {told}" in parsed.text
+    assert parsed.text.count(told) >= 7  # title, heading, headline, note, row of the table, fact and its name
+    assert "&lt;img src=x" in html[html.index("<svg") : html.rindex("</svg>")]
+    for figure in tmp_path.glob("*.svg"):
+        ElementTree.parse(figure)

@@ -2,12 +2,12 @@ from io import StringIO
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from kd_lab import names
 from kd_lab.analysis.comparison import compare
 from kd_lab.analysis.printed import MAX_ROWS, markdown, show, tables
 from kd_lab.analysis.runs import column
+from kd_lab.outside.console import PlainConsole
 from tests.analysis.students import each, seeds, table
 
 
@@ -26,7 +26,7 @@ def compared(**columns):
 
 def printed(comparison, width=120):
     out = StringIO()
-    show(comparison, Console(file=out, width=width), "digits")
+    show(comparison, PlainConsole(file=out, width=width), "digits")
     return out.getvalue()
 
 

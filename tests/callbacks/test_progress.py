@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from kd_lab.callbacks.progress import ProgressBar
 from tests.training.toys import Plain, toy_recipe, train
 
 
@@ -72,3 +73,17 @@ def test_progress__is_taken_away_when_the_training_is_interrupted(monkeypatch: p
 
 SHOW_CURSOR = "\x1b[?25h"
 ERASED = "\x1b[2K"
+
+
+def test_progress__a_label_of_others__is_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(terminal=True)
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr("kd_lab.callbacks.progress.PATIENCE_S", 0.0)
+    bar, trainer = ProgressBar("[/b] \x1b[2J", 2), SimpleNamespace(is_global_zero=True)
+    bar.on_train_start(trainer, None)  # type: ignore[arg-type]
+    bar.on_train_batch_end(trainer, None, None, None, 0)  # type: ignore[arg-type]
+    bar.on_train_end(trainer, None)  # type: ignore[arg-type]
+    assert "[/b] \\x1" in screen.getvalue()
+    assert "\x1b[2J" not in screen.getvalue()

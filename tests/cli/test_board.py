@@ -1,12 +1,14 @@
 """What is shown of the jobs of a sweep."""
 
 import io
+import re
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from kd_lab.cli.board import Board, best, counts, duration, failures, name, rows, seconds_left
+from kd_lab.outside.console import PlainConsole
 from kd_lab.run.states import FAILED, FINISHED, FOUND, RUNNING, WAITING, JobFolder, JobState
 
 
@@ -100,3 +102,32 @@ def test_folder__reads_what_another_one_wrote_last(tmp_path: Path) -> None:
     assert [state.number for state in ours.all()] == [9, 10]
     theirs.change(9, state=RUNNING, stage="student")
     assert ours.all()[0] == job(9, RUNNING, stage="student")
+
+
+EVIL = "[/b] \x1b[2J\nfailed"
+
+
+def test_board__labels_and_reasons_of_others__text_on_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = JobFolder(tmp_path)
+    folder.write(job(0, label=f"loss={EVIL}"))
+    with Board(folder, 1, 0.0, resumes=False):
+        folder.change(0, state=FAILED, reason="[/b] \x1b[2J", warnings=["[/b] \x9b2J"], ended=1.0)
+    lines = capsys.readouterr().out.splitlines()
+    assert "[/b] \\x9b2J" in lines
+    assert "loss=[/b] \\x1b[2J failed: failed: [/b] \\x1b[2J" in lines
+    assert "failed (loss=[/b] \\x1b[2J failed): [/b] \\x1b[2J" in lines
+
+
+def test_board__on_a_terminal__text_there_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    screen = PlainConsole(file=out, width=120, height=20, force_terminal=True, color_system=None)
+    monkeypatch.setattr("kd_lab.cli.board.console", lambda: screen)
+    folder = JobFolder(tmp_path)
+    folder.write(job(0, RUNNING, f"loss={EVIL}", stage=EVIL, started=1.0, score=0.5))
+    with Board(folder, 1, 0.0, resumes=False):
+        pass
+    assert "best so far 50.00% on the test part (loss=[/b] \\x1b[2J failed)" in out.getvalue()
+    assert re.search(r"^loss=\[/b\] \\x1b\[2J failed +running", out.getvalue(), re.MULTILINE)
+    assert "\x1b[2J" not in out.getvalue()

@@ -3,13 +3,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from kd_lab import names
+from kd_lab.cli.commands import _pages
 from kd_lab.cli.compare import Options, compare, parse
 from kd_lab.cli.main import _main
+from kd_lab.cli.sync import sync
 from kd_lab.errors import UserError
 from kd_lab.tracking.store import Store
 
@@ -122,6 +125,7 @@ def test_compare__imports_no_torch(uri, tmp_path, more, absent):
     code = f"""
 import sys
 from kd_lab.cli.main import _main
+from kd_lab.cli.sync import sync
 code = _main(["compare", "digits", "tracking.uri={uri}", *{more}])
 print(code, [name for name in ("torch", "pytorch_lightning", *{absent}) if name in sys.modules])
 """
@@ -175,3 +179,79 @@ def test_parse__any_order():
 def test_parse__wrong__user_error(arguments, match):
     with pytest.raises(UserError, match=match):
         parse(arguments)
+
+
+STUDY = "[/b] mine\x1b[2J"
+LOSS = "=<img src=x onerror=alert(1)>|[a](http://x.example)\x1b[2J [/b] $x^{$"
+TOLD_LOSS = LOSS.replace("\x1b", "\\x1b")
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory):
+    """Two losses of names that mean something to a terminal, to Rich, a spreadsheet, Markdown, HTML and matplotlib."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('hostile')}/mlflow.db"
+    store = Store.open(uri, STUDY)
+    for seed, loss in enumerate(("kd", LOSS)):
+        params = {"loss": {"terms": {"kd": {"weight": 1.0}}}, "loss_name": loss, "network": "@ref [/b]"}
+        alone = write(store, "baseline", seed, 0.8, params={"network": "@ref [/b]"})
+        write(store, "student", seed, 0.9, params=params, **{names.TAG_BASELINE_RUN: alone})
+    return uri
+
+
+def test_compare__names_of_others__text_on_the_terminal(hostile, capsys):
+    out = said(hostile, STUDY, capsys=capsys)
+    assert "study [/b] mine\\x1b[2J: accuracy on the test part" in out
+    assert "@ref [/b]" in out
+    assert "=<img" in out
+    assert "\x1b" not in out
+
+
+def test_compare__names_of_others__no_formula_in_csv(hostile, capsys, tmp_path):
+    found = said(hostile, STUDY, "format=csv", capsys=capsys)
+    said(hostile, STUDY, "--out", str(tmp_path), capsys=capsys)
+    for text in (found, (tmp_path / "arms.csv").read_text(), (tmp_path / "students.csv").read_text()):
+        rows = list(csv.DictReader(text.splitlines()))
+        assert sorted(row["loss"] for row in rows) == [f"'{TOLD_LOSS}", "kd"]
+        assert {row["network"] for row in rows} == {"'@ref [/b]"}
+        assert not any(cell.startswith(("=", "@", "+")) for row in rows for cell in [*row, *row.values()])
+        assert "\x1b" not in text
+
+
+def test_compare__names_of_others__neither_html_nor_link_nor_cell_in_markdown(hostile, capsys, tmp_path):
+    found = said(hostile, STUDY, "format=markdown", capsys=capsys)
+    said(hostile, STUDY, "--out", str(tmp_path), capsys=capsys)
+    for text in (found, (tmp_path / "comparison.md").read_text()):
+        assert "| =&lt;img src=x onerror=alert(1)>\\|[a]\\(http://x.example)\\x1b[2J [/b] $x^{$ | 1 |" in text
+        assert "<img" not in text
+        assert "](" not in text
+        assert "\x1b" not in text
+
+
+def test_compare__names_of_others__text_on_the_page_and_in_its_figures(hostile, capsys, tmp_path):
+    said(hostile, STUDY, "--out", str(tmp_path), capsys=capsys)
+    page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
+    assert "<img" not in page
+    assert "&lt;img src=x" in page[page.index("<svg") :]
+    assert "\x1b" not in page
+    assert "<h1>Study [/b] mine\\x1b[2J</h1>" in page
+    for figure in tmp_path.glob("*.svg"):
+        ElementTree.parse(figure)
+
+
+def test_compare__a_folder_of_others__its_name_is_text(hostile, capsys, tmp_path):
+    out = said(hostile, STUDY, "--out", str(tmp_path / "\x1b[2J"), capsys=capsys)
+    assert f"Written: {tmp_path}/\\x1b[2J/arms.csv, " in out
+    assert "\x1b" not in out
+
+
+def test_ui__studies_of_others__text_on_one_line(hostile, capsys):
+    Store.open(hostile, "two\nlines")
+    _pages(hostile, "http://server")
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(line.partition(": ")[0] for line in lines) == ["  [/b] mine\\x1b[2J", "  two lines"]
+
+
+def test_sync__what_a_store_says__text(capsys, monkeypatch):
+    monkeypatch.setattr("kd_lab.tracking.sync.sync", lambda *_: ["run \x1b[2J: brought"])
+    assert sync(["sync"]) == 0
+    assert capsys.readouterr().out == "run \\x1b[2J: brought\n"

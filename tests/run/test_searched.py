@@ -54,3 +54,9 @@ def test_csv__a_row_for_each_trial() -> None:
         "reason": "",
     }
     assert (rows[1]["run"], rows[1]["reason"], rows[1]["val/accuracy_top1"]) == ("def", "pruned at epoch 2", "")
+
+
+def test_csv__names_and_reasons_of_others__no_formula_and_no_control() -> None:
+    tried = trial(0, FAILED, params={"@ref": "=1+1"}, reason="-x\x1b[2J")
+    (row,) = csv.DictReader(io.StringIO(Searched.of([tried]).csv()))
+    assert (row["'@ref"], row["reason"]) == ("'=1+1", "'-x\\x1b[2J")

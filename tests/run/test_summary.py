@@ -1,10 +1,14 @@
+import csv
+import io
 import itertools
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run as MlflowRun
 
 from kd_lab import names
 from kd_lab.run.states import FAILED, FINISHED, FOUND, KILLED, JobState
@@ -38,7 +42,12 @@ def student(
     run = store.start_run(
         role="student",
         name=f"student {seed}",
-        params={"seed": seed, "network": "mlp 32", "loss_name": loss, "loss": {"terms": {loss: node}}},
+        params={
+            "seed": seed,
+            "network": "mlp 32",
+            "loss_name": loss,
+            "loss": {"terms": {more.get("term", loss): node}},
+        },
         tags={names.TAG_SWEEP: sweep},
         config_yaml="{}\n",
         parent=None,
@@ -177,3 +186,44 @@ def test_close_sweep__nothing_begun__nothing_made(store: Store, capsys: pytest.C
     assert capsys.readouterr().out == ""
     with pytest.raises(ValueError, match="not enough values"):
         parent()
+
+
+def test_close_sweep__names_of_others__text_wherever_they_leave(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "=<img src=x onerror=alert(1)>|[a](http://x.example)\x1b[2J [/b]"
+    own = Store.open(store.uri, "[/b] mine")
+    done = [
+        replace(student(own, seed, 0.9, loss=evil, term="kd"), study="[/b] mine", label=f"={evil}") for seed in range(2)
+    ]
+    failed = job(store, 99, state=FAILED, reason=f"{evil}\n# Heading", trace=f"Error: {evil}", open_run=done[0].run_id)
+    jobs = [*done, replace(failed, study="[/b] mine", label="@ref")]
+    close_sweep(jobs, "sweep 'study=a`b' 'loss=<img>'", "FINISHED")
+
+    out = capsys.readouterr().out
+    assert "study [/b] mine: accuracy on the test part" in out
+    assert "\x1b" not in out
+    note = told_of("[/b] mine").data.tags[names.TAG_NOTE]
+    report = kept(names.ARTIFACT_REPORT)
+    for text in (note, report):
+        assert "<img" not in text
+        assert "](" not in text
+        assert "\x1b" not in text
+        assert "| =&lt;img src=x onerror=alert(1)>\\|[a]\\(http://x.example)\\x1b[2J [/b] | 2 |" in text
+        assert "\n- @ref: =&lt;img" in text.replace("\\@", "@")
+        assert "\n# Heading" not in text
+        assert text.endswith("Made by ``kd-lab -m 'study=a`b' 'loss=&lt;img>'``\n")
+    rows = list(csv.DictReader(io.StringIO(kept(names.ARTIFACT_JOBS))))
+    assert [row["job"][:3] for row in rows] == ["'==", "'==", "'@r"]
+    assert rows[2]["reason"].startswith("'=<img")
+    assert "\\x1b[2J" in kept(names.ARTIFACT_FAILED)
+    assert "\x1b" not in kept(names.ARTIFACT_FAILED) + kept(names.ARTIFACT_JOBS) + kept(names.ARTIFACT_PAGE)
+    assert "<img" not in kept(names.ARTIFACT_PAGE)
+
+
+def told_of(study: str) -> MlflowRun:
+    """The run of the only sweep in a study."""
+    client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
+    (found,) = (one for one in client.search_experiments() if one.name == study)
+    (run,) = client.search_runs([found.experiment_id], "tags.role = 'sweep'")
+    return run

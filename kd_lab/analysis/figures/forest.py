@@ -51,7 +51,7 @@ def forest(arms: pd.DataFrame, to: str = "baseline", metric: str = TEST_ACCURACY
     axes.axvline(0, color="black", linewidth=1)
     axes.set_yticks(places, names, fontsize=8)
     axes.set_ylim(0, lines.sum())
-    axes.set_xlabel(f"{unit.name}: difference to {TO[to]}" + (" (points)" if unit.of_difference else ""))
+    axes.set_xlabel(f"{plain(unit.name, 80)}: difference to {TO[to]}" + (" (points)" if unit.of_difference else ""))
     if len(table) < len(known):
         axes.set_title(f"the best {len(table)} of {len(known)} arms")
     axes.grid(axis="x", alpha=0.3)

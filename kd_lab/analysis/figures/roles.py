@@ -83,5 +83,5 @@ def _groups(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame, Style]]:
         if len(rows):
             groups.append((role, rows, ROLE_STYLES[role]))
     for number, (loss, rows) in enumerate(frame[frame["role"] == STUDENT].groupby("loss")):
-        groups.append((f"{STUDENT}: {loss}", rows, series_style(number)))
+        groups.append((f"{STUDENT}: {plain(loss)}", rows, series_style(number)))
     return groups

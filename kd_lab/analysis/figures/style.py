@@ -12,6 +12,7 @@ import pandas as pd
 
 from kd_lab.analysis.runs import column
 from kd_lab.names import BASELINE, STUDENT, TEACHER, TEST_ACCURACY_TOP1
+from kd_lab.outside.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -59,7 +60,7 @@ def label_of(arm: str, style: Style) -> str:
 
 def plain(text: object, width: int = LABEL_WIDTH) -> str:
     """A text from a user as a label: no mathematics, no line longer than `width`, never ignored by a legend."""
-    lines = textwrap.wrap(str(text), width, break_long_words=True) or [" "]
+    lines = textwrap.wrap(visible(str(text)), width, break_long_words=True) or [" "]
     told = "\n".join(lines).replace("$", r"\$")
     return f" {told}" if told.startswith("_") else told
 

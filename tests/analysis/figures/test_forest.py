@@ -66,3 +66,9 @@ def test_forest__more_arms_than_a_page_holds__the_best_and_it_says_so():
 def test_forest__nothing_to_compare_with__user_error():
     with pytest.raises(UserError, match="No arm can be compared with plain kd"):
         forest(TABLE, "kd")
+
+
+def test_forest__a_metric_of_others__is_no_mathematics():
+    figure = forest(TABLE, metric="$x^{$")
+    assert drawn(figure)
+    assert figure.axes[0].get_xlabel() == r"\$x^{\$: difference to the student alone"

@@ -39,3 +39,10 @@ def test_fidelity_and_calibration__nothing_measured__user_error(uri):
     frame = runs("digits", uri)
     with pytest.raises(UserError, match="are the runs finished"):
         fidelity_and_calibration(frame[frame[TEST_ACCURACY_TOP1].isna()])
+
+
+def test_fidelity_and_calibration__a_loss_of_others__is_no_mathematics(uri):
+    frame = runs("digits", uri)
+    figure = fidelity_and_calibration(frame.assign(loss=frame["loss"].replace({"kd": "$x^{$"})))
+    assert drawn(figure)
+    assert r"student: \$x^{\$" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
