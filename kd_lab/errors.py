@@ -1,12 +1,25 @@
 """What a user is told when something is wrong: one sentence, no traceback."""
 
+import re
+
+
+def masked(text: str) -> str:
+    """The text with the login of every address in it left out: `http://***@server`."""
+    return re.sub(r"(?<=http://)\S*@|(?<=https://)\S*@", "***@", text)
+
 
 class UserError(ValueError):
     """The input is wrong: the message says what came, what was expected and what to do. Exit code 2."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(masked(message))
+
 
 class TrainingFailedError(RuntimeError):
     """Training stopped by itself (a loss that is not finite, a full disk): the message says why. Exit code 1."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(masked(message))
 
 
 class PrunedError(RuntimeError):

@@ -6,6 +6,7 @@ from importlib import metadata
 import pandas as pd
 
 from kd_lab.analysis.reading import Reader, reading
+from kd_lab.errors import masked
 from kd_lab.names import (
     TAG_CPU,
     TAG_CPU_CORES,
@@ -53,14 +54,14 @@ def made(students: pd.DataFrame, uri: str, command: str) -> dict[str, str]:
     first, last = (f"{time:%Y-%m-%d %H:%M}" for time in (students["start_time"].min(), students["start_time"].max()))
     facts = {
         "study": SEVERAL.join(sorted(students["study"].astype(str).unique())),
-        "store": uri,
+        "store": masked(uri),
         "runs made by": "; ".join(sweeps),
         "runs": f"{len(students)} students, started {first} to {last} UTC",
         "data": SEVERAL.join(f"sha256 {value[:12]}" for value in told(TAG_DATA_FINGERPRINT).split(SEVERAL) if value),
         "code": SEVERAL.join(sorted({_commit(own) for own in tags} - {""})),
         "versions": versions,
         "machine": SEVERAL.join(form.format(told(tag)) for tag, form in machine.items() if told(tag)),
-        "this page": f"{command}; kd-lab {metadata.version('kd-lab')}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "this page": f"{masked(command)}; kd-lab {metadata.version('kd-lab')}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     }
     return {name: value for name, value in facts.items() if value}
 

@@ -7,14 +7,16 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from kd_lab.analysis.records import ServerReader, SqliteReader
-from kd_lab.errors import UserError
+from kd_lab.errors import UserError, masked
+from kd_lab.outside.address import request, with_login, without_login
+from kd_lab.outside.database import has_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,9 +34,10 @@ def reading(uri: str) -> Iterator[Reader]:
     Raises:
         UserError: there is no store at this address, or it cannot be read.
     """
+    uri = without_login(uri)
     if uri.startswith(("http://", "https://")):
         with connected(uri):
-            yield ServerReader(uri)
+            yield ServerReader(with_login(uri))
         return
     try:
         yield SqliteReader(Path(_existing(uri).removeprefix(SQLITE).partition("?")[0]))
@@ -49,7 +52,7 @@ def connected(uri: str) -> Iterator["MlflowClient"]:
     Raises:
         UserError: there is no store at this address, or it cannot be read.
     """
-    uri = _existing(uri)
+    uri = _existing(without_login(uri))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -62,9 +65,9 @@ def connected(uri: str) -> Iterator["MlflowClient"]:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
-        yield MlflowClient(tracking_uri=uri)
+        yield MlflowClient(tracking_uri=with_login(uri))
     except MlflowException as error:
-        first = str(error).strip().split("\n", 1)[0]
+        first = masked(str(error)).strip().split("\n", 1)[0]
         raise UserError(f"tracking.uri={uri}: this store cannot be read ({first}).") from error
 
 
@@ -88,23 +91,14 @@ def _has_runs(database: Path) -> bool:
     try:
         # The lock that kd_lab.tracking holds while it makes a store.
         with FileLock(f"{database}.lock"):
-            return _table_exists(database)
+            return has_runs(database)
     except PermissionError:  # a store in a folder that may only be read is not being made
-        return _table_exists(database)
-
-
-def _table_exists(database: Path) -> bool:
-    try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
-            tables = connection.execute("SELECT name FROM sqlite_master WHERE name IN ('runs', 'alembic_version')")
-            return len(tables.fetchall()) == 2
-    except sqlite3.Error:
-        return False
+        return has_runs(database)
 
 
 def _ask(uri: str) -> None:
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT_S):
+        with urllib.request.urlopen(request(f"{uri.rstrip('/')}/health"), timeout=SERVER_TIMEOUT_S):
             return
     except urllib.error.HTTPError:
         return

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_lab.names import TAG_ROLE
+from kd_lab.outside.ids import is_run_id
 
 PAGE = 200
 WORKERS = 4  # as many as an MLflow server has unless told otherwise
@@ -76,15 +77,17 @@ class SqliteReader:
                 f"SELECT run_uuid, experiment_id, name, status, start_time {chosen} ORDER BY start_time DESC, run_uuid",
                 asked,
             )
-            found = {row[0]: Record(row[0], str(row[1]), row[2] or "", row[3], row[4]) for row in heads}
+            # One bad row in a file that others write does not keep the others from being read.
+            found = {row[0]: Record(row[0], str(row[1]), row[2] or "", *row[3:]) for row in heads if is_run_id(row[0])}
             of_these = f"WHERE run_uuid IN (SELECT run_uuid {chosen})"
+            none = Record("", "", "", "", 0)
             for run, key, value in connection.execute(f"SELECT run_uuid, key, value FROM params {of_these}", asked):
-                found[run].params[key] = value
+                found.get(run, none).params[key] = value
             for run, key, value in connection.execute(f"SELECT run_uuid, key, value FROM tags {of_these}", asked):
-                found[run].tags[key] = value
+                found.get(run, none).tags[key] = value
             metrics = f"SELECT run_uuid, key, value, is_nan FROM latest_metrics {of_these}"
             for run, key, value, is_nan in connection.execute(metrics, asked):
-                found[run].metrics[key] = float("nan") if is_nan else value
+                found.get(run, none).metrics[key] = float("nan") if is_nan else value
         return list(found.values())
 
 
@@ -161,7 +164,8 @@ class ServerReader:
         host = get_default_host_creds(self._uri)  # type: ignore[no-untyped-call]
         response: Any = http_request_safe(host, SEARCH, "POST", json={k: v for k, v in body.items() if v})  # type: ignore[no-untyped-call]
         answer = response.json()
-        return [_of_json(run) for run in answer.get("runs", [])], answer.get("next_page_token", "")
+        runs = [_of_json(run) for run in answer.get("runs", []) if is_run_id(run["info"]["run_id"])]
+        return runs, answer.get("next_page_token", "")
 
 
 def _of_json(run: Mapping[str, Any]) -> Record:

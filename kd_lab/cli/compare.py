@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kd_lab.cli.offline import default_uri
 from kd_lab.errors import UserError, choices
+from kd_lab.outside.address import without_login
 
 FORMATS = ["table", "markdown", "csv"]
 ARMS, STUDENTS, MARKDOWN = "arms.csv", "students.csv", "comparison.md"
@@ -33,6 +34,7 @@ def compare(arguments: list[str]) -> int:
     from kd_lab.analysis.comparison import compare as compared
     from kd_lab.analysis.printed import markdown, show
     from kd_lab.analysis.runs import pairs, runs
+    from kd_lab.outside.text import csv, visible
 
     uri = options.uri or default_uri()
     studies = options.studies or _only_study(uri)
@@ -45,23 +47,23 @@ def compare(arguments: list[str]) -> int:
     )
     name = ", ".join(studies)
     if options.format == "csv":
-        print(comparison.arms.to_csv(index=False), end="")  # noqa: T201
+        print(csv(comparison.arms), end="")  # noqa: T201
     elif options.format == "markdown":
         print(markdown(comparison, name), end="")  # noqa: T201
     else:
-        from kd_lab.run.console import console
+        from kd_lab.outside.console import console
 
         show(comparison, console(), name)
     if options.out is not None:
         from kd_lab.analysis.page import page_of
 
         page = page_of(comparison, uri, options.out, shlex.join(["kd-lab", *arguments]))
-        comparison.arms.to_csv(options.out / ARMS, index=False)
-        comparison.students.to_csv(options.out / STUDENTS, index=False)
-        (options.out / MARKDOWN).write_text(markdown(comparison, name), encoding="utf-8")
+        texts = {ARMS: csv(comparison.arms), STUDENTS: csv(comparison.students), MARKDOWN: markdown(comparison, name)}
+        for file, text in texts.items():
+            (options.out / file).write_text(text, encoding="utf-8")
         if options.format == FORMATS[0]:
-            print(f"Written: {', '.join(str(options.out / file) for file in (ARMS, STUDENTS, MARKDOWN))}")  # noqa: T201
-            print(f"Open {page}; its figures are beside it")  # noqa: T201
+            print(visible(f"Written: {', '.join(str(options.out / file) for file in texts)}"))  # noqa: T201
+            print(visible(f"Open {page}; its figures are beside it"))  # noqa: T201
     return 0
 
 
@@ -104,7 +106,7 @@ def _set(options: Options, key: str, value: str) -> None:
     elif key == "format" and value not in FORMATS:
         raise UserError(f"compare format={value}: {choices(value, FORMATS)}")
     else:
-        setattr(options, key.removeprefix("tracking."), value)
+        setattr(options, key.removeprefix("tracking."), without_login(value) if key == "tracking.uri" else value)
 
 
 def _only_study(uri: str) -> list[str]:

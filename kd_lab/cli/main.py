@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable
 
 from kd_lab import __version__
-from kd_lab.errors import TrainingFailedError, UserError
+from kd_lab.errors import TrainingFailedError, UserError, masked
+from kd_lab.outside.nodes import trust
+from kd_lab.outside.text import visible
 
 HELP = """\
 kd-lab: train a teacher, distil it into a small student, and measure what the student gained.
@@ -26,6 +28,7 @@ Choose parts:   dataset=digits teacher=ensemble student=mlp loss=kd trainer=cpu 
 Change values:  student.recipe.epochs=50 student.recipe.optimizer.lr=1e-3 loss.temperature=4 loss.hard_weight=0.1
                 dataset.path=my.npz dataset.labels=100 teacher.weights=run:ID baseline=false study=NAME seed=1
 Your own class: student._target_=my_module.Net +student.width=64
+Runs of others: trust=my_module lets a run of a store name a class of yours; no other code is taken from a store
 Compare:        metric=test/nll_nats against=dkd where=loss=kd mix=teacher,budget format=markdown tracking.uri=URI
 
   kd-lab --cfg job [...]             the whole config that these choices make, without running it
@@ -59,9 +62,10 @@ def _main(arguments: list[str]) -> int:
     if arguments and arguments[0] == "--version":
         print(f"kd-lab {__version__}")  # noqa: T201
         return 0
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a user's own my_module.Net lies in the working directory
+    # Python itself would put the folder that one stands in before its own modules, in every process started from here.
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
+        arguments = trusting(arguments)
         return _command(arguments)(arguments)
     except UserError as error:
         return _complain(error, 2)
@@ -72,6 +76,14 @@ def _main(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def trusting(arguments: list[str]) -> list[str]:
+    """The arguments without `trust=my_module`, which from now on counts in this process and those that it starts."""
+    for argument in arguments:
+        if argument.startswith("trust="):
+            trust(argument.removeprefix("trust="))
+    return [argument for argument in arguments if not argument.startswith("trust=")]
 
 
 def _command(arguments: list[str]) -> Callable[[list[str]], int]:
@@ -89,5 +101,5 @@ def _command(arguments: list[str]) -> Callable[[list[str]], int]:
 
 
 def _complain(error: object, code: int) -> int:
-    print(f"kd-lab: {error}", file=sys.stderr)  # noqa: T201
+    print(visible(f"kd-lab: {masked(str(error))}"), file=sys.stderr)  # noqa: T201
     return code

@@ -10,7 +10,7 @@ from typing import Any
 from kd_lab import names
 from kd_lab.cli.compose import check_complete
 from kd_lab.cli.sweep import FOLDER, TITLE
-from kd_lab.errors import PrunedError, TrainingFailedError, UserError
+from kd_lab.errors import PrunedError, TrainingFailedError, UserError, masked
 from kd_lab.run import trials
 from kd_lab.run.console import Reporter, in_a_line
 from kd_lab.run.job import run
@@ -92,7 +92,7 @@ def run_member(config: Mapping[str, Any], number: int, at_once: int) -> None:
         _failed(folder, number, str(error), 2 if isinstance(error, UserError) else 1)
     except Exception as error:  # a bug, ours or in the user's own class: the other jobs go on all the same
         told = f"{type(error).__name__}: {first_line(error)}"
-        _failed(folder, number, told, 1, trace=traceback.format_exc())
+        _failed(folder, number, told, 1, trace=masked(traceback.format_exc()))
     except BaseException:
         folder.change(number, state=KILLED, ended=time.time())
         raise

@@ -27,6 +27,7 @@ from kd_lab.cli.space import space_of
 from kd_lab.cli.sweep import FOLDER, TITLE, hold, new_sweep_id, sweep_id
 from kd_lab.cli.workers import Grid, Workers
 from kd_lab.errors import UserError
+from kd_lab.outside.address import hide_login
 from kd_lab.run.console import Reporter, busy
 from kd_lab.run.settings import SweepSettings
 from kd_lab.run.states import JobFolder
@@ -111,7 +112,7 @@ class GridSweeper(Sweeper):
         finally:
             HydraConfig.instance().cfg = before
         assert isinstance(resolved, dict)
-        return {str(key): value for key, value in resolved.items()}
+        return hide_login({str(key): value for key, value in resolved.items()})
 
 
 def register() -> None:

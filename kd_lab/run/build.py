@@ -1,44 +1,85 @@
 """Turns a YAML node with a `_target_` into an object, or says in one sentence why it cannot be one."""
 
 import functools
+import importlib.util
 import inspect
 import logging
+import os
 import re
+import sys
 from collections.abc import Callable, Mapping
+from importlib.machinery import ModuleSpec
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from kd_lab.errors import UserError, choices
+from kd_lab.outside.nodes import Whitelist, is_trusted
 
 Node = Mapping[str, Any]
 
 
-def locate(key: str, path: object) -> Callable[..., Any]:
-    """The class or function at a dotted path.
+def locate(key: str, path: object, allowed: Whitelist | None = None) -> Callable[..., Any]:
+    """The class or function at a dotted path; one of the user's own may lie in the working directory.
+
+    Args:
+        key: where the node stands in the config; every message starts with it.
+        path: its `_target_`.
+        allowed: what may be named, where a store names it; None: the user does.
 
     Raises:
-        UserError: There is nothing to import at `path`, or importing it failed.
+        UserError: There is nothing to import at `path`, importing it failed, or a store may not name it.
     """
     from hydra.utils import get_object
 
     expected = "expected the dotted path of a class that can be imported from here, such as my_module.Net"
+    if allowed is not None:
+        allowed.check_name(key, path)
     if not isinstance(path, str) or not path:
         raise UserError(f"{key}._target_={path}: {expected}")
+    hint = _from_here(path.partition(".")[0]) if allowed is None or is_trusted(path) else ""
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it would say the same a second time
     try:
         found = get_object(path)
     except Exception as error:  # a user's module may raise anything while it is imported
         cause = error.__cause__ or error
         reason = " ".join(str(cause).split()) or type(cause).__name__
-        raise UserError(f"{key}._target_={path}: cannot be imported ({reason}); {expected}") from error
+        raise UserError(f"{key}._target_={path}: cannot be imported ({reason}); {hint or expected}") from error
+    if allowed is not None:
+        allowed.check_found(key, path, found)
     if not callable(found):
         raise UserError(f"{key}._target_={path}: is a {type(found).__name__}; {expected}")
     return found  # type: ignore[no-any-return]
 
 
-def build(key: str, node: Node, given: Node | None = None) -> Any:
+def _from_here(module: str) -> str:
+    """Have a module that is nowhere else looked for in the working directory, from now on and behind all else.
+
+    Not before one is asked for: a folder that one stands in may be anybody's, and Python's own modules, plug-ins and
+    what libraries import if it is there would be taken from it.
+
+    Returns:
+        What to do about a module of this name that is here and cannot be reached, else an empty text.
+    """
+    here = os.getcwd()
+    if here not in sys.path and _spec(module) is None:
+        sys.path.append(here)
+    found = _spec(module)
+    elsewhere = found is not None and found.origin is not None and not found.origin.startswith(f"{here}{os.sep}")
+    if elsewhere and any(os.path.exists(os.path.join(here, name)) for name in (f"{module}.py", module)):
+        return f"{module} is also the name of a package that is installed, so rename the one in this folder"
+    return ""
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(module)
+    except ValueError:  # no name of a module, or one that was made without a file
+        return None
+
+
+def build(key: str, node: Node, given: Node | None = None, allowed: Whitelist | None = None) -> Any:
     """The object that a node describes; nodes inside it are built first.
 
     Args:
@@ -46,12 +87,15 @@ def build(key: str, node: Node, given: Node | None = None) -> Any:
         node: `_target_`, optionally `_partial_: true`, and arguments.
         given: Arguments from elsewhere (`num_classes`, `input_shape`); those the signature does not have are left
             out, those the node names itself win.
+        allowed: What the node and those in it may name, where they come from a store.
 
     Raises:
         UserError: An unknown argument, one of the wrong type or value, or a target that cannot be imported.
     """
-    target = locate(key, node.get("_target_"))
-    arguments = {k: _inner(f"{key}.{k}", v, given) for k, v in node.items() if k not in {"_target_", "_partial_"}}
+    target = locate(key, node.get("_target_"), allowed)
+    arguments = {
+        k: _inner(f"{key}.{k}", v, given, allowed) for k, v in node.items() if k not in {"_target_", "_partial_"}
+    }
     check_arguments(key, target, arguments)
     accepted = parameters(target)
     for name, value in (given or {}).items():
@@ -60,6 +104,18 @@ def build(key: str, node: Node, given: Node | None = None) -> Any:
     if node.get("_partial_"):
         return functools.partial(target, **arguments)
     return call(key, target, arguments)
+
+
+def check_named(key: str, node: Node, allowed: Whitelist) -> None:
+    """Look at all that a node and those in it name, as `build` would, and build nothing.
+
+    Raises:
+        UserError: a store may not name one of them, or it cannot be imported.
+    """
+    locate(key, node.get("_target_"), allowed)
+    for name, value in node.items():
+        if is_node(value) and value["_target_"] is not None:
+            check_named(f"{key}.{name}", value, allowed)
 
 
 def call(key: str, target: Callable[..., Any], arguments: Node) -> Any:
@@ -86,10 +142,10 @@ def is_node(value: Any) -> bool:
     return isinstance(value, Mapping) and "_target_" in value
 
 
-def _inner(key: str, value: Any, given: Node | None) -> Any:
+def _inner(key: str, value: Any, given: Node | None, allowed: Whitelist | None) -> Any:
     if not is_node(value):
         return value
-    return None if value["_target_"] is None else build(key, value, given)
+    return None if value["_target_"] is None else build(key, value, given, allowed)
 
 
 def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -1,6 +1,5 @@
 """`kd-lab evaluate run=ID`: a finished run's network, rebuilt from what the run kept, and measured again here."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,17 +7,20 @@ import torch
 from rich.table import Table
 
 from kd_lab import names
+from kd_lab.errors import UserError
 from kd_lab.measures.predict import predict
 from kd_lab.models.common.weights import weights_sha256
+from kd_lab.outside.console import console
+from kd_lab.outside.nodes import DATASET, from_store_dataset
 from kd_lab.run.build import build, call
-from kd_lab.run.console import console
 from kd_lab.run.describe import network_name
 from kd_lab.run.devices import resolve
 from kd_lab.run.measured import measure
 from kd_lab.run.plan import Plan
-from kd_lab.run.pyfunc import rebuilt
+from kd_lab.run.pyfunc import Description, rebuilt
 from kd_lab.run.report import ROWS
 from kd_lab.run.settings import Settings
+from kd_lab.tracking.client import first_line
 from kd_lab.tracking.store import Store
 from kd_lab.tracking.stored import StoredRun
 from kd_lab.types import Data, Measurement
@@ -31,9 +33,11 @@ def evaluate(run_id: str, uri: str, trainer: Mapping[str, Any]) -> Measurement:
         UserError: No such run, or it kept no network.
     """
     stored = Store.existing(uri).get(run_id)
-    settings = Settings.of({**stored.config(), "trainer": dict(trainer)})
+    settings = _settings(stored, trainer)
     devices = resolve(settings.trainer)
-    data: Data = call("dataset", build("dataset", settings.dataset).load, {})
+    key = f"run:{stored.run_id}: dataset"
+    dataset = build(key, from_store_dataset(settings.dataset), allowed=DATASET)
+    data: Data = call(key, dataset.load, {})
     plan = Plan(settings, devices, data)
     out = console()
     if data.fingerprint != stored.tags.get(names.TAG_DATA_FINGERPRINT):
@@ -48,8 +52,24 @@ def evaluate(run_id: str, uri: str, trainer: Mapping[str, Any]) -> Measurement:
 
 
 def _rebuild(stored: StoredRun) -> torch.nn.Module:
-    description = json.loads(stored.download(names.ARTIFACT_NETWORK).read_text())
+    description = _description(stored)
     return rebuilt(description, stored.download(names.ARTIFACT_WEIGHTS))
+
+
+def _description(stored: StoredRun) -> Description:
+    return Description.of_file(stored.download(names.ARTIFACT_NETWORK), f"run:{stored.run_id}: network")
+
+
+def _settings(stored: StoredRun, trainer: Mapping[str, Any]) -> Settings:
+    try:
+        return Settings.of({**stored.config(), "trainer": dict(trainer)})
+    except UserError as error:
+        raise UserError(f"run:{stored.run_id}: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"run:{stored.run_id}: its {names.ARTIFACT_CONFIG} cannot be read ({first_line(error)}); expected a run "
+            "that this version of kd-lab made"
+        ) from error
 
 
 def _teacher_logits(plan: Plan, stored: StoredRun, uri: str) -> torch.Tensor | None:
@@ -62,8 +82,8 @@ def _teacher_logits(plan: Plan, stored: StoredRun, uri: str) -> torch.Tensor | N
 
 
 def _table(stored: StoredRun, found: Measurement, plan: Plan) -> Table:
-    rebuilt = network_name(json.loads(stored.download(names.ARTIFACT_NETWORK).read_text())["node"])
-    table = Table(title=f"{stored.tags['role']} {rebuilt}, run {stored.run_id}", title_justify="left")
+    network = network_name(_description(stored).node)
+    table = Table(title=f"{stored.tags.get(names.TAG_ROLE, '')} {network}, run {stored.run_id}", title_justify="left")
     for name in ("", "recorded", f"here ({plan.devices.main.type})"):
         table.add_column(name, justify="right" if name else "left")
     for label, key, form in ROWS:

@@ -1,7 +1,6 @@
 """A teacher that somebody trained before: from an MLflow run, a file of weights, or published weights."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from kd_lab.errors import UserError
 from kd_lab.models.common.weights import load_weights
 from kd_lab.run.keeper import Keeper, Order
 from kd_lab.run.plan import TRAIN
+from kd_lab.run.pyfunc import Description
 from kd_lab.run.settings import NetworkSettings
 from kd_lab.run.strict import Node
 from kd_lab.tracking.run import Run
@@ -69,19 +69,19 @@ def look_up(data: Data, store: Store, weights: str) -> tuple[StoredRun, Node]:
     """
     try:
         stored = store.get(weights.removeprefix("run:"))
-        rebuild = json.loads(stored.download(names.ARTIFACT_NETWORK).read_text())
+        kept = Description.of_file(stored.download(names.ARTIFACT_NETWORK), f"{weights}: network")
     except UserError as error:
         raise UserError(f"teacher.weights={error}") from error
     for what, theirs, ours in (
-        ("classes", rebuild["num_classes"], data.num_classes),
-        ("an input shape of", tuple(rebuild["input_shape"]), data.input_shape),
+        ("classes", kept.num_classes, data.num_classes),
+        ("an input shape of", kept.input_shape, data.input_shape),
     ):
         if theirs != ours:
             raise UserError(
                 f"teacher.weights={weights}: that network was trained for {what} {theirs}, but the dataset and the "
                 f"student have {ours}; expected a teacher of the same"
             )
-    return stored, rebuild["node"]
+    return stored, kept.node
 
 
 def _pretrained(keeper: Keeper, settings: NetworkSettings, train: Train) -> Order:

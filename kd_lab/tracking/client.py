@@ -13,11 +13,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from kd_lab.errors import TrainingFailedError
+from kd_lab.errors import TrainingFailedError, masked
+from kd_lab.outside.address import with_login, without_login
+from kd_lab.outside.text import visible
+from kd_lab.tracking.location import Location
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+
+    from kd_lab.tracking.guarded import GuardedClient
 
 T = TypeVar("T")
 
@@ -46,24 +50,29 @@ class StoreAwayError(TrainingFailedError):
     """The store does not answer now."""
 
 
-@lru_cache(maxsize=8)
-def client(uri: str) -> "MlflowClient":
+def client(uri: str) -> "GuardedClient":
     """The client of this process for a store, which has to be there already."""
+    return _client(without_login(uri), with_login(uri))
+
+
+@lru_cache(maxsize=8)
+def _client(uri: str, _asked: str) -> "GuardedClient":
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
+    from kd_lab.tracking.guarded import GuardedClient
 
     # The database layer prints a traceback of its own for what we catch and say in one sentence.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.artifact.artifact_repo").setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # a warning for each retry
-    return MlflowClient(tracking_uri=uri)
+    database = Location.parse(uri).database
+    return GuardedClient(uri, database.parent if database else None)
 
 
 def first_line(error: BaseException) -> str:
     """The message's first line; of what a failed request says, the end; the kind of error where it has no message."""
-    lines = str(error).strip().splitlines()
+    lines = visible(masked(str(error))).strip().splitlines()
     if not lines:
         return type(error).__name__
     cause = re.search(r"(\[Errno -?\d+\] [\w ]+|too many \d+ error responses|Read timed out|timed out)", lines[0])

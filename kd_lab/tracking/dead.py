@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING
 
 from kd_lab.names import TAG_HOST, TAG_LOCAL_ID, TAG_PARENT, TAG_ROLE, TAG_SWEEP
+from kd_lab.outside.paths import is_own_rescue
 from kd_lab.tracking.client import StoreAwayError, asked, one_sentence
 from kd_lab.tracking.deliver import Parcel, close_killed, deliver
-from kd_lab.tracking.kept import HEADER, Kept, kept_runs
+from kd_lab.tracking.kept import Kept, kept_runs
 from kd_lab.tracking.lease import Lease, host, same_host
 from kd_lab.tracking.queries import SWEEP, search
 from kd_lab.tracking.store import Store
@@ -50,7 +51,7 @@ def _close(store: Store, run: "MlflowRun") -> bool:
     done = False
     try:
         kept = Kept(lease.folder or store.location.rescue() / run.info.run_id)
-        if not (kept.folder / HEADER).exists():
+        if not _keeps(kept, store, run):
             asked(store.uri, lambda: close_killed(store.uri, run.info.run_id))
         elif kept.pending().end is not None:  # it ended by itself while the store was away: for `kd-lab sync`
             return False
@@ -62,6 +63,18 @@ def _close(store: Store, run: "MlflowRun") -> bool:
     finally:
         lease.release(done=done)
     return done
+
+
+def _keeps(kept: Kept, store: Store, run: "MlflowRun") -> bool:
+    """Whether this folder keeps what the store lacks of this run, and nobody put it there but this user."""
+    if not is_own_rescue(kept.folder):
+        return False
+    try:
+        header = kept.header()
+    except (OSError, ValueError):
+        return False
+    same = header.run_id == run.info.run_id or header.local_id == run.data.tags.get(TAG_LOCAL_ID)
+    return same and header.uri == store.uri
 
 
 def waiting_here(store: Store) -> list[str]:

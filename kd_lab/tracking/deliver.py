@@ -3,12 +3,15 @@
 import re
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kd_lab.errors import UserError
 from kd_lab.names import ARTIFACT_JOBS, ARTIFACT_MLMODEL, ARTIFACT_REPORT, REFERENCES, TAG_REASON, TAG_ROLE
+from kd_lab.outside.ids import is_run_id
+from kd_lab.outside.paths import read_text, regular
 from kd_lab.tracking.client import client, http_status
 from kd_lab.tracking.kept import Header, Kept
 from kd_lab.tracking.pending import Pending, send, unwritten
@@ -53,10 +56,13 @@ def deliver(parcel: Parcel, uri: str) -> Delivered:
     """Bring a run into the store; whoever calls has made sure that no process writes it.
 
     Raises:
-        UserError: the store cannot be used, or another store has the rest of this run.
+        UserError: the store cannot be used, another store has the rest of this run, or an artifact is no file there.
         StoreAwayError: the store went away meanwhile (or what MLflow raises then).
     """
     header, pending = parcel.header, parcel.pending
+    for artifact in pending.artifacts:
+        with suppress(FileNotFoundError):  # told when its turn comes
+            regular(parcel.files, artifact)
     found = _known(header, uri)
     new_ids = _new_ids(parcel, uri)
     run_id = str(found.info.run_id) if found else _make(header, uri, new_ids)
@@ -124,7 +130,7 @@ def _new_ids(parcel: Parcel, uri: str) -> dict[str, str]:
 def _point_to(uri: str, local_id: str, run_id: str) -> None:
     """Give the run's id to those that came into the store before it and refer to it by its local one."""
     for tag in REFERENCES:
-        for other in search(uri, tag_is(tag, local_id)) if local_id else []:
+        for other in search(uri, tag_is(tag, local_id)) if is_run_id(local_id) else []:
             client(uri).set_tag(other.info.run_id, tag, run_id)
 
 
@@ -144,7 +150,7 @@ def _send_all(uri: str, run_id: str, pending: Pending, files: Path, new_ids: Map
             part, source = pending.first(), files
             if part.artifacts and part.artifacts[0] in NAME_RUNS:
                 source = Path(scratch)
-                text = _renamed((files / part.artifacts[0]).read_text(encoding="utf-8"), uri, new_ids)
+                text = _renamed(read_text(regular(files, part.artifacts[0])), uri, new_ids)
                 copy = source / part.artifacts[0]
                 copy.parent.mkdir(exist_ok=True)
                 copy.write_text(text, encoding="utf-8")

@@ -6,6 +6,9 @@
 
 It exists while a run is written, so that neither a store that is away nor a killed process loses more than the moment,
 and it is removed when the store has everything.
+
+Such a folder may come from elsewhere, in a clone or an archive, or stand beside a store that others share: only one of
+this user's own is read, of it only regular files, and it is for this user alone that it is made.
 """
 
 import json
@@ -16,9 +19,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from kd_lab.errors import UserError
 from kd_lab.names import ARTIFACT_WEIGHTS, TAG_KEY
+from kd_lab.outside.ids import is_run_id
+from kd_lab.outside.paths import is_own_rescue, make_own_folder, read_text, regular
+from kd_lab.tracking.location import Location
 from kd_lab.tracking.pending import Pending, Point
 
+MAX_LOG_BYTES = 2**31
 HEADER = "run.json"
 FILES = "artifacts"
 
@@ -39,6 +47,26 @@ class Header:
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of_text(cls, text: str) -> "Header":
+        """As `begin` wrote it.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        try:
+            found = cls(**json.loads(text))
+            texts = [found.uri, found.study, found.name, *found.params.values(), *found.tags.values()]
+            ids = [found.run_id or found.local_id, found.local_id or found.run_id]
+        except (TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"no header of a run: {error}") from error
+        if not all(isinstance(one, str) for one in texts) or not all(map(is_run_id, ids)):
+            raise ValueError("no header of a run: expected texts, and ids of runs")
+        if not isinstance(found.started_ms, int):
+            raise ValueError("no header of a run: expected a time in milliseconds")
+        Location.parse(found.uri)
+        return found
+
 
 class Kept:
     """The folder of one run, as one process sees it."""
@@ -50,7 +78,7 @@ class Kept:
 
     def begin(self, header: Header) -> None:
         """Say what the run is."""
-        self._make(self.folder)
+        self._make()
         self._replace(self.folder / HEADER, json.dumps(asdict(header), indent=1))
 
     def header(self) -> Header:
@@ -58,14 +86,15 @@ class Kept:
 
         Raises:
             OSError: this is not the folder of a run, or no longer.
+            ValueError: what it says is not what a run says.
         """
-        return Header(**json.loads((self.folder / HEADER).read_text(encoding="utf-8")))
+        return Header.of_text(read_text(self.folder / HEADER))
 
     def append(self, pending: Pending) -> None:
         """Keep what was taken; it survives this process whatever happens to it."""
         if self._log is None:
-            self._make(self.folder)
-            self._log = os.open(self._own(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            self._make()
+            self._log = os.open(self._own(), os.O_NOFOLLOW | os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         line = pending.to_line().encode()
         while line:
             line = line[os.write(self._log, line) :]
@@ -86,16 +115,27 @@ class Kept:
         for log in sorted(self.folder.glob("log-*.jsonl")):
             if of_others and log == self._own():
                 continue
-            for line in log.read_text(encoding="utf-8").splitlines():
-                with suppress(ValueError):  # a line that the machine did not finish
-                    found.add(Pending.of_line(line))
+            with suppress(OSError, ValueError):  # no file of its own, or no text
+                for line in read_text(log, MAX_LOG_BYTES).splitlines():
+                    with suppress(ValueError):  # a line that the machine did not finish
+                        found.add(Pending.of_line(line))
         return found
 
     def place(self, artifact: str) -> Path:
         """Where the artifact's content goes; its folder is made."""
         path = self.files / artifact
-        self._make(path.parent)
+        self._make()
+        path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def there(self, artifact: str) -> Path:
+        """Where the artifact's content is.
+
+        Raises:
+            FileNotFoundError: there is none.
+            UserError: it is not a file of its own in this folder.
+        """
+        return regular(self.files, artifact)
 
     def close(self) -> None:
         """Close the log; `append` opens it again."""
@@ -106,6 +146,8 @@ class Kept:
     def remove(self) -> None:
         """Remove the folder, at once as others see it, and the one above it when that was the last."""
         self.close()
+        if not is_own_rescue(self.folder):
+            return
         gone = self.folder.with_name(f".{self.folder.name}")
         with suppress(FileNotFoundError):
             self.folder.rename(gone)
@@ -121,35 +163,35 @@ class Kept:
         new.write_text(text, encoding="utf-8")
         new.replace(path)
 
-    def _make(self, folder: Path) -> None:
+    def _make(self) -> None:
         for _ in range(10):  # another run that ends removes the folder above, if it is empty
             with suppress(FileNotFoundError):
-                folder.mkdir(parents=True, exist_ok=True)
+                make_own_folder(self.folder)
                 return
-        folder.mkdir(parents=True, exist_ok=True)
+        make_own_folder(self.folder)
 
 
 def kept_runs(root: Path) -> list[Kept]:
-    """The runs in a rescue folder, oldest first."""
+    """The runs in a rescue folder that are this user's own, oldest first."""
     found = []
     for path in root.glob(f"*/{HEADER}"):
         kept = Kept(path.parent)
-        with suppress(OSError, ValueError, TypeError):
-            found.append((kept.header().started_ms, path.parent.name, kept))
+        if not is_own_rescue(kept.folder):
+            continue
+        with suppress(OSError, ValueError):
+            header = kept.header()
+            if kept.folder.name in (header.run_id, header.local_id):
+                found.append((header.started_ms, kept.folder.name, kept))
     return [kept for _, _, kept in sorted(found, key=lambda entry: entry[:2])]
 
 
 def finished_with_key(root: Path, key: str) -> Kept | None:
     """The newest FINISHED run with this tag kd_lab.key whose weights are in the folder."""
     for kept in reversed(kept_runs(root)):
-        with suppress(OSError):
+        with suppress(OSError, UserError):
             end = kept.pending().end
-            if (
-                kept.header().tags.get(TAG_KEY) == key
-                and end is not None
-                and end.status == "FINISHED"
-                and (kept.files / ARTIFACT_WEIGHTS).is_file()
-            ):
+            if kept.header().tags.get(TAG_KEY) == key and end is not None and end.status == "FINISHED":
+                kept.there(ARTIFACT_WEIGHTS)
                 return kept
     return None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from kd_lab.outside.paths import is_own_rescue, read_text
 from kd_lab.tracking.location import Location
 
 FOLDER_ID = "id"
@@ -39,11 +40,15 @@ class Lease:
 
     @property
     def folder(self) -> Path | None:
-        """The folder that keeps what the store does not have of this run."""
+        """The folder that keeps what the store does not have of this run.
+
+        None where the note, which others may write, names anything but a rescue folder of this user's.
+        """
         try:
-            return Path(self._note.read_text(encoding="utf-8"))
-        except OSError:
+            folder = Path(read_text(self._note))
+        except (OSError, ValueError):
             return None
+        return folder if folder.is_absolute() and is_own_rescue(folder) else None
 
     @folder.setter
     def folder(self, folder: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kd_lab.names import REFERENCES, TAG_LOCAL_ID, TAG_ROLE, TAG_SYNC_TO, TAG_SYNCED_RUN
+from kd_lab.outside.paths import regular_files
 from kd_lab.tracking.client import client
 from kd_lab.tracking.deliver import Parcel
 from kd_lab.tracking.kept import Header
@@ -50,7 +51,7 @@ def waiting(local_uri: str, uri: str | None) -> list[LocalRun]:
 
 
 def local_parcel(local_uri: str, run_id: str, scratch: Path) -> Parcel:
-    """Everything of a run; its artifacts are copied into the scratch folder."""
+    """Everything of a run; artifacts that do not lie on this machine are copied into the scratch folder."""
     mlflow = client(local_uri)
     run = mlflow.get_run(run_id)
     tags = {key: value for key, value in run.data.tags.items() if key not in OWN_TAGS}
@@ -60,8 +61,8 @@ def local_parcel(local_uri: str, run_id: str, scratch: Path) -> Parcel:
         for key in run.data.metrics
         for point in mlflow.get_metric_history(run_id, key)
     ]
-    root = Path(mlflow.download_artifacts(run_id, "", str(scratch)))
-    artifacts = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()]
+    root = mlflow.local_root(run_id) or Path(mlflow.download_artifacts(run_id, "", str(scratch)))
+    artifacts = regular_files(root)
     inputs = [Input.of(one) for one in (run.inputs.dataset_inputs if run.inputs else ())]
     end = None if run.info.status == "RUNNING" else End(run.info.status, run.info.end_time)
     is_sweep = tags.get(TAG_ROLE) == SWEEP  # its list of jobs may name any run of the study

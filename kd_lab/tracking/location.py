@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kd_lab.errors import UserError
+from kd_lab.outside.address import request, without_login
+from kd_lab.outside.paths import RESCUE
 
 SQLITE = "sqlite:///"
 SERVER_TIMEOUT_S = 3.0
-RESCUE = "kd_lab_rescue"
 
 
 @dataclass(frozen=True)
 class Location:
     """One store.
 
-    uri: what MLflow is given, a SQLite path made absolute, so that a later change of folder changes nothing.
+    uri: what is said and kept: without a login, a SQLite path made absolute, so that a later change of folder changes
+    nothing.
     database: the SQLite file, None for a server. locks: the folder of this store's lock files.
     """
 
@@ -34,6 +36,7 @@ class Location:
         Raises:
             UserError: it is neither `sqlite:///FILE` nor an http address.
         """
+        uri = without_login(uri)
         if uri.startswith(("http://", "https://")):
             digest = hashlib.sha256(uri.encode()).hexdigest()[:16]
             return cls(uri, None, Path.home() / ".cache" / "kd-lab" / "locks" / digest)
@@ -81,12 +84,16 @@ class Location:
             return None
         try:
             # An answer of any kind will do: what kind of server it is shows in the first real request.
-            with urllib.request.urlopen(f"{self.uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT_S):
+            with urllib.request.urlopen(request(f"{self.uri.rstrip('/')}/health"), timeout=SERVER_TIMEOUT_S):
                 return None
         except urllib.error.HTTPError:
             return None
         except (OSError, ValueError) as error:  # OSError: URLError and time-outs; ValueError: not a valid address
             return str(getattr(error, "reason", error))
+
+    def was_used(self) -> bool:
+        """Whether this user has used this store before; for a file, whether it is there."""
+        return self.database.is_file() if self.database else self.locks.is_dir()
 
     def creation_lock(self) -> Path:
         """The lock file that is held while the store is made; a server has one per machine and user."""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from filelock import FileLock
 
 from kd_lab.errors import UserError
+from kd_lab.outside.database import prepare
 from kd_lab.tracking.client import (
     StoreAwayError,
     answers_again,
@@ -31,6 +32,8 @@ def being_opened(location: Location) -> Iterator[None]:
         lock.parent.mkdir(parents=True, exist_ok=True)
         # Without the lock all but one process of a cold start fail and the file is lost (MLflow 3.17).
         with FileLock(lock):
+            if location.database is not None:
+                prepare(location.database, f"tracking.uri={location.uri}")
             yield
     except (MlflowException, SQLAlchemyError, OSError, StoreAwayError) as error:
         if is_disk_full(error):

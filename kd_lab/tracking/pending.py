@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from kd_lab.outside.paths import regular
 from kd_lab.tracking.client import client, is_away
 
 if TYPE_CHECKING:
@@ -110,13 +111,16 @@ class Pending:
         """The other way round.
 
         Raises:
-            ValueError: the line is not whole; the machine went down while it was written.
+            ValueError: the line is not whole (the machine went down while it was written), or not one of ours.
         """
-        record = json.loads(line)
-        record["points"] = [Point(*point) for point in record.get("points", [])]
-        record["inputs"] = [Input(*one) for one in record.get("inputs", [])]
-        record["end"] = End(*record["end"]) if "end" in record else None
-        return cls(**record)
+        try:
+            record = json.loads(line)
+            record["points"] = [Point(str(k), float(v), int(t), int(s)) for k, v, t, s in record.get("points", [])]
+            record["inputs"] = [Input(*one) for one in record.get("inputs", [])]
+            record["end"] = End(*record["end"]) if "end" in record else None
+            return cls(**record)
+        except (TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"no line of a run: {error}") from error
 
 
 def send(uri: str, run_id: str, part: Pending, files: Path, *, doubtful: bool = False) -> None:
@@ -128,12 +132,16 @@ def send(uri: str, run_id: str, part: Pending, files: Path, *, doubtful: bool = 
         part: what is written.
         files: the folder that holds the artifacts.
         doubtful: whether the store may have some of the points already; those are left out.
+
+    Raises:
+        UserError: an artifact is no file of its own in that folder.
     """
     from mlflow.entities import Metric, Param, RunTag
 
     mlflow = client(uri)
     for artifact in part.artifacts:
-        mlflow.log_artifact(run_id, str(files / artifact), str(Path(artifact).parent) if "/" in artifact else None)
+        file = regular(files, artifact)
+        mlflow.log_artifact(run_id, str(file), str(Path(artifact).parent) if "/" in artifact else None)
     points = unwritten(uri, run_id, part.points) if doubtful else part.points
     if points or part.params or part.tags:
         mlflow.log_batch(

@@ -6,6 +6,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+import kd_lab
 from kd_lab.names import TAG_CPU, TAG_CPU_CORES, TAG_GIT_COMMIT, TAG_GIT_DIRTY, TAG_PLATFORM, TAG_VERSION
 
 PACKAGES = {
@@ -22,13 +23,15 @@ def provenance(folder: Path | None = None) -> dict[str, str]:
     """Tags for a run; who ran it, and on which host, is not among them.
 
     Args:
-        folder: whose git repository is meant, the current folder by default.
+        folder: whose git repository is meant, by default that of kd_lab itself: the folder that one stands in may be
+            anybody's, and a repository's own settings name programs that git starts.
 
     Returns:
-        git commit and whether tracked files differ from it ("true" or "false"; both left out where there is no
-        repository), the versions, platform, processor and the number of cores that this process may use.
+        git commit and whether tracked files differ from it ("true" or "false"; both left out where the folder is not
+        part of a repository, as in an installed package), the versions, platform, processor and the number of
+        cores that this process may use.
     """
-    tags = _git(folder or Path.cwd())
+    tags = _git(folder or Path(kd_lab.__file__).parent)
     tags[f"{TAG_VERSION}python"] = platform.python_version()
     for distribution, name in PACKAGES.items():
         try:
@@ -43,7 +46,8 @@ def provenance(folder: Path | None = None) -> dict[str, str]:
 
 def _git(folder: Path) -> dict[str, str]:
     commit = _git_says(folder, "rev-parse", "HEAD")
-    if not commit:
+    # A package that is installed inside of somebody's repository is no part of it.
+    if not commit or not _git_says(folder, "ls-files", "."):
         return {}
     # Untracked files do not count: a run's own outputs (mlflow.db) would make every result dirty.
     changed = _git_says(folder, "status", "--porcelain", "--untracked-files=no")
@@ -56,7 +60,14 @@ def _git(folder: Path) -> dict[str, str]:
 def _git_says(folder: Path, *command: str) -> str | None:
     """What git prints, None where it cannot answer (no git, no repository, no commit yet)."""
     try:
-        done = subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            ["git", "-c", "core.fsmonitor=false", *command],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from kd_lab.names import TAG_LOCAL_ID, TAG_REASON, TAG_SYNCED_RUN
+from kd_lab.outside.ids import is_run_id
 from kd_lab.tracking.client import client
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def search(uri: str, rule: str, study_ids: list[str] | None = None) -> list["Mlf
 
 def by_local_id(uri: str, local_id: str) -> "MlflowRun | None":
     """The run that was made for this id of its own machine."""
-    found = search(uri, tag_is(TAG_LOCAL_ID, local_id)) if local_id else []
+    found = search(uri, tag_is(TAG_LOCAL_ID, local_id)) if is_run_id(local_id) else []
     return found[0] if found else None
 
 

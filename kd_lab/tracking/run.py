@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from kd_lab.errors import PrunedError, TrainingFailedError
 from kd_lab.names import TAG_REASON
+from kd_lab.outside.ids import run_id as checked_id
 from kd_lab.tracking.client import disk_full_error, first_line, is_disk_full
 from kd_lab.tracking.kept import HEADER, Header, Kept
 from kd_lab.tracking.lease import Lease
@@ -39,7 +40,7 @@ class Run:
     """
 
     def __init__(self, uri: str, run_id: str, folder: Path | None = None) -> None:
-        self.run_id = run_id
+        self.run_id = checked_id(run_id, f"tracking.uri={uri}")
         self.seconds = 0.0
         """Wall time that this process waited in tracking calls so far."""
         self._uri = uri

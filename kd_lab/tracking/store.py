@@ -3,7 +3,6 @@
 Never MLflow's fluent functions (`mlflow.log_metric`): they write to whatever run is active in the process.
 """
 
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from kd_lab import names
 from kd_lab.errors import UserError
+from kd_lab.outside.address import without_login
 from kd_lab.tracking.client import (
     StoreAwayError,
     answers_again,
@@ -95,6 +95,7 @@ class Store:
             UserError: there is no store at this address, or MLflow cannot use it.
         """
         location = Location.parse(uri)
+        uri = without_login(uri)
         if location.database is not None and not location.database.is_file():
             raise UserError(
                 f"tracking.uri={uri}: there is no file {location.database}; run kd-lab first, or name the right file."
@@ -195,7 +196,7 @@ class Store:
             except MlflowException as error:
                 if http_status(error) not in (400, 404):
                     raise
-                found = by_local_id(self.uri, run_id) if re.fullmatch(r"[0-9a-f]{32}", run_id) else None
+                found = by_local_id(self.uri, run_id)
                 if found is None:
                     raise UserError(
                         f"run:{run_id}: there is no such run in {self.uri}; expected a full run id of 32 characters."

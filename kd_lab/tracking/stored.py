@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kd_lab.errors import UserError
 from kd_lab.names import ARTIFACT_CONFIG
+from kd_lab.outside.paths import read_text, regular
 from kd_lab.tracking.client import client, one_sentence
 from kd_lab.tracking.kept import Kept, last_values
 
@@ -57,7 +58,8 @@ class StoredRun:
         folder = tempfile.mkdtemp(dir=_downloads())
         with one_sentence(self.uri):
             try:
-                return Path(client(self.uri).download_artifacts(self.run_id, artifact, folder))
+                found = client(self.uri).download_artifacts(self.run_id, artifact, folder)
+                return regular(Path(folder), Path(found).relative_to(folder).as_posix())
             except (MlflowException, OSError) as error:
                 if not _is_missing(error):
                     raise
@@ -68,7 +70,7 @@ class StoredRun:
         assert self.folder is not None
         copy = Path(tempfile.mkdtemp(dir=_downloads())) / Path(artifact).name
         try:
-            return Path(shutil.copyfile(Kept(self.folder).files / artifact, copy))
+            return Path(shutil.copyfile(Kept(self.folder).there(artifact), copy))
         except FileNotFoundError as error:
             raise self._has_no(artifact) from error
 
@@ -79,8 +81,10 @@ class StoredRun:
         """The resolved config that this run was made with, see `download` for errors."""
         import yaml
 
-        loaded = yaml.safe_load(self.download(ARTIFACT_CONFIG).read_text(encoding="utf-8"))
-        return dict(loaded)
+        try:
+            return dict(yaml.safe_load(read_text(self.download(ARTIFACT_CONFIG))))
+        except (yaml.YAMLError, OSError, ValueError, TypeError, RecursionError) as error:
+            raise self._has_no(f"{ARTIFACT_CONFIG} that can be read") from error
 
 
 def _is_missing(error: BaseException) -> bool:

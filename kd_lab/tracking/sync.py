@@ -9,12 +9,14 @@ from pathlib import Path
 
 from kd_lab.errors import UserError
 from kd_lab.names import TAG_ROLE
+from kd_lab.outside.database import has_runs
+from kd_lab.outside.paths import RESCUE
 from kd_lab.tracking.client import StoreAwayError, first_line, one_sentence
 from kd_lab.tracking.deliver import Delivered, Parcel, deliver
 from kd_lab.tracking.kept import Kept, kept_runs
 from kd_lab.tracking.lease import Lease
 from kd_lab.tracking.local import local_parcel, mark_synced, waiting
-from kd_lab.tracking.location import RESCUE, Location
+from kd_lab.tracking.location import Location
 from kd_lab.tracking.opening import away
 from kd_lab.tracking.queries import SWEEP
 
@@ -23,9 +25,9 @@ from kd_lab.tracking.queries import SWEEP
 class Item:
     """A run that waits.
 
-    home: the store that it was written for, or lies in; its locks tell whether the run is still written. parcel: packs
-    it, given a scratch folder. done: called with the id that it has now. is_sweep: it comes after its jobs, which it
-    names.
+    home: the store that it was written for, or lies in; its locks tell whether the run is still written. folder: where
+    it waits. parcel: packs it, given a scratch folder. done: called with the id that it has now. is_sweep: it comes
+    after its jobs, which it names.
     """
 
     started_ms: int
@@ -34,6 +36,7 @@ class Item:
     name: str
     target: str
     home: Location
+    folder: Path
     parcel: Callable[[Path], Parcel]
     done: Callable[[str], None]
     is_sweep: bool
@@ -53,6 +56,10 @@ def sync(uri: str | None, local_uri: str) -> Iterator[str]:
     if not items:
         yield "Nothing to bring in: no run is kept here that its store does not have."
     problems: dict[str, UserError] = {}
+    for item in items:
+        if (refusal := _not_meant(item, uri)) is not None:
+            problems.setdefault(item.target, refusal)
+    items = [item for item in items if item.target not in problems]
     unusable = {target: cause for target in {item.target for item in items} if (cause := away(target)) is not None}
     for target, cause in unusable.items():
         count = sum(item.target == target for item in items)
@@ -71,6 +78,24 @@ def sync(uri: str | None, local_uri: str) -> Iterator[str]:
         raise next(iter(problems.values()))
 
 
+def _not_meant(item: Item, uri: str | None) -> UserError | None:
+    """Why a run does not go where its folder or file says, which may have come with a clone or an archive.
+
+    A server is one that this user has used before, or names now: others would be given the login of this user's
+    environment. A SQLite file is the one beside the folder.
+    """
+    try:
+        location = Location.parse(item.target)
+    except UserError as error:
+        return error
+    if uri is not None or (location.rescue() == item.folder if location.database else location.was_used()):
+        return None
+    return UserError(
+        f"tracking.uri={item.target}: runs in {item.folder} are meant for this store, which you have not used from "
+        f"here; if you know it: kd-lab sync tracking.uri={item.target}"
+    )
+
+
 def _counted(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
@@ -80,11 +105,11 @@ def _items(uri: str | None, local_uri: str) -> list[Item]:
     roots = {Path.cwd() / RESCUE} | ({Location.parse(uri).rescue()} if uri else set())
     items = [_kept_item(kept, uri) for root in roots for kept in kept_runs(root)]
     local = Location.parse(local_uri)
-    if local.database is not None and local.database.is_file():
+    if local.database is not None and has_runs(local.database):
         for run in waiting(local.uri, uri):
             items.append(
                 Item(
-                    *(run.started_ms, run.run_id, run.local_id, run.name, run.target, local),
+                    *(run.started_ms, run.run_id, run.local_id, run.name, run.target, local, local.rescue()),
                     parcel=partial(local_parcel, local.uri, run.run_id),
                     done=partial(mark_synced, local.uri, run.run_id),
                     is_sweep=run.is_sweep,
@@ -102,6 +127,7 @@ def _kept_item(kept: Kept, uri: str | None) -> Item:
         header.name,
         uri or header.uri,
         Location.parse(header.uri),
+        kept.folder.parent,
         parcel=lambda _: Parcel.of_kept(kept),
         done=lambda _: kept.remove(),
         is_sweep=header.tags.get(TAG_ROLE) == SWEEP,

@@ -168,6 +168,6 @@ class Writer:
             else:
                 self._error, self._due = error, 0.0
                 self._pending.discard(part)  # it would be refused again
+            if now_away:  # before whoever waits goes on
+                tell_away(self._uri, first_line(error), self._kept.folder.parent)
             self._changed.notify_all()
-        if now_away:
-            tell_away(self._uri, first_line(error), self._kept.folder.parent)

@@ -33,7 +33,10 @@ def kd_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["kd-lab"])
-    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("PYTHONSAFEPATH", "KD_LAB_TRUST", "KD_LAB_LOGINS"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
 
     def command(line: str, *more: str) -> Said:
         capfd.readouterr()

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -69,10 +70,15 @@ class Server:
 
 
 class Proxy:
-    """Passes requests on to a server; `mode`: pass, 500, sleep (before it passes them on), lose (the answer)."""
+    """Passes requests on to a server; `mode`: pass, 500, sleep (before it passes them on), lose (the answer).
+
+    rewrite: makes another answer of the server's. login: what basic auth has to say, else 401.
+    """
 
     def __init__(self, target: Server) -> None:
         self.mode = "pass"
+        self.rewrite: Callable[[bytes], bytes] = bytes
+        self.login: str | None = None
         self.requests: list[str] = []
         proxy = self
 
@@ -83,6 +89,9 @@ class Proxy:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 proxy.requests.append(f"{self.command} {self.path}")
                 mode = proxy.mode
+                if proxy.login is not None and self.headers.get("Authorization") != proxy.login:
+                    self.reply(401, b"who are you?", {})
+                    return
                 if mode == "500":
                     self.reply(500, b"broken", {})
                     return
@@ -92,7 +101,7 @@ class Proxy:
                 headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")}
                 upstream.request(self.command, self.path, body, headers)
                 found = upstream.getresponse()
-                content = found.read()
+                content = proxy.rewrite(found.read())
                 upstream.close()
                 if mode == "lose":
                     self.close_connection = True

@@ -11,10 +11,12 @@ def test_lease__held_by_one_at_a_time(tmp_path):
     assert lease is not None
     assert Lease.take(location, "a") is None
     assert Lease.take(location, "b") is not None
-    lease.folder = tmp_path / "somewhere"
+    folder = tmp_path / "kd_lab_rescue" / ("a" * 32)
+    folder.mkdir(parents=True)
+    lease.folder = folder
     lease.release(done=False)
     again = Lease.take(location, "a")
-    assert again.folder == tmp_path / "somewhere"
+    assert again.folder == folder
     again.release(done=True)
     assert Lease.take(location, "a").folder is None
 

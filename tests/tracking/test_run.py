@@ -18,6 +18,7 @@ from kd_lab.errors import PrunedError, TrainingFailedError
 from kd_lab.names import TAG_REASON
 from kd_lab.tracking import run as run_module
 from kd_lab.tracking import writer
+from kd_lab.tracking.guarded import GuardedClient
 from kd_lab.tracking.kept import Kept
 from kd_lab.tracking.pending import Input, Point
 from kd_lab.tracking.run import Run
@@ -79,13 +80,13 @@ def test_log__some_seconds_later__in_the_store_by_itself(store, start, monkeypat
 def test_every_call__asks_the_store_in_a_thread_of_its_own(store, start, monkeypatch, tmp_path):
     asked_by = []
     for name in ("log_batch", "log_artifact", "set_terminated"):
-        plain = getattr(MlflowClient, name)
+        plain = getattr(GuardedClient, name)
 
         def noted(*arguments, plain=plain, **more):
             asked_by.append(threading.current_thread())
             return plain(*arguments, **more)
 
-        monkeypatch.setattr(MlflowClient, name, noted)
+        monkeypatch.setattr(GuardedClient, name, noted)
     with start(params={"a": 1}) as run:
         run.log(1, {"a": 1.0})
         run.set_tags({"t": "1"})
@@ -407,7 +408,7 @@ def test_wrong_request__told_to_a_training_that_never_flushes(start, monkeypatch
 def test_disk_full__one_sentence(start, monkeypatch, name):
     run = start()
     run.log(0, {"a": 1.0})
-    monkeypatch.setattr(MlflowClient, name, full)
+    monkeypatch.setattr(GuardedClient, name, full)
     run.log_text("x", "x.txt")
     with pytest.raises(TrainingFailedError, match=r"^tracking\.uri=sqlite.*: the disk is full"):
         run.flush()

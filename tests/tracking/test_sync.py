@@ -24,6 +24,7 @@ from kd_lab.names import (
 from kd_lab.tracking import pending
 from kd_lab.tracking.client import StoreAwayError
 from kd_lab.tracking.kept import Kept
+from kd_lab.tracking.location import Location
 from kd_lab.tracking.pending import Input
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
@@ -270,7 +271,9 @@ def test_sync__a_run_of_another_store__one_sentence_and_kept(store, tmp_path, em
     assert (tmp_path / "kd_lab_rescue" / run.run_id).is_dir()
 
 
-def test_sync__server_still_away__one_sentence_and_the_others_come_in(store, gone, tmp_path):
+def test_sync__server_still_away__one_sentence_and_the_others_come_in(store, gone, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Location.parse("http://127.0.0.1:9").locks.mkdir(parents=True)  # it was used before
     with gone(), started(store, "student") as run:
         pass
     there = tmp_path / "kd_lab_rescue" / ("0" * 32)

@@ -1,0 +1,264 @@
+"""Attacks on who runs kd-lab in a folder, or reads runs, that somebody else made: each was done once, and ran code."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from kd_lab import names
+from kd_lab.errors import UserError
+from tests.integration.processes import COMMAND, SMALL
+from tests.tracking.servers import Proxy, Server
+
+Command = Callable[..., Any]
+OWN = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, num_classes, input_shape):
+        super().__init__(nn.Flatten(), nn.Linear(20, num_classes))
+"""
+
+
+def runs_of(folder: Path) -> dict[str, Any]:
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    study = client.get_experiment_by_name("synthetic")
+    return {run.data.tags[names.TAG_ROLE]: run for run in client.search_runs([study.experiment_id])}
+
+
+def artifact(folder: Path, role: str, name: str) -> Path:
+    return folder / "mlartifacts" / "synthetic" / runs_of(folder)[role].info.run_id / "artifacts" / name
+
+
+# --- who can write to a store
+
+
+@pytest.fixture
+def poisoned(kd_lab: Command, tmp_path: Path, small: list[str]) -> str:
+    """The id of a teacher's run, whose network.json was written anew by somebody: it names subprocess.run."""
+    assert kd_lab("dataset=synthetic baseline=false", *small).code == 0
+    file = artifact(tmp_path, "teacher", names.ARTIFACT_NETWORK)
+    node = {"_target_": "subprocess.run", "args": ["touch", str(tmp_path / "owned")]}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"node": node}))
+    return str(runs_of(tmp_path)["teacher"].info.run_id)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["evaluate run={}", "dataset=synthetic teacher.weights=run:{}", "doctor dataset=synthetic teacher.weights=run:{}"],
+)
+def test_store__network_that_names_a_program__refused(
+    kd_lab: Command, tmp_path: Path, small: list[str], poisoned: str, command: str
+) -> None:
+    more = [] if command.startswith("evaluate") else small
+    said = kd_lab(command.format(poisoned), *more)
+
+    assert said.code == 2
+    assert (
+        f"run:{poisoned}: network._target_=subprocess.run: a network that comes from a store is built from" in said.err
+    )
+    assert "add trust=subprocess" in said.err
+    assert not (tmp_path / "owned").exists()
+
+
+def test_store__network_that_names_a_program__no_mlflow_model(
+    tmp_path: Path, poisoned: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    with pytest.raises(UserError, match=r"network\._target_=subprocess\.run: a network that comes from a store"):
+        mlflow.pyfunc.load_model(f"runs:/{poisoned}/model")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_store__network_that_is_none__one_sentence(kd_lab: Command, tmp_path: Path, poisoned: str) -> None:
+    for text in ("[" * 100_000, "{}", "[]", '{"node": 5, "num_classes": 10, "input_shape": [20]}'):
+        artifact(tmp_path, "teacher", names.ARTIFACT_NETWORK).write_text(text)
+        said = kd_lab(f"evaluate run={poisoned}")
+        assert said.code == 2
+        assert said.err.startswith(f"kd-lab: run:{poisoned}: network: ")
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        {"_target_": "os.system", "command": "touch owned"},
+        {
+            "_target_": "kd_lab.datasets.synthetic.Synthetic",
+            "augment": {"_target_": "os.system", "command": "touch owned"},
+        },
+    ],
+)
+def test_store__dataset_that_names_a_program__refused(
+    kd_lab: Command, tmp_path: Path, small: list[str], dataset: dict[str, Any]
+) -> None:
+    assert kd_lab("dataset=synthetic teacher=none loss=none", *small[:1]).code == 0
+    file = artifact(tmp_path, "student", names.ARTIFACT_CONFIG)
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"dataset": dataset}))
+
+    said = kd_lab(f"evaluate run={runs_of(tmp_path)['student'].info.run_id}")
+
+    assert said.code == 2
+    assert "_target_=os.system: a dataset that comes from a store is built from" in said.err
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- 1", "seed: 0", "a: [", "seed: 0\nloss: 5\n", "!!python/object/apply:os.system [touch owned]"]
+)
+def test_store__config_that_is_none__one_sentence(kd_lab: Command, tmp_path: Path, small: list[str], text: str) -> None:
+    assert kd_lab("dataset=synthetic teacher=none loss=none", *small[:1]).code == 0
+    artifact(tmp_path, "student", names.ARTIFACT_CONFIG).write_text(text)
+    run_id = runs_of(tmp_path)["student"].info.run_id
+
+    said = kd_lab(f"evaluate run={run_id}")
+
+    assert said.code == 2
+    assert said.err.startswith(f"kd-lab: run:{run_id}: ")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_store__class_of_ones_own__with_trust(kd_lab: Command, tmp_path: Path, small: list[str]) -> None:
+    (tmp_path / "my_own_net.py").write_text(OWN)
+    job = ["dataset=synthetic", "teacher=none", "loss=none", small[0], "student._target_=my_own_net.Net"]
+    assert kd_lab("", *job).code == 0
+    run_id = runs_of(tmp_path)["student"].info.run_id
+
+    refused = kd_lab(f"evaluate run={run_id}")
+    assert refused.code == 2
+    assert refused.err.endswith(
+        "if the code of my_own_net here is yours and you know who wrote that run, add trust=my_own_net\n"
+    )
+    evaluated = kd_lab(f"evaluate run={run_id} trust=my_own_net")
+    assert evaluated.code == 0
+    assert "my_own_net.Net" in evaluated.out
+    assert kd_lab(f"dataset=synthetic teacher.weights=run:{run_id} trust=my_own_net", *small).code == 0
+    assert runs_of(tmp_path)["teacher"].data.tags["kd_lab.weights_from"] == f"run:{run_id}"
+
+
+# --- a folder that one stands in
+
+
+def in_a_process(folder: Path, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"} | more
+    # As the console script begins: the folder of the script comes first, not the one that one stands in.
+    command = [sys.executable, "-P", "-c", COMMAND[2], *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False
+    )
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder whose files have the names of modules that Python, Hydra, MLflow or pandas import if they are there."""
+    trap = f"open({str(tmp_path / 'owned')!r}, 'a').write(__file__ + '\\n')\n"
+    here = tmp_path / "clone"
+    (here / "hydra_plugins").mkdir(parents=True)
+    (here / "hydra_plugins" / "trap.py").write_text(trap)
+    for name in ("statistics", "uuid", "json", "mlflow", "numexpr", "transformers", "sitecustomize", "IPython"):
+        (here / f"{name}.py").write_text(trap)
+    return here
+
+
+def owned(clone: Path) -> str:
+    file = clone.parent / "owned"
+    return file.read_text() if file.exists() else ""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["--cfg", "job"], ["compare"], ["sync"], ["nothing=1"], ["evaluate", "run=x"]]
+)
+def test_folder__modules_of_a_known_name__not_imported(clone: Path, arguments: list[str]) -> None:
+    said = in_a_process(clone, *arguments)
+
+    assert "Traceback" not in said.stderr
+    assert owned(clone) == ""
+
+
+@pytest.mark.slow
+def test_folder__modules_of_a_known_name__not_imported_by_jobs(clone: Path) -> None:
+    sweep = in_a_process(clone, "-m", *SMALL, "seed=0,1", "sweep.jobs=2")
+    assert sweep.returncode == 0, sweep.stderr
+    ddp = in_a_process(
+        clone, *SMALL, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "baseline=false", "seed=2"
+    )
+    assert ddp.returncode == 0, ddp.stderr
+    assert owned(clone) == ""
+
+
+@pytest.mark.slow
+def test_folder__ones_own_class_is_found_there__by_workers_too(tmp_path: Path) -> None:
+    (tmp_path / "my_own_net.py").write_text(OWN)
+    sweep = in_a_process(tmp_path, "-m", *SMALL, "student._target_=my_own_net.Net", "seed=0,1", "sweep.jobs=2")
+    assert sweep.returncode == 0, sweep.stderr
+
+
+def test_folder__ones_own_class_with_the_name_of_a_package__said(kd_lab: Command, tmp_path: Path) -> None:
+    (tmp_path / "statistics.py").write_text(OWN)
+    said = kd_lab("dataset=synthetic student._target_=statistics.Net")
+    assert said.code == 2
+    assert "statistics is also the name of a package that is installed, so rename the one in this folder" in said.err
+
+
+def test_folder__repository_whose_settings_name_a_program__not_run(
+    kd_lab: Command, tmp_path: Path, small: list[str]
+) -> None:
+    def git(*command: str) -> None:
+        subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *command], cwd=tmp_path, check=True
+        )
+
+    trap = tmp_path / "trap.sh"
+    trap.write_text(f"#!/bin/sh\ntouch {tmp_path}/owned\n")
+    trap.chmod(0o755)
+    git("init", "-q")
+    git("add", "trap.sh")
+    git("commit", "-qm", "x")
+    git("config", "core.fsmonitor", str(trap))
+    assert kd_lab("dataset=synthetic teacher=none loss=none", *small[:1]).code == 0
+    assert not (tmp_path / "owned").exists()
+
+
+# --- a login in an address
+
+
+@pytest.mark.slow
+def test_login__of_a_server__used_by_all_processes_and_nowhere_told(tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir()
+    (tmp_path / "here").mkdir()
+    server = Server(tmp_path / "server")
+    server.start()
+    proxy = Proxy(server)
+    proxy.login = f"Basic {base64.b64encode(b'me:hunter2').decode()}"
+    uri = proxy.uri.replace("://", "://me:hunter2@")
+    try:
+        refused = in_a_process(tmp_path / "here", *SMALL, f"tracking.uri={proxy.uri}")
+        assert refused.returncode == 2
+        job = in_a_process(tmp_path / "here", *SMALL, f"tracking.uri={uri}")
+        assert job.returncode == 0, job.stderr
+        by_environment = {"MLFLOW_TRACKING_URI": uri}
+        sweep = in_a_process(
+            tmp_path / "here", "-m", *SMALL, "tracking=server", "seed=0,1", "sweep.jobs=2", **by_environment
+        )
+        assert sweep.returncode == 0, sweep.stderr
+        compared = in_a_process(tmp_path / "here", "compare", f"tracking.uri={uri}", "--out", "results")
+        assert compared.returncode == 0, compared.stderr
+        listed = in_a_process(tmp_path / "here", "ui", f"tracking.uri={uri}")
+        typed_wrong = in_a_process(tmp_path / "here", f"tracking.url={uri}")
+    finally:
+        proxy.stop()
+        server.stop()
+    assert typed_wrong.returncode == 2
+    told = "".join(said.stdout + said.stderr for said in (job, sweep, compared, listed, typed_wrong))
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"server.db", "config.yaml", "comparison.html"} <= {path.name for path in files}
+    assert "hunter2" not in told
+    assert [path for path in files if b"hunter2" in path.read_bytes()] == []
