@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -175,10 +176,15 @@ def ui(arguments: list[str]) -> int:
     print(f"{server}  (Ctrl-C ends it)", flush=True)  # noqa: T201
     _pages(uri, server)
     # For one person: four servers and those for language-model jobs take three times as long to start.
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", options["port"]]
+    file, question, more = uri.removeprefix("sqlite:///").partition("?")
+    store = f"sqlite:///{Path(file).absolute()}{question}{more}"
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--port", options["port"]]
+    command += ["--artifacts-destination", str(Path.cwd() / "mlartifacts"), "--workers", "1"]
     own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ
     try:
-        return subprocess.run([*command, "--workers", "1"], env=own, check=False).returncode
+        # Its web server imports from the folder that it stands in before all else, whatever Python is told.
+        with tempfile.TemporaryDirectory() as folder:
+            return subprocess.run(command, cwd=folder, env=own, check=False).returncode
     except KeyboardInterrupt:
         return 0
 

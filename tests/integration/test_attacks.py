@@ -3,6 +3,8 @@
 import base64
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from mlflow import MlflowClient
 from kd_lab import names
 from kd_lab.errors import UserError
 from tests.integration.processes import COMMAND, SMALL
-from tests.tracking.servers import Proxy, Server
+from tests.tracking.servers import Proxy, Server, answers, free_port
 
 Command = Callable[..., Any]
 OWN = """
@@ -191,6 +193,22 @@ def test_folder__modules_of_a_known_name__not_imported_by_jobs(clone: Path) -> N
         clone, *SMALL, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "baseline=false", "seed=2"
     )
     assert ddp.returncode == 0, ddp.stderr
+    assert owned(clone) == ""
+
+
+@pytest.mark.slow
+def test_folder__modules_of_a_known_name__not_imported_by_mlflows_server(clone: Path, empty_store: Path) -> None:
+    shutil.copy(empty_store, clone / "mlflow.db")
+    for name in ("uvicorn", "fastapi", "flask"):
+        shutil.copy(clone / "mlflow.py", clone / f"{name}.py")
+    port = free_port()
+    command = [sys.executable, "-P", "-c", COMMAND[2], "ui", f"port={port}"]
+    process = subprocess.Popen(command, cwd=clone, start_new_session=True, stdout=subprocess.DEVNULL)
+    try:
+        assert answers(f"http://127.0.0.1:{port}")
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(60)
     assert owned(clone) == ""
 
 
