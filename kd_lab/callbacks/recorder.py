@@ -1,4 +1,7 @@
-"""Keeps what training says of itself (each loss term, the learning rate used) and stops a loss that is not finite."""
+"""Keeps what training says of itself (each loss term, the learning rate used) and stops a loss that is not finite.
+
+Legend: S steps of a window, T terms.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
@@ -10,6 +13,8 @@ from torch import Tensor
 from kd_lab import names
 from kd_lab.errors import TrainingFailedError
 from kd_lab.training.distiller import Distiller
+from kd_lab.training.objective import Objective
+from kd_lab.types import UNLABELLED
 
 
 class Sink(Protocol):
@@ -25,8 +30,10 @@ class Sink(Protocol):
 class Recorder(pl.Callback):
     """Every `every` steps (and at the end) hands the mean of each term since the last time to the sink.
 
-    Between two such moments the terms stay on the device, so a GPU is not made to wait. `rename` maps a key to the
-    one it is kept under (the members of an ensemble).
+    It is the mean over the samples that the term is a mean of, of all processes: the hard labels and what else is
+    defined on labelled samples over those alone. A window without any has no value of such a term. Between two such
+    moments the terms stay on the device, so a GPU is not made to wait. `rename` maps a key to the one it is kept under
+    (the members of an ensemble).
     """
 
     def __init__(self, sink: Sink, every: int, rename: Callable[[str], str] = str) -> None:
@@ -35,6 +42,7 @@ class Recorder(pl.Callback):
         self.rename = rename
         self._step = 0
         self._window: list[Tensor] = []
+        self._targets: list[Tensor] = []
         self._names: list[str] = []
 
     def on_train_batch_end(
@@ -47,6 +55,7 @@ class Recorder(pl.Callback):
         if not self._names:
             self._names = ["total", *loss.terms]
         self._window.append(torch.stack([loss.total.detach(), *(t.detach() for t in loss.terms.values())]))
+        self._targets.append(batch.targets)
         self._step += 1
         if len(self._window) >= self.every:
             self._hand_on(trainer)
@@ -66,23 +75,40 @@ class Recorder(pl.Callback):
             self.sink.flush()
 
     def _hand_on(self, trainer: pl.Trainer, *, alone: bool = False) -> None:
-        window = torch.stack(self._window).float()
+        module = cast("Distiller", trainer.lightning_module)
         # Alone: after an exception nobody knows whether the other processes still answer.
-        if trainer.world_size > 1 and not alone:
-            torch.distributed.all_reduce(window)
-            window /= trainer.world_size
-        window = window.cpu()
+        together = trainer.world_size > 1 and not alone
+        sums, counts = self._summed(module.objective, module.device if together else torch.device("cpu"))
+        if together:
+            torch.distributed.all_reduce(sums)
+            torch.distributed.all_reduce(counts)
+            # The objective rescales each process's total: the mean over the processes is that of the global batch.
+            sums[:, 0] *= counts[:, 0] / trainer.world_size
+        else:
+            sums[:, 0] *= counts[:, 0]
+        sums, counts = sums.cpu(), counts.cpu()
         first_step = self._step - len(self._window)
-        self._window = []
-        self._check(window, first_step)
+        self._window, self._targets = [], []
+        self._check(sums / counts.clamp(min=1), first_step)
         if trainer.is_global_zero:
-            values = {
-                self.rename(names.train_loss(n)): v for n, v in zip(self._names, window.mean(0).tolist(), strict=True)
-            }
+            found = zip(self._names, sums.sum(0).tolist(), counts.sum(0).tolist(), strict=True)
+            values = {self.rename(names.train_loss(n)): value / count for n, value, count in found if count}
             values[self.rename(names.TRAIN_LEARNING_RATE)] = float(trainer.optimizers[0].param_groups[0]["lr"])
-            readings = cast("Distiller", trainer.lightning_module).objective.readings()
-            values |= {self.rename(names.train_reading(n)): v for n, v in readings.items()}
+            values |= {self.rename(names.train_reading(n)): v for n, v in module.objective.readings().items()}
             self.sink.log(self._step, values)
+
+    def _summed(self, objective: Objective, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Of this process: the total as it is and each term summed over its samples, and their number, [S, 1 + T]."""
+        values = torch.stack(self._window).to(device).double()  # a sum of what float32 can just hold is beyond it
+        samples = torch.tensor([len(targets) for targets in self._targets]).to(values)
+        counts = samples[:, None].repeat(1, values.shape[1])
+        labelled = [i for i, name in enumerate(self._names) if i and objective.is_of_labelled(name)]
+        if labelled:
+            known = torch.stack([(targets != UNLABELLED).sum() for targets in self._targets])
+            counts[:, labelled] = known.to(counts)[:, None]
+        sums = values * counts
+        sums[:, 0] = values[:, 0]
+        return sums, counts
 
     def _check(self, window: Tensor, first_step: int) -> None:
         """Stop at the first step whose loss is not finite, and name the term that did it."""

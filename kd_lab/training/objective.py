@@ -156,6 +156,10 @@ class Objective(nn.Module):
             found |= {f"{name}_{what}": value for what, value in cast("Loss", loss).readings().items()}
         return found
 
+    def is_of_labelled(self, name: str) -> bool:
+        """Whether a term is a mean over the labelled samples alone."""
+        return name == HARD or self.terms[name].loss.labelled_only
+
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean over the labelled points; 0 with a gradient of 0 when there is none."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,11 +7,14 @@ import torch
 
 from kd_lab import names
 from kd_lab.errors import TrainingFailedError
+from kd_lab.losses.common.labelled import labelled_mean
 from kd_lab.losses.common.loss import Loss
+from kd_lab.losses.kd import KD
 from kd_lab.losses.soft_label import SoftLabel
+from kd_lab.run.devices import Devices
 from kd_lab.training.objective import Objective, Term
 from kd_lab.types import Batch, Outputs
-from tests.training.toys import BadAt, Lines, Plain, kd, toy_data, toy_recipe, train
+from tests.training.toys import ONE_PROCESS, BadAt, Lines, Plain, kd, toy_data, toy_recipe, train
 
 
 class Counting(Loss):
@@ -177,3 +181,101 @@ def test_recorder__a_window_with_a_bad_step_is_dropped_when_something_else_inter
     with pytest.raises(KeyboardInterrupt):
         train(Plain(), teacher=Plain(1), objective=objective, recipe=toy_recipe(steps=9), sink=sink, every=3)
     assert list(sink.curve("train/loss_ill")) == [3]
+
+
+class OfLabelled(Loss):
+    """The mean row number of the labelled samples of a batch, 0 where there is none."""
+
+    labelled_only = True
+
+    def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+        return 0 * student.logits.sum() + labelled_mean(batch.index.float(), batch.targets)
+
+
+class OfAll(OfLabelled):
+    """The mean row number of all samples."""
+
+    labelled_only = False
+
+    def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+        return 0 * student.logits.sum() + batch.index.float().mean()
+
+
+def of_rows() -> Objective:
+    return Objective({"labelled": Term(OfLabelled(), 1.0), "all": Term(OfAll(), 1.0)}, 1.0)
+
+
+@pytest.mark.parametrize("every", [2, 6, 100])
+def test_recorder__terms_of_labelled_samples_are_means_over_these_alone(every: int) -> None:
+    """Five of 24 samples have a label: a mean over the batches' means counted those without any as 0."""
+    sink = Lines()
+    data = toy_data(labelled=5, unlabelled=19)
+
+    train(
+        Plain(),
+        teacher=Plain(1),
+        data=data,
+        objective=of_rows(),
+        recipe=toy_recipe(steps=6, batch_size=4),
+        sink=sink,
+        every=every,
+    )
+
+    if every == 100:  # one epoch
+        assert sink.curve("train/loss_labelled") == {6: pytest.approx(2.0)}  # rows 0 to 4
+        assert sink.curve("train/loss_all") == {6: pytest.approx(11.5)}
+    hard = sink.curve("train/loss_hard")
+    assert set(hard) == set(sink.curve("train/loss_labelled"))
+    assert all(value > 0.1 for value in hard.values())
+
+
+def test_recorder__a_window_without_a_label__has_no_value_of_the_hard_labels() -> None:
+    sink = Lines()
+    data = toy_data(labelled=1, unlabelled=23)
+    train(
+        Plain(), teacher=Plain(1), data=data, objective=of_rows(), recipe=toy_recipe(steps=6, batch_size=4), sink=sink
+    )
+    assert len(sink.curve("train/loss_all")) == len(sink.curve("train/loss_total")) == 6
+    assert len(sink.curve("train/loss_hard")) == len(sink.curve("train/loss_labelled")) == 1
+    assert list(sink.curve("train/loss_labelled").values()) == [0.0]  # row 0
+
+
+def test_recorder__an_incomplete_batch_counts_by_its_samples() -> None:
+    sink = Lines()
+    data = toy_data(labelled=10)
+    train(
+        Plain(),
+        teacher=Plain(1),
+        data=data,
+        objective=of_rows(),
+        recipe=toy_recipe(steps=2, batch_size=8),
+        sink=sink,
+        every=2,
+    )
+    assert sink.curve("train/loss_all") == {2: pytest.approx(4.5)}
+
+
+@pytest.mark.slow
+def test_recorder__two_processes_tell_the_curves_of_one(tmp_path: Path) -> None:
+    found = []
+    for devices in (ONE_PROCESS, Devices("cpu", 2, "ddp_spawn")):
+        sink = Lines(tmp_path / f"{devices.count}")
+        data = toy_data(labelled=5, unlabelled=18)
+        recipe = toy_recipe(steps=6, batch_size=7)  # 23 samples: batches of 7, 7, 7 and 2, shared unevenly
+        objective = Objective({**of_rows().terms, "kd": Term(KD(temperature=2.0), 0.5)}, 0.3)
+        train(
+            Plain(),
+            teacher=Plain(1),
+            data=data,
+            objective=objective,
+            recipe=recipe,
+            sink=sink,
+            every=3,
+            devices=devices,
+        )
+        found.append(sink.points)
+    one, two = found
+    assert [step for step, _ in one] == [step for step, _ in two] == [3, 6]
+    for (_, alone), (_, together) in zip(one, two, strict=True):
+        assert {"train/loss_hard", "train/loss_labelled", "train/loss_kd"} <= alone.keys()
+        assert together == pytest.approx(alone, rel=1e-5)
