@@ -24,6 +24,16 @@ TEST_AGREEMENT_TOP1 = "test/agreement_top1"
 TEST_AGREEMENT_TEACHER_WRONG = "test/agreement_where_teacher_wrong"
 TEST_KL_NATS = "test/kl_teacher_student_nats"
 TEST_GAP_RECOVERED = "test/gap_recovered"
+# The same of the student alone, on the run of the student that stands beside both: a baseline serves many teachers.
+TEST_ALONE_AGREEMENT_TOP1 = "test/alone_agreement_top1"
+TEST_ALONE_AGREEMENT_TEACHER_WRONG = "test/alone_agreement_where_teacher_wrong"
+TEST_ALONE_KL_NATS = "test/alone_kl_teacher_student_nats"
+OF_ALONE = {
+    TEST_AGREEMENT_TOP1: TEST_ALONE_AGREEMENT_TOP1,
+    TEST_AGREEMENT_TEACHER_WRONG: TEST_ALONE_AGREEMENT_TEACHER_WRONG,
+    TEST_KL_NATS: TEST_ALONE_KL_NATS,
+}
+"""By the key of the student's fidelity, that of the student alone."""
 
 COST_PARAMS_TOTAL = "cost/params_total"
 COST_PARAMS_TRAINABLE = "cost/params_trainable"
@@ -79,6 +89,7 @@ REFERENCES = (TAG_TEACHER_RUN, TAG_BASELINE_RUN, TAG_PARENT)
 TAG_GIT_COMMIT = "mlflow.source.git.commit"
 TAG_GIT_DIRTY = "kd_lab.git_dirty"
 TAG_VERSION = "kd_lab.version."  # and the name of the package
+TAG_CODE = "kd_lab.code_sha256"  # of the source of all that the result follows from
 TAG_PLATFORM = "kd_lab.platform"
 TAG_CPU = "kd_lab.cpu"
 TAG_CPU_CORES = "kd_lab.cpu_cores"
