@@ -15,16 +15,31 @@ from kd_lab.errors import UserError
 from kd_lab.names import (
     ARTIFACT_PREDICTIONS,
     SAMPLE_CONFIDENCE,
+    SAMPLE_INDEX,
     SAMPLE_PREDICTED,
     SAMPLE_PROBABILITIES,
     SAMPLE_TARGET,
+    SAMPLE_TARGET_PROBABILITY,
     sample_probability,
 )
+from kd_lab.outside.archives import read_npz
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 NUM_BINS = 15
+MAX_PROBABILITIES = 1_000_000
+"""Kept are at most so many numbers, see kd_lab.measures.per_sample; each class becomes a column."""
+
+_INTEGERS, _FLOATS = "iu", "f"
+_COLUMNS = {
+    SAMPLE_INDEX: _INTEGERS,
+    SAMPLE_TARGET: _INTEGERS,
+    SAMPLE_PREDICTED: _INTEGERS,
+    SAMPLE_CONFIDENCE: _FLOATS,
+    SAMPLE_TARGET_PROBABILITY: _FLOATS,
+}
+_TODO = "this is no file of kd-lab, choose another run"
 
 
 class Bins(NamedTuple):
@@ -50,14 +65,14 @@ def predictions(run_id: str, uri: str = "sqlite:///mlflow.db") -> pd.DataFrame:
         uri: the store; it is read, never made.
 
     Raises:
-        UserError: there is no such store or run, or the run kept no predictions.
+        UserError: there is no such store or run, or the run kept no predictions, or something else in their place.
     """
     with _client(uri) as client:
         return _read(client, run_id)
 
 
 def predictions_of(run_ids: Iterable[str], uri: str = "sqlite:///mlflow.db") -> dict[str, pd.DataFrame]:
-    """The predictions of several runs by run id; runs that kept none are left out."""
+    """The predictions of several runs by run id; runs that kept none, or something else, are left out."""
     found = {}
     with _client(uri) as client:
         for run_id in run_ids:
@@ -94,14 +109,39 @@ def _client(uri: str) -> Iterator["MlflowClient"]:
 
 
 def _read(client: "MlflowClient", run_id: str) -> pd.DataFrame:
-    with tempfile.TemporaryDirectory() as folder, np.load(_download(client, run_id, folder)) as kept:
-        columns = {name: kept[name] for name in kept.files}
+    """The table in the run's file, which whoever can write to the store may have written."""
+    source = f"run:{run_id}: {ARTIFACT_PREDICTIONS}"
+    wanted = (*_COLUMNS, SAMPLE_PROBABILITIES)
+    with tempfile.TemporaryDirectory() as folder:
+        columns, _ = read_npz(_download(client, run_id, folder), source, wanted, stored=True, todo=_TODO)
+    if not _fit(columns):
+        listed = ", ".join(f"{name} {array.dtype.name} {list(array.shape)}" for name, array in columns.items())
+        raise UserError(
+            f"{source} holds {listed or 'none of the columns'}, expected {', '.join(_COLUMNS)} [N] and possibly "
+            f"{SAMPLE_PROBABILITIES} [N, K], numbers, at most {MAX_PROBABILITIES:,} probabilities; {_TODO}."
+        )
     probabilities = columns.pop(SAMPLE_PROBABILITIES, None)
     frame = pd.DataFrame(columns)
     if probabilities is None:
         return frame
     classes = [sample_probability(k) for k in range(probabilities.shape[1])]
     return pd.concat([frame, pd.DataFrame(probabilities, columns=classes)], axis="columns")
+
+
+def _fit(columns: dict[str, np.ndarray]) -> bool:
+    """Whether these are the columns that a run keeps: of one length, and of numbers."""
+    if not _COLUMNS.keys() <= columns.keys():
+        return False
+    shape = columns[SAMPLE_INDEX].shape
+    if len(shape) != 1 or shape[0] == 0:
+        return False
+    if any(columns[name].shape != shape or columns[name].dtype.kind not in kind for name, kind in _COLUMNS.items()):
+        return False
+    kept = columns.get(SAMPLE_PROBABILITIES)
+    if kept is None:
+        return True
+    fits = kept.ndim == 2 and len(kept) == len(columns[SAMPLE_INDEX]) and kept.dtype.kind in _FLOATS
+    return fits and 0 < kept.size <= MAX_PROBABILITIES
 
 
 def _download(client: "MlflowClient", run_id: str, folder: str) -> Path:

@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from kd_lab.datasets.common.splits import SplitSettings, assemble, cut
 from kd_lab.errors import UserError
+from kd_lab.outside.archives import GIB, check_memory, told
 from kd_lab.types import Augment, Data
 
 _FILES = (
@@ -27,6 +29,26 @@ _FILES = (
 # Mean and standard deviation of the 60,000 training images, as everywhere.
 _MEAN, _SD = 0.1307, 0.3081
 _TIMEOUT_S = 20.0
+_DEFAULT = "~/.cache/kd-lab/mnist"
+_BYTES = 8
+"""The code of IDX for the type uint8."""
+_MAX_BYTES = GIB
+"""Of one file, unpacked: 1.4 million images, where MNIST has 60,000 and EMNIST 697,932."""
+_GZIP_RATIO = 1032
+"""More bytes than these are never packed into one: 258 of them into two bits (RFC 1951)."""
+_DAMAGE = (OSError, EOFError, zlib.error, struct.error)
+
+
+class _Idx(NamedTuple):
+    """What the first `start` bytes of a file announce."""
+
+    file: Path
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def announced(self) -> int:
+        return math.prod(self.shape)
 
 
 class Mnist:
@@ -38,7 +60,8 @@ class Mnist:
     def __init__(
         self,
         *,
-        path: str = "~/.cache/kd-lab/mnist",
+        path: str = _DEFAULT,
+        download: bool = False,
         labels: int | None = None,
         validation: int = 5000,
         seed: int = 0,
@@ -47,8 +70,9 @@ class Mnist:
         """Checks the settings, reads nothing.
 
         Args:
-            path: a folder with the four IDX files, directly or in MNIST/raw, packed (.gz) or not. What is not there
-                is downloaded to MNIST/raw.
+            path: a folder with the four IDX files, directly or in MNIST/raw, packed (.gz) or not.
+            download: download into `path`, to MNIST/raw, what is not there; the default folder is filled without
+                asking.
             labels: how many labels are kept, stratified; None keeps all.
             validation: how many points are cut from the official training set before labels are hidden.
             seed: fixes the parts.
@@ -59,22 +83,29 @@ class Mnist:
         """
         self._settings = SplitSettings(labels, validation, seed, augment)
         self._path = path
+        # Other folders may be mistyped, or named by a config that somebody else wrote.
+        self._may_download = download or Path(path).expanduser() == Path(_DEFAULT).expanduser()
 
     def load(self) -> Data:
-        """Reads the four files, after a download where they are missing.
+        """Reads the four files, after a download where they are missing and that is allowed.
 
         Raises:
-            UserError: the files are neither there nor to be had, or are not MNIST; or the settings ask for more
-                points than there are.
+            UserError: the files are neither there nor to be had, are not MNIST, or declare more than they hold or the
+                memory takes; or the settings ask for more points than there are.
         """
-        files = _find(self._path) or self._download()
-        arrays = [self._read(file) for file in files]
-        for images, labels, file in zip(arrays[::2], arrays[1::2], files[::2], strict=True):
-            if images.shape[1:] != (28, 28) or labels.ndim != 1 or len(images) != len(labels) or labels.max() > 9:
-                raise UserError(
-                    f"dataset.path={self._path}: {file.name} has shape {list(images.shape)} and its labels "
-                    f"{list(labels.shape)}, expected [N, 28, 28] and [N] with classes 0 to 9."
-                )
+        headers = [self._header(file) for file in _find(self._path) or self._download()]
+        pairs = list(zip(headers[::2], headers[1::2], strict=True))
+        for images, labels in pairs:
+            if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
+                raise self._misfit(images, labels)
+        check_memory(sum(header.announced for header in headers), f"dataset.path={self._path}")
+        arrays = [self._payload(header) for header in headers]
+        for (images, labels), found in zip(pairs, arrays[1::2], strict=True):
+            if found.max() > 9:
+                raise self._misfit(images, labels)
+        return self._assembled(arrays)
+
+    def _assembled(self, arrays: list[Tensor]) -> Data:
         count = len(arrays[0])
         targets = torch.cat([arrays[1], arrays[3]]).to(torch.int64)
         rows = torch.arange(len(targets))
@@ -83,26 +114,57 @@ class Mnist:
         inputs = images.to(torch.float32).div_(255).sub_(_MEAN).div_(_SD)
         return assemble("mnist", inputs, targets, parts, num_classes=10, augment=self._settings.augment)
 
-    def _read(self, file: Path) -> Tensor:
-        """One IDX file of bytes as a tensor."""
+    def _header(self, file: Path) -> _Idx:
+        """What an IDX file announces; what it cannot hold is refused before it is read."""
         try:
-            raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-            _, _, kind, ndim = struct.unpack_from(">4B", raw)
-            shape = struct.unpack_from(f">{ndim}I", raw, 4)
-        except (OSError, EOFError, zlib.error, struct.error) as error:
+            size = file.stat().st_size
+            with _open(file) as stream:
+                _, _, kind, ndim = struct.unpack(">4B", stream.read(4))
+                header = _Idx(file, struct.unpack(f">{ndim}I", stream.read(4 * ndim)), 4 + 4 * ndim)
+        except _DAMAGE as error:
             raise self._not_idx(file, str(error)) from error
-        start = 4 + 4 * ndim
-        if kind != 8 or math.prod(shape) == 0 or len(raw) - start != math.prod(shape):
-            raise self._not_idx(file, f"{len(raw)} bytes do not hold what its first bytes announce")
-        return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=start).reshape(shape).copy())
+        if header.announced > _MAX_BYTES:
+            raise self._not_idx(
+                file, f"its first bytes announce {told(header.announced)}, expected at most {told(_MAX_BYTES)}"
+            )
+        most = size * _GZIP_RATIO if file.suffix == ".gz" else size - header.start
+        if kind != _BYTES or not 0 < header.announced <= most:
+            raise self._not_idx(file, f"{size} bytes do not hold what its first bytes announce")
+        return header
 
-    def _not_idx(self, file: Path, reason: str) -> UserError:
+    def _payload(self, header: _Idx) -> Tensor:
+        """What follows the header, if it is what was announced; one byte more than that is read at most."""
+        try:
+            with _open(header.file) as stream:
+                stream.read(header.start)
+                raw = stream.read(header.announced + 1)
+        except _DAMAGE as error:
+            raise self._not_idx(header.file, str(error)) from error
+        if len(raw) != header.announced:
+            way = "more" if len(raw) > header.announced else "less"
+            raise self._not_idx(
+                header.file, f"it holds {way} than the {header.announced} bytes that its first announce"
+            )
+        return torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(header.shape).copy())
+
+    def _misfit(self, images: _Idx, labels: _Idx) -> UserError:
         return UserError(
-            f"dataset.path={self._path}: {file} is damaged or no MNIST file ({reason}), delete it to download it anew."
+            f"dataset.path={self._path}: {images.file.name} has shape {list(images.shape)} and its labels "
+            f"{list(labels.shape)}, expected [N, 28, 28] and [N] with classes 0 to 9."
         )
 
+    def _not_idx(self, file: Path, reason: str) -> UserError:
+        todo = "delete it to download it anew" if self._may_download else "put the right one there"
+        return UserError(f"dataset.path={self._path}: {file} is damaged or no MNIST file ({reason}), {todo}.")
+
     def _download(self) -> tuple[Path, ...]:
-        """Lets torchvision fetch the files into MNIST/raw."""
+        """Lets torchvision fetch the files into MNIST/raw, if that is allowed."""
+        absent = f"{', '.join(_FILES)} (with or without .gz) are not all there, neither directly nor in MNIST/raw"
+        if not self._may_download:
+            raise UserError(
+                f"dataset.path={self._path}: {absent}; put them there, or set dataset.download=true to download them "
+                "there."
+            )
         from torchvision.datasets import MNIST
 
         reason = "nothing came"
@@ -114,8 +176,8 @@ class Mnist:
         files = _find(self._path)
         if files is None:
             raise UserError(
-                f"dataset.path={self._path}: {', '.join(_FILES)} (with or without .gz) are not all there, neither "
-                f"directly nor in MNIST/raw, and the download failed ({reason}); put them there, or go online once."
+                f"dataset.path={self._path}: {absent}, and the download failed ({reason}); put them there, or go "
+                "online once."
             )
         return files
 
@@ -131,6 +193,10 @@ def _find(path: str) -> tuple[Path, ...] | None:
             return None
         found.append(file)
     return tuple(found)
+
+
+def _open(file: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(file) if file.suffix == ".gz" else file.open("rb"))
 
 
 @contextlib.contextmanager

@@ -1,13 +1,18 @@
+import io
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from kd_lab.augment.shift import Shift
 from kd_lab.datasets.arrays import Arrays
 from kd_lab.errors import UserError
+from kd_lab.outside import archives
 from kd_lab.types import UNLABELLED
 
 
@@ -231,8 +236,6 @@ def test_arrays__truncated_npy(keep: int) -> None:
 
 
 def test_arrays__a_zip_without_arrays() -> None:
-    import zipfile
-
     with zipfile.ZipFile("my.npz", "w") as archive:
         archive.writestr("X", "text")
     _refused("dataset.path=my.npz: X is not a NumPy array")
@@ -248,6 +251,43 @@ def test_arrays__python_objects_are_never_loaded() -> None:
     _save(X=np.array([[Bad()]], dtype=object), y=np.zeros(1, int))
     _refused("dataset.path=my.npz: X holds Python objects, which are never loaded")
     assert not ran.exists()
+
+
+def test_arrays__a_bomb_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed("my.npz", X=np.zeros((8, 2**20), np.uint8), y=np.zeros(8, int))
+    monkeypatch.setattr(archives, "LARGE_BYTES", 2**20)
+    monkeypatch.setattr(zipfile.ZipFile, "open", _never)
+    _refused(
+        r"dataset.path=my.npz: declares 8\.0 MiB in a file of 8\.\d KiB, expected at most 100 times its size; if it is "
+        r"yours, save it uncompressed, with numpy\.savez\."
+    )
+
+
+def _never(*_: Any, **__: Any) -> Any:
+    raise AssertionError("a member was opened")
+
+
+@pytest.mark.parametrize("inside", ["npz", "npy"])
+def test_arrays__header_of_more_than_is_there(inside: str) -> None:
+    whole = _header((10**9, 8)) + bytes(80)
+    if inside == "npz":
+        with zipfile.ZipFile("my.npz", "w") as archive:
+            archive.writestr("X.npy", whole)
+    else:
+        Path("my.npz").write_bytes(whole)
+    _refused(r"dataset.path=my.npz: X is truncated or damaged \(its header declares 8,000,000,000 bytes, 80 are there")
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+def test_arrays__more_than_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    _save(**_points())
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1024))
+    _refused(r"dataset.path=my.npz: declares \d\.\d KiB, expected at most the 1\.0 KiB of memory that are available")
 
 
 def test_arrays__no_x() -> None:

@@ -1,4 +1,7 @@
 import copy
+import json
+import struct
+import zipfile
 
 import pytest
 import torch
@@ -160,6 +163,67 @@ def test_load_weights__damaged_file(ending, damage, saved, tmp_path):
     noise = bytes(range(256)) * 4
     path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "noise": noise, "text": b"hello\n"}[damage])
     _refused(saved, path, rf"readable {ending} file, but it is empty, cut short or damaged \(\d+ bytes\)")
+
+
+def _packed(source, target, **more):
+    """The archive of PyTorch, compressed, and with more members."""
+    with zipfile.ZipFile(source) as given, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in given.namelist():
+            packed.writestr(name, given.read(name))
+        for name, content in more.items():
+            packed.writestr(f"w/data/{name}", content)
+
+
+@pytest.mark.parametrize("ending", [".pt", ".pth", ".ckpt"])
+def test_load_weights__a_zip_that_declares_more_than_its_size(ending, saved, tmp_path, monkeypatch):
+    torch.save(saved.state_dict(), tmp_path / "w.pt")
+    _packed(tmp_path / "w.pt", tmp_path / f"bomb{ending}", bomb=bytes(2**23))
+    with zipfile.ZipFile(tmp_path / f"bomb{ending}") as archive:
+        assert archive.testzip() is None
+
+    def load(*_, **__):
+        raise AssertionError("was read")
+
+    monkeypatch.setattr(torch, "load", load)
+    _refused(
+        saved,
+        tmp_path / f"bomb{ending}",
+        r"declares 8\.0 MiB in a file of \d+\.\d KiB, expected one that is not compressed; save it again with torch",
+    )
+
+
+def test_load_weights__what_torch_writes_declares_what_it_holds(tmp_path):
+    """Also where names and padding are most of the file, or noise all of it."""
+    for size in (1, 1000):
+        source, other = nn.Linear(size, size), nn.Linear(size, size)
+        torch.save(source.state_dict(), tmp_path / "w.pt")
+        load_weights(other, tmp_path / "w.pt")
+        assert weights_sha256(other) == weights_sha256(source)
+
+
+def test_load_weights__the_old_format_of_torch_is_no_zip(saved, tmp_path):
+    torch.save(saved.state_dict(), tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    other = _cnn()
+    load_weights(other, tmp_path / "w.pth")
+    assert weights_sha256(other) == weights_sha256(saved)
+
+
+@pytest.mark.parametrize(
+    ("shape", "length", "declared"),
+    [
+        ([2**40], 2**42, None),  # what the file would have to go on with
+        ([2**40], 16, None),  # more than its own place in the file
+        ([4], 16, 2**40),  # a header longer than the file
+        ([4], 16, 2**20),
+        ([2**62, 2**62], 16, None),
+    ],
+)
+def test_load_weights__safetensors_that_declare_more_than_they_hold(shape, length, declared, saved, tmp_path):
+    entry = {"dtype": "F32", "shape": shape, "data_offsets": [0, length]}
+    header = json.dumps({"w": entry}).encode()
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(struct.pack("<Q", declared or len(header)) + header + bytes(16))
+    _refused(saved, path, r"readable \.safetensors file, but it is empty, cut short or damaged \(\d+ bytes\)")
 
 
 def test_load_weights__pickles_are_refused_unread(saved, tmp_path):

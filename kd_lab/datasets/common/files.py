@@ -1,7 +1,5 @@
 """Arrays from .npz and .npy files, never through pickle, and one sentence for each thing that can be wrong."""
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +9,10 @@ import torch
 from torch import Tensor
 
 from kd_lab.errors import UserError
+from kd_lab.outside.archives import read_npy, read_npz
 from kd_lab.types import UNLABELLED
 
 Array = npt.NDArray[Any]
-_DAMAGE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError)
 
 
 def read(path: str, setting: str, *, bare: str, wanted: tuple[str, ...]) -> tuple[dict[str, Array], list[str]]:
@@ -30,7 +28,8 @@ def read(path: str, setting: str, *, bare: str, wanted: tuple[str, ...]) -> tupl
         The arrays by name, and all names in the file.
 
     Raises:
-        UserError: the file is missing, empty, damaged, of another kind, or holds Python objects.
+        UserError: the file is missing, empty, damaged, of another kind, declares more than it holds or the memory
+            takes, or holds Python objects.
     """
     file = Path(path).expanduser()
     try:
@@ -41,32 +40,10 @@ def read(path: str, setting: str, *, bare: str, wanted: tuple[str, ...]) -> tupl
     if not start:
         raise UserError(f"{setting}: the file is empty, save it again.")
     if start == b"\x93NUMPY":
-        return {bare: _member(lambda: np.load(file, allow_pickle=False), bare, setting)}, [bare]
+        return {bare: read_npy(file, setting, bare)}, [bare]
     if not start.startswith(b"PK"):
         raise UserError(f"{setting}: not an .npz or .npy file, make one with numpy.savez({file.stem}, X=..., y=...).")
-    try:
-        archive = np.load(file, allow_pickle=False)
-    except _DAMAGE as error:
-        raise UserError(f"{setting}: the file is truncated or damaged ({error}), save it again.") from error
-    with archive:
-        names = list(archive.files)
-        arrays = {name: _member(lambda n=name: archive[n], name, setting) for name in wanted if name in names}
-    return arrays, names
-
-
-def _member(load: Any, name: str, setting: str) -> Array:
-    """One array, its failure told by name."""
-    try:
-        array = load()
-    except _DAMAGE as error:
-        if "allow_pickle" in str(error):
-            raise UserError(
-                f"{setting}: {name} holds Python objects, which are never loaded; save it as a numeric array."
-            ) from error
-        raise UserError(f"{setting}: {name} is truncated or damaged ({error}), save it again.") from error
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{setting}: {name} is not a NumPy array, save it again with numpy.savez.")
-    return array
+    return read_npz(file, setting, wanted)
 
 
 def to_inputs(array: Array, name: str, setting: str) -> Tensor:

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab.errors import UserError
+from kd_lab.outside.archives import check_zip
 
 PICKLED = frozenset({".pt", ".pth", ".ckpt"})
+ZIP_START = b"PK\x03\x04"
 
 
 def save_weights(module: nn.Module, path: Path | str) -> None:
@@ -48,7 +50,8 @@ def load_weights(module: nn.Module, path: Path | str) -> None:
     loss beside the network, is left. A file of a bare timm or torchvision network fits its wrapper too.
 
     Raises:
-        UserError: no such file, unknown kind, unreadable, needs pickle, or does not fit (which names and shapes).
+        UserError: no such file, unknown kind, unreadable, declares more than it holds, needs pickle, or does not fit
+            (which names and shapes).
     """
     source = Path(path).expanduser()
     if not source.is_file():
@@ -83,6 +86,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickled(path: Path) -> dict[str, Tensor]:
+    _check_declared(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -102,6 +106,17 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
             f"{type(content).__name__} with other content; save network.state_dict()."
         )
     return {str(name): tensor for name, tensor in content.items()}
+
+
+def _check_declared(path: Path) -> None:
+    """Refuse a zip that unpacks to more than its size: PyTorch reads compressed ones too, and never writes them."""
+    with path.open("rb") as file:
+        if file.read(len(ZIP_START)) != ZIP_START:  # as PyTorch tells its kinds of files apart
+            return
+    try:
+        check_zip(path, f"weights={path}", stored=True, todo="save it again with torch.save")
+    except zipfile.BadZipFile as error:
+        raise _unreadable(path) from error
 
 
 def _is_pickle(path: Path) -> bool:

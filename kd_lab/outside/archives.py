@@ -1,0 +1,241 @@
+"""Files that declare more than they hold: what they declare is read and judged before anything is unpacked.
+
+A zip says in its directory how many bytes each member unpacks to, an .npy file in its header how many follow; readers
+believe both, and 9 MB can become 5.6 GiB. Members of one file may lie over each other, so that each is honest alone:
+what counts is their sum.
+
+Source: D. Fifield, "A better zip bomb", WOOT 2019.
+"""
+
+import io
+import math
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from kd_lab.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+GIB = 2**30
+LARGE_BYTES = GIB
+MAX_RATIO = 100
+"""Bytes that one byte of a large file may become. Deflate reaches 1032 with zeros; real data stays far below this."""
+MAX_RATIO_STORED = 2
+"""The same of a program that does not compress: names and padding make its files larger than what they hold."""
+HEADER_BYTES = 2**14
+"""More than the longest .npy header that NumPy takes, 10,000; a file may declare one of 4 GiB."""
+
+_ENCRYPTED = 1
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+
+
+def check_zip(path: Path, source: str, *, stored: bool = False, todo: str = "save it again") -> None:
+    """Judge a zip by its directory, before another program unpacks it.
+
+    Args:
+        path: the file.
+        source: the beginning of the message.
+        stored: the program that writes such files does not compress them.
+        todo: the end of the message.
+
+    Raises:
+        UserError: it declares more than its size may hold or the memory takes, or is packed in another way than by
+            deflate.
+        zipfile.BadZipFile: it is no zip, or a damaged one.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file, _opened(file) as archive:
+        _judge(archive.infolist(), _size(file), source, stored, todo)
+
+
+def read_npz(
+    path: Path, source: str, wanted: Iterable[str], *, stored: bool = False, todo: str = "save it again"
+) -> tuple[dict[str, "Array"], list[str]]:
+    """Read the wanted arrays of an .npz file, never through pickle; the others are not looked at.
+
+    Args:
+        path: the file.
+        source: the beginning of the messages.
+        wanted: the names to read.
+        stored: as in `check_zip`.
+        todo: the end of the messages.
+
+    Returns:
+        The arrays by name, in the order of `wanted`, and all names in the file.
+
+    Raises:
+        UserError: it cannot be read, is damaged, declares too much (see `check_zip`) or other than it holds, or a
+            wanted member is no array of numbers, text or dates.
+    """
+    try:
+        with path.open("rb") as file, _opened(file) as archive:
+            members = {name: found for name in wanted if (found := _member(archive, name))}
+            _judge(members.values(), _size(file), source, stored, todo)
+            arrays = {}
+            for name, member in members.items():
+                with archive.open(member) as stream:
+                    arrays[name] = _array(stream, member.file_size, f"{source}: {name}", todo)
+            return arrays, [name.removesuffix(".npy") for name in archive.namelist()]
+    except UserError:
+        raise
+    except _DAMAGE as error:
+        raise UserError(f"{source}: the file is truncated or damaged ({_line(error)}), {todo}.") from error
+
+
+def read_npy(path: Path, source: str, name: str, *, todo: str = "save it again") -> "Array":
+    """Read the array of an .npy file, never through pickle.
+
+    Args:
+        path: the file.
+        source: the beginning of the messages.
+        name: what they call the array.
+        todo: their end.
+
+    Raises:
+        UserError: it cannot be read, or as `read_npz`.
+    """
+    try:
+        with path.open("rb") as file:
+            size = _size(file)
+            check_memory(size, source)
+            return _array(file, size, f"{source}: {name}", todo)
+    except OSError as error:
+        raise UserError(f"{source}: cannot read the file ({error.strerror}), check the path.") from error
+
+
+def check_memory(declared: int, source: str) -> None:
+    """Refuse what does not fit into the memory: a process that takes more is killed without a word.
+
+    Args:
+        declared: bytes.
+        source: the beginning of the message.
+
+    Raises:
+        UserError: less is available.
+    """
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    if declared > free:
+        raise UserError(
+            f"{source}: declares {told(declared)}, expected at most the {told(free)} of memory that are available; "
+            "choose a smaller file, or more memory."
+        )
+
+
+def told(count: int) -> str:
+    """A number of bytes as a person reads it.
+
+    Examples:
+        >>> told(6_012_954_214)
+        '5.6 GiB'
+    """
+    power = min(max(count.bit_length() - 1, 0) // 10, 4)
+    return f"{count} bytes" if power == 0 else f"{count / 2 ** (10 * power):,.1f} {'KMGT'[power - 1]}iB"
+
+
+def _opened(file: IO[bytes]) -> zipfile.ZipFile:
+    """The zip; whatever its directory makes zipfile stumble over is damage.
+
+    Raises:
+        zipfile.BadZipFile: it is no zip, or a damaged one.
+    """
+    try:
+        return zipfile.ZipFile(file)
+    except _DAMAGE as error:
+        raise zipfile.BadZipFile(_line(error)) from error
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo | None:
+    """What NumPy would take for this name: the member itself before the one with the ending."""
+    return next((archive.NameToInfo[there] for there in (name, f"{name}.npy") if there in archive.NameToInfo), None)
+
+
+def _judge(members: Iterable[zipfile.ZipInfo], size: int, source: str, stored: bool, todo: str) -> None:
+    members = list(members)
+    # zipfile unpacks bzip2 and LZMA without a limit, whatever is declared: 286 bytes that declare 100 take 450 MB when
+    # the first 6 are read. Only of deflate it asks for no more than it was asked for.
+    if any(member.compress_type not in _METHODS or member.flag_bits & _ENCRYPTED for member in members):
+        raise UserError(f"{source}: is encrypted or packed by another method than deflate, expected neither; {todo}.")
+    declared = sum(member.file_size for member in members)
+    if stored and declared > MAX_RATIO_STORED * size:
+        raise UserError(
+            f"{source}: declares {told(declared)} in a file of {told(size)}, expected one that is not compressed; "
+            f"{todo}."
+        )
+    if declared > LARGE_BYTES and declared > MAX_RATIO * size:
+        raise UserError(
+            f"{source}: declares {told(declared)} in a file of {told(size)}, expected at most {MAX_RATIO} times its "
+            "size; if it is yours, save it uncompressed, with numpy.savez."
+        )
+    check_memory(declared, source)
+
+
+def _array(stream: IO[bytes], size: int, source: str, todo: str) -> "Array":
+    """One array from the start of a stream of `size` bytes, once its header agrees with that."""
+    from numpy.lib import format as npy
+
+    try:
+        start = stream.read(HEADER_BYTES)
+        if not start.startswith(npy.MAGIC_PREFIX):
+            raise UserError(f"{source} is not a NumPy array (numpy.savez writes them), {todo}.")
+        header, shape, dtype = _header(start)
+        if dtype.hasobject:
+            raise UserError(f"{source} holds Python objects, which are never loaded; save it as a numeric array.")
+        declared = math.prod(shape) * dtype.itemsize
+        if declared != size - header:
+            raise ValueError(f"its header declares {declared:,} bytes, {size - header:,} are there")
+        stream.seek(0)
+        array: Array = npy.read_array(stream, allow_pickle=False)
+    except UserError:
+        raise
+    except _DAMAGE as error:
+        raise UserError(f"{source} is truncated or damaged ({_line(error)}), {todo}.") from error
+    return array
+
+
+def _header(start: bytes) -> tuple[int, tuple[int, ...], "np.dtype[Any]"]:
+    """The bytes of an .npy header, the shape and the type that it declares.
+
+    Raises:
+        ValueError: it is none that NumPy reads.
+    """
+    from numpy.lib import format as npy
+
+    stream = io.BytesIO(start)
+    try:
+        # Version 3 is version 2 in another encoding of names; NumPy has no function for it alone.
+        version = npy.read_magic(stream)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read(stream)
+    except Exception as error:  # NumPy evaluates it as Python: TokenError, TypeError, RecursionError, ...
+        raise ValueError(_line(error)) from error
+    return stream.tell(), shape, dtype
+
+
+def _size(file: IO[bytes]) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
