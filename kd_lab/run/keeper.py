@@ -24,6 +24,7 @@ from kd_lab.run.inputs import inputs
 from kd_lab.run.measured import Measured, measure, runtime
 from kd_lab.run.plan import Plan
 from kd_lab.run.pyfunc import described
+from kd_lab.run.resume import job_code
 from kd_lab.run.settings import RecipeSettings
 from kd_lab.run.strict import Node
 from kd_lab.tracking.client import StoreAwayError
@@ -161,6 +162,8 @@ class Keeper:
         own = {tag: value for tag, value in facts.items() if value}
         if self.context.tried is not None and order.role == names.STUDENT:
             own[names.TAG_CONFIGURATIONS_TRIED] = str(self.context.tried)
+        plan, trained = self.plan, order.role in (names.STUDENT, names.TRIAL)
+        own[names.TAG_CODE] = job_code(plan) if trained else plan.code(order.node, order.recipe)
         own[names.TAG_JOBS_AT_ONCE] = str(self.context.jobs_at_once)
         run = self.store.start_run(
             role=order.role,

@@ -1,7 +1,6 @@
 """From a checked config to ready objects: everything that can be wrong is found here, before anything is trained."""
 
 import hashlib
-import inspect
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ from kd_lab.measures.predict import eval_mode
 from kd_lab.models.common.weights import load_weights
 from kd_lab.run.bind import Bound, adopt, bind, deployed_node, loss_class
 from kd_lab.run.build import build, call, check_arguments, is_node, locate, parameters
+from kd_lab.run.code import code_of
 from kd_lab.run.devices import Devices, resolve
 from kd_lab.run.settings import BaselineRecipe, NetworkSettings, RecipeSettings, Settings
 from kd_lab.run.strict import Node
@@ -172,15 +172,15 @@ class Plan:
         return student.model_copy(update={**changes, "optimizer": optimizer, "epochs": own.epochs, "steps": steps})
 
     def key(self, role: str, node: Node, recipe: RecipeSettings | None, seed: int, **more: str) -> str:
-        """What a trained network is found again by: data, network, recipe, seed; a user's own class by its source."""
+        """What a trained network is found again by: data, network, recipe, seed, and the code of all of them."""
         facts = {
             "role": role,
             "version": kd_lab.__version__,
             "data": self.data.fingerprint,
             "network": node,
-            "source": source(node),
+            "code": self.code(node, recipe),
             "recipe": recipe.model_dump() if recipe else None,
-            "augment": self.settings.dataset.get("augment") if recipe and recipe.augment else None,
+            "augment": self._augment(recipe),
             "seed": seed,
             **more,
         }
@@ -188,6 +188,13 @@ class Plan:
         if without and role != names.TEACHER:
             facts["without_classes"] = sorted({*without})
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+    def code(self, node: Node, recipe: RecipeSettings | None) -> str:
+        """The hash of the source that such a network follows from."""
+        return code_of([node, recipe.model_dump() if recipe else None, self._augment(recipe)])
+
+    def _augment(self, recipe: RecipeSettings | None) -> object:
+        return self.settings.dataset.get("augment") if recipe and recipe.augment else None
 
     def batches(self, rows: torch.Tensor, recipe: Recipe, seed: int, strong: Augment | None = None) -> Batches:
         """The batches of one training."""
@@ -278,17 +285,3 @@ def check_logits(key: str, network: nn.Module, data: Data) -> None:
             f"{key}: expected logits of shape [batch, {data.num_classes}], one for each class of the dataset, "
             f"but a batch of 2 gave {got}"
         )
-
-
-def source(node: object) -> str:
-    """Hashes of the files that define a user's own classes in a node, so that an edited class is another one."""
-    if isinstance(node, list | tuple):
-        return "".join(map(source, node))
-    if not isinstance(node, dict):
-        return ""
-    target = node.get("_target_")
-    found = ""
-    if isinstance(target, str) and not target.startswith(("kd_lab.", "torch.", "timm.", "torchvision.")):
-        file = inspect.getsourcefile(locate("network", target))
-        found = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
-    return found + "".join(map(source, node.values()))

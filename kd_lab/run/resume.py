@@ -11,8 +11,9 @@ from typing import Any
 from kd_lab import names
 from kd_lab.errors import TrainingFailedError, UserError
 from kd_lab.run.build import build, call
+from kd_lab.run.code import DISTILLING, code_of
 from kd_lab.run.devices import Devices
-from kd_lab.run.plan import Plan, source
+from kd_lab.run.plan import Plan
 from kd_lab.run.settings import Settings
 from kd_lab.tracking.store import Store
 from kd_lab.tracking.stored import StoredRun
@@ -24,24 +25,30 @@ def job_key(plan: Plan) -> str:
 
     In it: the kd_lab version, the data's fingerprint, the teacher (what it is trained from, or its weights), the
     student with its recipe and seed, the layers compared, the loss and its weights, the baseline that stands beside
-    it, the trainer, and the sources of the user's own classes. Not in it, because no result follows from them: the
+    it, the trainer, and the code of all of them. Not in it, because no result follows from them: the
     study, the store, how often metrics are written, how latency is measured, and whether teachers are reused.
     """
     settings = plan.settings
     student = settings.student
     layers = {"teacher": settings.teacher and settings.teacher.layers, "student": student.layers}
-    recipes = [network.recipe.model_dump() for network in (settings.teacher, student) if network is not None]
-    loss = settings.loss.model_dump()
     facts = {
         "teacher": _teacher(plan),
         "student": plan.key(names.STUDENT, student.node, student.recipe, student.seed),
         "baseline": _baseline(plan),
         "layers": layers,
-        "loss": loss,
+        "loss": settings.loss.model_dump(),
         "trainer": settings.trainer.model_dump(),
-        "source": source([loss, recipes, settings.dataset.get("augment")]),
+        "code": job_code(plan),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def job_code(plan: Plan) -> str:
+    """The hash of the source that a job's student follows from: its own, its loss's, and how it is measured."""
+    settings = plan.settings
+    recipes = [network.recipe.model_dump() for network in (settings.teacher, settings.student) if network is not None]
+    networks = [network.node for network in (settings.teacher, settings.student) if network is not None]
+    return code_of([settings.loss.model_dump(), recipes, networks, settings.dataset.get("augment")], DISTILLING)
 
 
 def _teacher(plan: Plan) -> str | None:
