@@ -80,7 +80,7 @@ class JobFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._read: dict[str, tuple[int, JobState]] = {}
+        self._read: dict[str, tuple[tuple[int, int, int], JobState]] = {}
         self._changing = threading.Lock()
 
     def write(self, state: JobState) -> JobState:
@@ -111,14 +111,18 @@ class JobFolder:
         return _parsed(self.path / f"{number}.json")
 
     def all(self) -> list[JobState]:
-        """Every job, by number; only files that have changed since the last time are read."""
-        there: dict[str, tuple[int, JobState]] = {}
+        """Every job, by number; only files that have changed since the last time are read.
+
+        Two writes may fall into one tick of the filesystem's clock, but each puts another file in the place.
+        """
+        there: dict[str, tuple[tuple[int, int, int], JobState]] = {}
         for entry in os.scandir(self.path):
             if entry.name.endswith(".json"):
-                modified = entry.stat().st_mtime_ns
+                found = entry.stat()
+                version = found.st_ino, found.st_mtime_ns, found.st_size
                 before = self._read.get(entry.name)
-                if before is None or before[0] != modified:
-                    before = modified, _parsed(Path(entry.path))
+                if before is None or before[0] != version:
+                    before = version, _parsed(Path(entry.path))
                 there[entry.name] = before
         self._read = there
         return sorted((state for _, state in there.values()), key=lambda state: state.number)
