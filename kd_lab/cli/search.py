@@ -72,6 +72,7 @@ class Search:
 
     def _check(self, configs: Sequence[Config]) -> None:
         jobs = self._sweep.jobs
+        self._settings.check_tuned_seed(configs[0].get("seed"))
         check_processes(self._sweep, configs)
         if jobs > 1 and set(self._settings.objectives) & set(TIMED):
             raise UserError(

@@ -1,9 +1,12 @@
 """`sweep.search`: what is searched, and how. Names are Optuna's where it has one."""
 
+import json
+from itertools import count
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from kd_lab.errors import UserError
 from kd_lab.run.strict import Strict
 
 ON_VALIDATION = ("val/accuracy_top1", "val/nll_nats")
@@ -59,7 +62,7 @@ class SearchSettings(Strict):
     seed: Seed = 0
     objectives: Annotated[list[Objective], Field(min_length=1)] = Field(default=["val/accuracy_top1"])
     prune: bool = True
-    final_seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0, 1, 2, 3, 4])
+    final_seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [1, 2, 3, 4, 5])
     timeout: Annotated[float, Field(gt=0)] | None = None
     space: dict[str, Dimension] | None = None
 
@@ -70,6 +73,25 @@ class SearchSettings(Strict):
         if len(set(self.objectives)) < len(self.objectives) or len(set(self.final_seeds)) < len(self.final_seeds):
             raise ValueError("objectives and final_seeds: expected each one once")
         return self
+
+    def check_tuned_seed(self, seed: object) -> None:
+        """Refuse to measure what was chosen with the seed that it was chosen for.
+
+        Args:
+            seed: the one that all trials are trained with.
+
+        Raises:
+            UserError: it is among the final seeds.
+        """
+        if seed not in self.final_seeds:
+            return
+        others = [one for one in self.final_seeds if one != seed]
+        free = (one for one in count(1) if one not in {*others, seed})
+        told, better = (json.dumps(seeds, separators=(",", ":")) for seeds in (self.final_seeds, [*others, next(free)]))
+        raise UserError(
+            f"sweep.search.final_seeds={told}: the trials are tuned with seed={seed}, so its result would be too good; "
+            f"expected other seeds, such as sweep.search.final_seeds={better}, or another seed"
+        )
 
     @property
     def prunes(self) -> bool:
