@@ -12,7 +12,7 @@ from rich.text import Text
 from kd_lab import names
 from kd_lab.analysis.comparison import Comparison
 from kd_lab.analysis.headline import headline
-from kd_lab.analysis.runs import column
+from kd_lab.analysis.runs import column, each_run
 from kd_lab.analysis.statistics import BETTER, WORSE, spread
 from kd_lab.analysis.wording import DASH, fixed, number, p_value, percent
 from kd_lab.names import BASELINE, TEACHER
@@ -169,12 +169,12 @@ def _rest(head: str, arms: pd.DataFrame) -> TextTable | None:
 
 
 def _references(comparison: Comparison, form: Format) -> str:
-    """The teachers and the students alone, each run once."""
+    """The teachers and the students alone, each run once (`each_run`)."""
     told = []
     for role, name in ((TEACHER, "teacher_network"), (BASELINE, "network")):
-        run, key = f"{role}_run", column(role, comparison.metric)
-        known = comparison.students.drop_duplicates(run)
-        known = known[known[run].notna() & known[key].notna()] if key in known else known.iloc[:0]
+        key = column(role, comparison.metric)
+        known = each_run(comparison.students, role, comparison.metric)
+        known = known[known[key].notna()] if key in known else known.iloc[:0]
         for network, rows in known.groupby(name):
             found = spread(rows[key].to_numpy(dtype=float))
             who = f"teacher {network}" if role == TEACHER else f"{str(network).removesuffix(names.PROJECTOR)} alone"

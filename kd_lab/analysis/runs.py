@@ -13,6 +13,7 @@ from kd_lab.analysis.records import Record
 from kd_lab.errors import UserError, choices
 from kd_lab.names import (
     BASELINE,
+    OF_ALONE,
     ROLES,
     STUDENT,
     TAG_BASELINE_RUN,
@@ -110,10 +111,22 @@ def column(role: str, key: str) -> str:
     return f"{role}.{key}"
 
 
-def each_run(students: pd.DataFrame, role: str) -> pd.DataFrame:
-    """One row for each run of a role in the table of `pairs`, however many students refer to it."""
-    run = f"{role}_run"
-    return students[students[run].notna()].drop_duplicates(run) if run in students else students.iloc[:0]
+def each_run(students: pd.DataFrame, role: str, key: str = "") -> pd.DataFrame:
+    """One row for each run of a role in the table of `pairs`, however many students refer to it.
+
+    Args:
+        students: rows of `pairs`.
+        role: whose runs.
+        key: the metric that is asked for. A baseline's fidelity is one to each teacher that its students had: there is
+            a row for each of these.
+    """
+    run, name = f"{role}_run", column(role, key)
+    if run not in students:
+        return students.iloc[:0]
+    found = students[students[run].notna()]
+    if role == BASELINE and key in OF_ALONE and name in found:
+        return found[found[name].notna()].drop_duplicates([run, "teacher_weights"])
+    return found.drop_duplicates(run)
 
 
 def pairs(frame: pd.DataFrame) -> pd.DataFrame:
@@ -124,7 +137,8 @@ def pairs(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The student's identity, LINKS, PROTOCOL and parameters, `student_run`, `teacher_network`, and each metric once
-        per role; empty (NaN) where a student has no teacher or no baseline.
+        per role; empty (NaN) where a student has no teacher or no baseline. A baseline's fidelity is to the teacher of
+        the student beside it, and empty where nobody measured that.
 
     Raises:
         UserError: there is no student.
@@ -133,7 +147,8 @@ def pairs(frame: pd.DataFrame) -> pd.DataFrame:
     if students.empty:
         raise UserError("There is no run with role=student among these; run kd-lab with a loss first.")
     params = [name for name in frame.columns if name.startswith(PARAMS)]
-    metrics = [name for name in frame.columns if name not in {*IDENTITY, *LINKS, *PROTOCOL, *params}]
+    apart = {*IDENTITY, *LINKS, *PROTOCOL, *params, *OF_ALONE.values()}
+    metrics = [name for name in frame.columns if name not in apart]
     by_id = frame.drop_duplicates("run_id").set_index("run_id")
     others = {TEACHER: students["teacher_run"], BASELINE: students["baseline_run"], STUDENT: students["run_id"]}
     parts = [
@@ -142,10 +157,31 @@ def pairs(frame: pd.DataFrame) -> pd.DataFrame:
     for role, ids in others.items():
         part = by_id.reindex(ids)
         part.index = students.index
+        if role == BASELINE:
+            part = part.assign(**_fidelity_alone(students, part))
         parts.append(part[metrics].rename(columns={key: column(role, key) for key in metrics}))
         if role == TEACHER:
             parts.append(part[["network"]].rename(columns={"network": "teacher_network"}))
     return pd.concat(parts, axis="columns")
+
+
+def _fidelity_alone(students: pd.DataFrame, alone: pd.DataFrame) -> dict[str, pd.Series]:
+    """Of the student alone, to the teacher of the student beside it.
+
+    The student's run has it. Runs made before had it on the baseline's, to the teacher of whichever student came first:
+    that counts where it is the same one.
+
+    Args:
+        students: rows of `runs`.
+        alone: the baseline of each, with the same index.
+    """
+    same = alone["teacher_weights"].notna() & (alone["teacher_weights"] == students["teacher_weights"])
+    nothing = pd.Series(float("nan"), students.index)
+    return {
+        key: students.get(of_alone, nothing).fillna(alone[key].where(same))
+        for key, of_alone in OF_ALONE.items()
+        if key in alone
+    }
 
 
 def _identity(record: Record, study: str) -> dict[str, object]:

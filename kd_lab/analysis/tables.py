@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from kd_lab.analysis.runs import column
+from kd_lab.analysis.runs import column, each_run
 from kd_lab.analysis.unit import Unit
 from kd_lab.analysis.wording import DASH, fixed, number, percent, told_p
 from kd_lab.names import BASELINE, HIGHER_IS_BETTER, TEACHER, TEST_ACCURACY_TOP1
@@ -123,12 +123,12 @@ def _difference(arm: pd.Series, prefix: str, unit: Unit) -> list[Cell]:
 
 
 def _references(students: pd.DataFrame, metric: str) -> Iterator[tuple[str, pd.Series]]:
-    """The students alone and the teachers by name, with the values of their runs, each once."""
+    """The students alone and the teachers by name, with the values of their runs, each once (`each_run`)."""
     for role, name, form in ((BASELINE, "network", "{} alone"), (TEACHER, "teacher_network", "teacher {}")):
-        run, key = f"{role}_run", column(role, metric)
+        key = column(role, metric)
         if key not in students:
             continue
-        once = students[students[run].notna() & students[key].notna()].drop_duplicates(run)
+        once = each_run(students[students[key].notna()], role, metric)
         several = once["group"].nunique() > 1
         for (network, group), rows in once.groupby([name, "group"]):
             yield form.format(network) + (f" ({group})" if several else ""), rows[key]

@@ -14,6 +14,7 @@ TEACHER_NODE = {
     "seed": 100,
 }
 STUDENT_NODE = {"_target_": "kd_lab.models.mlp.MLP", "widths": [32]}
+TEACHER_SHA = "e" * 64
 SEEDS = (0, 1, 2)
 LOSSES = {"kd": {"temperature": 2.0}, "soft_label": {}}
 GAIN = {"kd": 0.04, "soft_label": 0.02}
@@ -50,11 +51,16 @@ def write_study(uri: str) -> None:
     for seed in SEEDS:
         alone = accuracy_alone(seed)
         networks = {"teacher": TEACHER_NODE, "student": STUDENT_NODE}
-        measured = {names.TEST_ACCURACY_TOP1: alone, names.TEST_ECE: 0.04, names.TEST_AGREEMENT_TOP1: alone - 0.01}
+        measured = {names.TEST_ACCURACY_TOP1: alone, names.TEST_ECE: 0.04}
         baseline = write(
             store, "baseline", seed=seed, params=networks, measured=measured, tags={names.TAG_TEACHER_RUN: teacher}
         )
-        links = {names.TAG_TEACHER_RUN: teacher, names.TAG_BASELINE_RUN: baseline, names.TAG_SWEEP: "s"}
+        links = {
+            names.TAG_TEACHER_RUN: teacher,
+            names.TAG_TEACHER_WEIGHTS_SHA256: TEACHER_SHA,
+            names.TAG_BASELINE_RUN: baseline,
+            names.TAG_SWEEP: "s",
+        }
         for loss, settings in LOSSES.items():
             node = {"_target_": f"kd_lab.losses.{loss}.Loss", "weight": 0.9} | settings
             params = networks | {"loss": {"terms": {loss: node}, "hard_weight": 0.1}}
@@ -63,6 +69,7 @@ def write_study(uri: str) -> None:
                 names.TEST_ACCURACY_TOP1: reached,
                 names.TEST_ECE: 0.03 + 0.01 * float(noise.random()),
                 names.TEST_AGREEMENT_TOP1: reached + 0.01,
+                names.TEST_ALONE_AGREEMENT_TOP1: alone - 0.01,
                 names.TEST_NLL_NATS: 0.2,
             }
             write(store, "student", seed=seed, params=params, measured=measured, tags=links)

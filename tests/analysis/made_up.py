@@ -39,6 +39,7 @@ def students(
                 "arm": arm,
                 "teacher_run": f"teacher of {dataset}",
                 "teacher_network": "3 x cnn",
+                "teacher_weights": f"weights of {dataset}",
                 "baseline_run": f"{network} alone {seed}",
                 "start_time": pd.Timestamp("2026-01-01") + pd.Timedelta(seconds=len(rows)),
                 column("student", names.TEST_ACCURACY_TOP1): value,

@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kd_lab import names
-from kd_lab.analysis.runs import column, first_study, pairs, runs, studies
+from kd_lab.analysis.runs import column, each_run, first_study, pairs, runs, studies
 from kd_lab.errors import UserError
 from kd_lab.names import TEST_ACCURACY_TOP1
 from kd_lab.tracking.store import Store
@@ -141,6 +142,55 @@ def test_pairs__each_student_beside_its_own(uri):
     assert row["teacher_network"] == "3 x cnn"
     failed = table[table["status"] == "FAILED"].iloc[0]
     assert np.isnan(failed[BASELINE_ACCURACY])
+
+
+def two_teachers(folder: Path, *, of_students: bool) -> pd.DataFrame:
+    """Pairs of two students that share a baseline and have a teacher each, as runs are made now or were before."""
+    uri = f"sqlite:///{folder}/mlflow.db"
+    store = Store.open(uri, "s")
+    own = {names.TEST_AGREEMENT_TOP1: 0.70, names.TEST_KL_NATS: 0.5}
+    first = {names.TAG_TEACHER_WEIGHTS_SHA256: "first"}
+    baseline = write(store, "baseline", seed=0, params={}, measured={} if of_students else own, tags=first)
+    for teacher, agreement in (("first", 0.71), ("second", 0.72)):
+        measured = {names.TEST_AGREEMENT_TOP1: 0.9, names.TEST_KL_NATS: 0.1}
+        if of_students:
+            measured |= {names.TEST_ALONE_AGREEMENT_TOP1: agreement, names.TEST_ALONE_KL_NATS: 1 - agreement}
+        tags = {names.TAG_BASELINE_RUN: baseline, names.TAG_TEACHER_WEIGHTS_SHA256: teacher}
+        write(store, "student", seed=0, params={}, measured=measured, tags=tags)
+    return pairs(runs("s", uri)).set_index("teacher_weights")
+
+
+def test_pairs__fidelity_of_the_student_alone__to_the_teacher_of_the_student_beside_it(tmp_path):
+    table = two_teachers(tmp_path, of_students=True)
+    assert table[column("baseline", names.TEST_AGREEMENT_TOP1)].to_dict() == {"first": 0.71, "second": 0.72}
+    assert table[column("baseline", names.TEST_KL_NATS)].to_dict() == pytest.approx({"first": 0.29, "second": 0.28})
+    assert table[column("student", names.TEST_AGREEMENT_TOP1)].tolist() == [0.9, 0.9]
+    assert not [name for name in table if "alone" in name]
+
+
+def test_pairs__fidelity_on_a_baselines_own_run__only_where_it_is_to_the_same_teacher(tmp_path):
+    table = two_teachers(tmp_path, of_students=False)
+    for key, of_first in ((names.TEST_AGREEMENT_TOP1, 0.70), (names.TEST_KL_NATS, 0.5)):
+        told = table[column("baseline", key)]
+        assert told["first"] == of_first
+        assert np.isnan(told["second"])
+
+
+def test_pairs__fidelity_on_the_run_of_a_baseline_that_names_no_teacher__not_told(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    store = Store.open(uri, "s")
+    own = {names.TEST_AGREEMENT_TOP1: 0.70}
+    tags = {names.TAG_BASELINE_RUN: write(store, "baseline", seed=0, params={}, measured=own, tags={})}
+    write(store, "student", seed=0, params={}, measured={names.TEST_AGREEMENT_TOP1: 0.9}, tags=tags)
+    assert pairs(runs("s", uri))[column("baseline", names.TEST_AGREEMENT_TOP1)].isna().all()
+
+
+def test_each_run__fidelity_of_a_baseline_is_one_to_each_teacher(tmp_path):
+    table = two_teachers(tmp_path, of_students=True).reset_index()
+    assert len(each_run(table, "baseline")) == len(each_run(table, "baseline", names.TEST_NLL_NATS)) == 1
+    assert len(each_run(table, "baseline", names.TEST_AGREEMENT_TOP1)) == 2
+    twice = pd.concat([table, table], ignore_index=True)
+    assert len(each_run(twice, "baseline", names.TEST_AGREEMENT_TOP1)) == 2
 
 
 def test_pairs__no_student__user_error(uri):

@@ -4,28 +4,28 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kd_lab.analysis.figures.style import ROLE_STYLES, Style, dots, plain, series_style, values
-from kd_lab.analysis.runs import column
+from kd_lab.analysis.figures.style import ROLE_STYLES, Style, dots, of_role, plain, series_style, values
+from kd_lab.analysis.runs import column, each_run, pairs
 from kd_lab.errors import UserError
 from kd_lab.names import BASELINE, STUDENT, TEACHER, TEST_ACCURACY_TOP1, TEST_AGREEMENT_TOP1, TEST_ECE
 
 CLIMB = (BASELINE, STUDENT, TEACHER)  # the order on the axis: what the student gained, and what was left to gain
 
 
-def accuracy_by_role(pairs: pd.DataFrame) -> Figure:
+def accuracy_by_role(table: pd.DataFrame) -> Figure:
     """Test accuracy of baseline, student and teacher, one panel per loss; a line joins the networks of one seed.
 
     Args:
-        pairs: what `kd_lab.analysis.runs.pairs` returned.
+        table: what `kd_lab.analysis.runs.pairs` returned.
 
     Raises:
         UserError: no student has an accuracy.
     """
     names = [column(role, TEST_ACCURACY_TOP1) for role in CLIMB]
     of_student = column(STUDENT, TEST_ACCURACY_TOP1)
-    if of_student not in pairs or pairs[of_student].isna().all():
+    if of_student not in table or table[of_student].isna().all():
         raise UserError(f"No student among these runs has {TEST_ACCURACY_TOP1}; are the runs finished?")
-    panels = list(pairs[pairs[of_student].notna()].groupby(["dataset", "network", "loss"], dropna=False))
+    panels = list(table[table[of_student].notna()].groupby(["dataset", "network", "loss"], dropna=False))
     figure = Figure(figsize=(0.8 + 3.4 * len(panels), 4.2), layout="constrained")
     row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, ((dataset, network, loss), group) in zip(row, panels, strict=True):
@@ -59,9 +59,9 @@ def fidelity_and_calibration(frame: pd.DataFrame) -> Figure:
     left, right = figure.subplots(1, 2)
     groups = _groups(frame)
     for name, group, style in groups:
-        if name != TEACHER:
-            agreement, right_answers = 100 * values(group, TEST_AGREEMENT_TOP1), 100 * values(group, TEST_ACCURACY_TOP1)
-            left.scatter(agreement, right_answers, label=name, **style._asdict())
+        agreement, right_answers = _alone(frame) if name == BASELINE else _own(group)
+        if name != TEACHER and np.isfinite(agreement).any():
+            left.scatter(100 * agreement, 100 * right_answers, label=name, **style._asdict())
     left.set(title="Fidelity", xlabel="agreement with the teacher (%)", ylabel="test accuracy (%)")
     left.grid(alpha=0.3)
     left.legend(frameon=False)
@@ -73,6 +73,19 @@ def fidelity_and_calibration(frame: pd.DataFrame) -> Figure:
     right.set_ylim(0, 1.05 * right.get_ylim()[1])
     right.grid(axis="y", alpha=0.3)
     return figure
+
+
+def _own(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Agreement with the teacher and accuracy of rows of `runs`, fractions."""
+    return values(rows, TEST_AGREEMENT_TOP1), values(rows, TEST_ACCURACY_TOP1)
+
+
+def _alone(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The same of the baselines, which have no teacher of their own: to those of the students beside them."""
+    if not (frame["role"] == STUDENT).any():
+        return _own(frame.iloc[:0])
+    rows = each_run(pairs(frame), BASELINE, TEST_AGREEMENT_TOP1)
+    return of_role(rows, BASELINE, TEST_AGREEMENT_TOP1), of_role(rows, BASELINE, TEST_ACCURACY_TOP1)
 
 
 def _groups(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame, Style]]:

@@ -137,7 +137,7 @@ def _points(students: pd.DataFrame, key: str, scale: float = 1) -> list[Point]:
     ]
     groups += [
         (BASELINE, "student alone", ROLE_STYLES[BASELINE], rows)
-        for name, rows in each_run(students, BASELINE).groupby("network")
+        for name, rows in each_run(students, BASELINE, key).groupby("network")
     ]
     groups += [
         (STUDENT, label_of(arm, style), style, students[students["arm"] == arm])

@@ -4,7 +4,7 @@ import pytest
 from kd_lab.analysis.figures.roles import accuracy_by_role, fidelity_and_calibration
 from kd_lab.analysis.runs import pairs, runs
 from kd_lab.errors import UserError
-from kd_lab.names import TEST_ACCURACY_TOP1
+from kd_lab.names import TEST_ACCURACY_TOP1, TEST_ALONE_AGREEMENT_TOP1
 from tests.analysis.made_up import drawn
 
 
@@ -28,7 +28,9 @@ def test_fidelity_and_calibration__baseline_and_each_loss(uri):
     left, right = figure.axes
     labels = [text.get_text() for text in left.get_legend().get_texts()]
     assert labels == ["baseline", "student: kd", "student: soft_label"]
-    kd = left.collections[1].get_offsets()
+    alone, kd = (left.collections[place].get_offsets() for place in (0, 1))
+    np.testing.assert_allclose(sorted(alone[:, 0]), [89, 90, 91])
+    np.testing.assert_allclose(alone[:, 1] - alone[:, 0], 1)
     np.testing.assert_allclose(sorted(kd[:, 1]), [94, 95.1, 96.2])
     np.testing.assert_allclose(kd[:, 0] - kd[:, 1], 1)
     assert right.get_xticklabels()[0].get_text() == "teacher"
@@ -46,3 +48,10 @@ def test_fidelity_and_calibration__a_loss_of_others__is_no_mathematics(uri):
     figure = fidelity_and_calibration(frame.assign(loss=frame["loss"].replace({"kd": "$x^{$"})))
     assert drawn(figure)
     assert r"student: \$x^{\$" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def test_fidelity_and_calibration__nobody_knows_how_far_the_baseline_agrees__no_empty_label(uri):
+    figure = fidelity_and_calibration(runs("digits", uri).drop(columns=TEST_ALONE_AGREEMENT_TOP1))
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["student: kd", "student: soft_label"]
+    assert drawn(figure)

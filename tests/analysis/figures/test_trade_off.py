@@ -100,6 +100,13 @@ def test_accuracy_against_agreement__in_percent_and_the_teachers_accuracy():
     assert list(line.get_ydata()) == [96, 96]
 
 
+def test_accuracy_against_agreement__a_baseline_beside_two_teachers__counts_for_each():
+    one, other = (students({arm: [0.92, 0.93, 0.94]}) for arm in ("kd", "dkd"))
+    other = other.assign(teacher_weights="of another", **{"baseline.test/agreement_top1": 0.84})
+    axes = accuracy_against_agreement(pd.concat([one, other], ignore_index=True)).axes[0]
+    assert points(axes)["student alone"] == [(86, 90)]
+
+
 def test_accuracy_against_agreement__no_teacher__user_error():
     table = students({"none": [0.9, 0.9, 0.9]}, **{"student.test/agreement_top1": np.nan, "baseline_run": None})
     with pytest.raises(UserError, match="no agreement to show"):
