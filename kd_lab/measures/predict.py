@@ -47,7 +47,7 @@ def predict(
         module: inputs [B, *input_shape] to logits [B, K].
         inputs: [N, *input_shape], on any device.
         device: where the module answers.
-        batch_size: samples at a time.
+        batch_size: samples at a time; halved for as long as there is no memory for so many.
         precision: "32" or Lightning's "bf16-mixed", "16-mixed" (autocast).
 
     Raises:
@@ -60,9 +60,32 @@ def predict(
     target = torch.device(device)
     module.to(target)
     with eval_mode(module), torch.inference_mode(), autocast(target, precision):
-        parts = [module(part.to(target)).float().cpu() for part in torch.split(inputs, batch_size)]
+        parts = _answers(module, inputs, target, batch_size)
     # Joined outside of inference mode: the result may take part in a graph.
     return torch.cat(parts)
+
+
+def _answers(module: nn.Module, inputs: Tensor, device: torch.device, batch_size: int) -> list[Tensor]:
+    """Batch by batch; what is answered already is not asked again when the batches become smaller."""
+    parts: list[Tensor] = []
+    done = 0
+    while done < len(inputs):
+        try:
+            parts.append(module(inputs[done : done + batch_size].to(device)).float().cpu())
+        except (RuntimeError, MemoryError) as error:
+            if batch_size == 1 or not is_out_of_memory(error):
+                raise
+            batch_size = max(batch_size // 2, 1)
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+        else:
+            done += batch_size
+    return parts
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was no memory for it, on whichever device; the CPU's allocator has no error of its own."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

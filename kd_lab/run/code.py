@@ -20,7 +20,8 @@ TRAINING = ("kd_lab.run.fit", "kd_lab.run.job", "kd_lab.run.plan")
 """Where the training of any network is put together."""
 DISTILLING = (*TRAINING, "kd_lab.run.bind", "kd_lab.run.distil", "kd_lab.run.measured")
 """The same of a student, and how it is measured: what a job is found again with are its numbers."""
-ROOMS = ("augment", "callbacks", "datasets", "losses", "measures", "models", "norm", "schedules", "training", "types")
+MEASURES = "measures"
+ROOMS = ("augment", "callbacks", "datasets", "losses", MEASURES, "models", "norm", "schedules", "training", "types")
 
 
 def code_of(nodes: object, roots: tuple[str, ...] = TRAINING) -> str:
@@ -34,12 +35,13 @@ def code_of(nodes: object, roots: tuple[str, ...] = TRAINING) -> str:
         UserError: a `_target_` cannot be imported.
     """
     found: dict[str, str] = {}
+    measured = roots != TRAINING  # a network that is found again is measured again: its weights do not follow from that
     waiting = {**_modules(nodes), **{name: file for name in roots if (file := _beside(_HOME, name)) is not None}}
     while waiting:
         name, file = waiting.popitem()
         stamp = file.stat()
         found[name], imported = _read(name, file, stamp.st_mtime_ns, stamp.st_size)
-        waiting.update((other, place) for other, place in imported if other not in found)
+        waiting.update((o, place) for o, place in imported if o not in found and (measured or _room(o) != MEASURES))
     return hashlib.sha256("\n".join(f"{name} {found[name]}" for name in sorted(found)).encode()).hexdigest()
 
 

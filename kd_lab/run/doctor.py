@@ -76,7 +76,8 @@ def _teacher(plan: Plan) -> tuple[nn.Module | None, str]:
     if weights.startswith("run:"):
         stored, node = look_up(plan.data, Store.existing(uri), weights)
         network = plan.network("teacher", node)
-        load_weights(network, stored.download(names.ARTIFACT_WEIGHTS))
+        with stored.opened(names.ARTIFACT_WEIGHTS) as path:
+            load_weights(network, path)
         return network, f"The teacher is that of {weights}."
     network = plan.network("teacher", settings.node, settings.seed)
     if weights and weights != "pretrained":
@@ -89,7 +90,8 @@ def _teacher(plan: Plan) -> tuple[nn.Module | None, str]:
         except UserError:  # no store yet
             found = None
         if found is not None:
-            load_weights(network, found.download(names.ARTIFACT_WEIGHTS))
+            with found.opened(names.ARTIFACT_WEIGHTS) as path:
+                load_weights(network, path)
             accuracy = found.metrics.get(names.TEST_ACCURACY_TOP1, float("nan"))
             return network, f"The teacher is run {found.run_id[:8]}, accuracy {accuracy:.2%}."
     return network, "The teacher is not trained yet: the numbers below are those of untrained weights."

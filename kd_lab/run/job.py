@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from kd_lab import names
+from kd_lab.measures.fidelity import fidelity
 from kd_lab.measures.gap import gap_recovered
 from kd_lab.models.ensemble import Ensemble
 from kd_lab.run.bind import Bound, told
@@ -158,10 +159,16 @@ def _baseline(keeper: Keeper, teacher: Kept | None) -> Kept:
         reuse=settings.baseline.reuse,
         train=train,
         part=TRAIN,
-        teacher_logits=teacher.logits if teacher else None,
-        tags=teacher_tags(teacher),
     )
-    return keeper.obtain(order)
+    return _beside(teacher, keeper.obtain(order), plan)
+
+
+def _beside(teacher: Kept | None, baseline: Kept, plan: Plan) -> Kept:
+    """With its fidelity to this job's teacher, which is no fact of its run: a baseline stands beside many teachers."""
+    if teacher is None:
+        return baseline
+    found = fidelity(baseline.logits, teacher.logits, plan.data.targets[plan.data.test])
+    return replace(baseline, result=replace(baseline.result, measurement=baseline.result.measurement | found))
 
 
 def _student(keeper: Keeper, teacher: Kept | None, baseline: Kept | None, node: Node, planned: Bound) -> Kept:
@@ -178,7 +185,9 @@ def _student(keeper: Keeper, teacher: Kept | None, baseline: Kept | None, node: 
             m[names.TEST_ACCURACY_TOP1] for m in (measurement, baseline.result.measurement, teacher.result.measurement)
         ]
         gap = gap_recovered(*accuracies)
-        return {} if gap is None else {names.TEST_GAP_RECOVERED: gap}
+        own = baseline.result.measurement
+        alone = {kept: own[key] for key, kept in names.OF_ALONE.items() if key in own}
+        return alone if gap is None else {names.TEST_GAP_RECOVERED: gap, **alone}
 
     def done(run: Run, result: NetworkResult) -> None:
         whole = _result(teacher, baseline, result)

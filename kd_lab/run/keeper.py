@@ -1,37 +1,30 @@
 """Finds a trained network in the store or trains it there: once, however many jobs ask at the same time."""
 
-import json
-import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from torch import Tensor, nn
 
 from kd_lab import names
-from kd_lab.analysis.figures.networks import confusion_matrix, reliability
-from kd_lab.errors import UserError
-from kd_lab.measures.per_sample import per_sample
-from kd_lab.measures.predictive import confusion, reliability_bins
-from kd_lab.models.common.weights import load_weights, save_weights, weights_sha256
-from kd_lab.run.console import Reporter, busy
+from kd_lab.errors import TrainingFailedError, UserError
+from kd_lab.models.common.weights import load_weights, weights_sha256
+from kd_lab.run.console import Reporter
 from kd_lab.run.describe import network_name, role_params, run_name, sweep_name
 from kd_lab.run.inputs import inputs
 from kd_lab.run.measured import Measured, measure, runtime
 from kd_lab.run.plan import Plan
-from kd_lab.run.pyfunc import described
 from kd_lab.run.resume import job_code
+from kd_lab.run.saved import save_answers, save_network
 from kd_lab.run.settings import RecipeSettings
 from kd_lab.run.strict import Node
 from kd_lab.tracking.client import StoreAwayError
 from kd_lab.tracking.provenance import provenance
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
-from kd_lab.tracking.stored import StoredRun
+from kd_lab.tracking.stored import FINISHED, StoredRun
 from kd_lab.types import Measurement, NetworkResult
 
 VERIFY_TOLERANCE = 0.005
@@ -115,41 +108,60 @@ class Keeper:
         """The stored network if it is what its record says, else None."""
         network = self.plan.network(order.role, order.node, order.seed)
         try:
-            load_weights(network, found.download(names.ARTIFACT_WEIGHTS))
+            with found.opened(names.ARTIFACT_WEIGHTS) as path:
+                load_weights(network, path)
         except (UserError, StoreAwayError) as error:
             self.reporter.note(f"{order.role}: run {found.run_id[:8]} cannot be used ({error}); training anew")
             return None
         sha256 = weights_sha256(network)
-        if not order.measured and sha256 == found.tags.get(names.TAG_WEIGHTS_SHA256):
+        if sha256 != found.tags.get(names.TAG_WEIGHTS_SHA256):
+            self._refuse(order, found)
+            return None
+        if found.status != FINISHED:
+            return self._finished(order, found, network, sha256)
+        if not order.measured:
             result = NetworkResult(order.role, found.run_id, found.metrics, sha256, reused=True)
             return Kept(network, result, torch.empty(0))
-        measured = self._measure(order, network)
-        recorded = found.metrics.get(names.TEST_ACCURACY_TOP1, -1.0)
+        measured = self._measure(order, network, found.run_id)
         now = measured.measurement[names.TEST_ACCURACY_TOP1]
-        if sha256 != found.tags.get(names.TAG_WEIGHTS_SHA256) or abs(now - recorded) > VERIFY_TOLERANCE:
-            self.reporter.note(f"{order.role}: run {found.run_id[:8]} is not what its record says; training anew")
+        if abs(now - found.metrics.get(names.TEST_ACCURACY_TOP1, -1.0)) > VERIFY_TOLERANCE:
+            self._refuse(order, found)
             return None
-        trained = {k: v for k, v in found.metrics.items() if k.startswith("cost/train_")}
-        measurement = trained | measured.measurement
         self.reporter.note(f"{order.role}: run {found.run_id[:8]} found again and verified, accuracy {now:.2%}")
+        measurement = _costs(found) | measured.measurement
         return Kept(network, NetworkResult(order.role, found.run_id, measurement, sha256, reused=True), measured.logits)
+
+    def _refuse(self, order: Order, found: StoredRun) -> None:
+        self.reporter.note(f"{order.role}: run {found.run_id[:8]} is not what its record says; training anew")
+
+    def _finished(self, order: Order, found: StoredRun, network: nn.Module, sha256: str) -> Kept:
+        """A network that was trained and saved by a job that ended before it was measured."""
+        with self.store.reopen(found) as run:
+            kept = self._measured(run, order, network, sha256, _costs(found))
+        self.reporter.note(f"{order.role}: run {found.run_id[:8]}, which ended before it was measured, is finished now")
+        return replace(kept, result=replace(kept.result, reused=True))
 
     def _train(self, order: Order) -> Kept:
         network = self.plan.network(order.role, order.node, order.seed)
         with self.open(order) as run:
             trained = order.train(network, run)
-            run.flush()  # nothing is written while latency is measured
-            measured = self._measure(order, network)
-            measurement = trained | measured.measurement
-            measurement |= order.extra(measurement)
-            sha256 = weights_sha256(network)
-            result = NetworkResult(order.role, run.run_id, measurement, sha256, reused=False)
-            self._keep(run, order, network, measured)
-            run.set_tags({names.TAG_WEIGHTS_SHA256: sha256})
-            order.done(run, result)
+            sha256 = save_network(run, self.plan.data, order.node, network, trained)
+            kept = self._measured(run, order, network, sha256, trained)
             run.flush()
-            final = {k: v for k, v in measurement.items() if not k.startswith("val/")}  # those are curves already
-            run.log_measurement({**final, names.COST_TRACKING_S: run.seconds})
+            run.log_measurement({names.COST_TRACKING_S: run.seconds})
+        return kept
+
+    def _measured(self, run: Run, order: Order, network: nn.Module, sha256: str, trained: Measurement) -> Kept:
+        """A saved network, measured, with all that its run keeps of that."""
+        run.flush()  # nothing is written while latency is measured
+        measured = self._measure(order, network, run.run_id)
+        measurement = trained | measured.measurement
+        extra = order.extra(measurement)
+        result = NetworkResult(order.role, run.run_id, measurement | extra, sha256, reused=False)
+        save_answers(run, self.plan.data, order.role, order.node, measured)
+        order.done(run, result)
+        run.log_measurement(measured.measurement | extra)
+        run.set_tags({names.TAG_UNMEASURED: measured.reasons()})
         return Kept(network, result, measured.logits)
 
     def open(self, order: Order) -> Run:
@@ -172,7 +184,7 @@ class Keeper:
                 **role_params(order.role, config, order.node, order.recipe.model_dump(), order.seed),
                 **order.params,
             },
-            tags={**provenance(), **runtime(self.plan), **own, **order.tags},
+            tags={**provenance(), **runtime(self.plan.bench), **own, **order.tags},
             config_yaml=yaml.safe_dump(dict(self.config), sort_keys=False),
             parent=parent,
             inputs=inputs(self.plan, order.role, order.part),
@@ -180,29 +192,25 @@ class Keeper:
         self.reporter.opened(run.run_id)
         return run
 
-    def _measure(self, order: Order, network: nn.Module) -> Measured:
-        with busy(f"measuring the {order.role}"):
-            return measure(self.plan, network, precision=order.recipe.precision, teacher_logits=order.teacher_logits)
+    def _measure(self, order: Order, network: nn.Module, run_id: str) -> Measured:
+        """Say what could not be measured.
 
-    def _keep(self, run: Run, order: Order, network: nn.Module, measured: Measured) -> None:
-        """The weights, what rebuilds the network, what it answers to each test sample, and the two pictures."""
-        data = self.plan.data
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / Path(names.ARTIFACT_WEIGHTS).name
-            save_weights(network, path)
-            run.log_file(path, names.ARTIFACT_WEIGHTS)
-            path = Path(scratch) / names.ARTIFACT_PREDICTIONS
-            # Not compressed: that takes 20 times as long and saves a third.
-            np.savez(path, allow_pickle=False, **per_sample(measured.logits, data.targets[data.test], data.test))
-            run.log_file(path, names.ARTIFACT_PREDICTIONS)
-        rebuild = {"node": order.node, "num_classes": data.num_classes, "input_shape": list(data.input_shape)}
-        run.log_text(json.dumps(rebuild, indent=2), names.ARTIFACT_NETWORK)
-        model, told = described(run.run_id, data.input_shape, data.num_classes)
-        run.log_text(model, names.ARTIFACT_MLMODEL)
-        run.set_tags({names.TAG_MODELS: told})
-        targets = data.targets[data.test]
-        title = f"{order.role}: {network_name(order.node)}"
-        run.log_figure(confusion_matrix(confusion(measured.logits, targets), title), names.ARTIFACT_CONFUSION)
-        bins = reliability_bins(measured.logits, targets)
-        figure = reliability(bins.counts, bins.confidence, bins.accuracy, bins.ece, title)
-        run.log_figure(figure, names.ARTIFACT_RELIABILITY)
+        Raises:
+            TrainingFailedError: its answers could not: it can neither teach nor be compared.
+        """
+        precision, taught = order.recipe.precision, order.teacher_logits
+        measured = measure(self.plan.bench, network, precision=precision, teacher_logits=taught, label=order.role)
+        name, again = f"{order.role} {network_name(order.node)}", f"kd-lab evaluate run={run_id}"
+        if not measured.has_answers:
+            raise TrainingFailedError(
+                f"{name}: what it answers cannot be measured ({measured.reasons()}); its weights are kept in run "
+                f"{run_id}, and `{again}` measures them again"
+            )
+        for what, why in measured.failed.items():
+            self.reporter.warn(f"{name}: {what} could not be measured ({why}); `{again}` tries again")
+        return measured
+
+
+def _costs(found: StoredRun) -> Measurement:
+    """What the training of a stored network cost."""
+    return {key: value for key, value in found.metrics.items() if key.startswith("cost/train_")}

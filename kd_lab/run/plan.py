@@ -20,6 +20,7 @@ from kd_lab.run.bind import Bound, adopt, bind, deployed_node, loss_class
 from kd_lab.run.build import build, call, check_arguments, is_node, locate, parameters
 from kd_lab.run.code import code_of
 from kd_lab.run.devices import Devices, resolve
+from kd_lab.run.measured import Bench
 from kd_lab.run.settings import BaselineRecipe, NetworkSettings, RecipeSettings, Settings
 from kd_lab.run.strict import Node
 from kd_lab.training.recipe import Recipe
@@ -69,6 +70,11 @@ class Plan:
         if settings.teacher is None or "teacher" in built:  # else the run says what network it is, see `look_up`
             plan.student(built.get("teacher"))
         return plan
+
+    @property
+    def bench(self) -> Bench:
+        """On what, where and how this job measures."""
+        return Bench(self.data, self.devices, self.settings.measure)
 
     def network(self, key: str, node: Node, seed: int = 0) -> nn.Module:
         """Build a network for this dataset; the seed fixes its initial weights.

@@ -80,6 +80,7 @@ class MeasureSettings(Strict):
     latency_warmup: PositiveInt
     latency_runs: PositiveInt
     throughput_batch: PositiveInt
+    predict_batch: PositiveInt = 1024
     threads: PositiveInt | None
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from torch import nn
@@ -19,6 +20,7 @@ from kd_lab.tracking.store import Store
 from kd_lab.tracking.stored import StoredRun
 from kd_lab.types import Data, Measurement
 
+Opened = Callable[[], AbstractContextManager[Path]]
 Train = Callable[[Keeper, NetworkSettings, nn.Module, Run], Measurement]
 
 
@@ -33,14 +35,16 @@ def given_teacher(keeper: Keeper, settings: NetworkSettings, weights: str, train
     if weights.startswith("run:"):
         return _from_run(keeper, settings, weights)
     path = Path(weights).expanduser()
-    return _order(keeper, settings, settings.node, path, weights)
+    return _order(keeper, settings, settings.node, lambda: nullcontext(path), weights)
 
 
-def _order(keeper: Keeper, settings: NetworkSettings, node: Node, path: Path, source: str) -> Order:
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+def _order(keeper: Keeper, settings: NetworkSettings, node: Node, opened: Opened, source: str) -> Order:
+    with opened() as path:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
 
     def load(network: nn.Module, _run: Run) -> Measurement:
-        load_weights(network, path)
+        with opened() as path:
+            load_weights(network, path)
         return {}
 
     return Order(
@@ -58,7 +62,7 @@ def _order(keeper: Keeper, settings: NetworkSettings, node: Node, path: Path, so
 def _from_run(keeper: Keeper, settings: NetworkSettings, weights: str) -> Order:
     """The network that run kept, with its own architecture; the choice `teacher=NAME` does not matter."""
     stored, node = look_up(keeper.plan.data, keeper.store, weights)
-    return _order(keeper, settings, node, stored.download(names.ARTIFACT_WEIGHTS), weights)
+    return _order(keeper, settings, node, lambda: stored.opened(names.ARTIFACT_WEIGHTS), weights)
 
 
 def look_up(data: Data, store: Store, weights: str) -> tuple[StoredRun, Node]:
@@ -69,7 +73,8 @@ def look_up(data: Data, store: Store, weights: str) -> tuple[StoredRun, Node]:
     """
     try:
         stored = store.get(weights.removeprefix("run:"))
-        kept = Description.of_file(stored.download(names.ARTIFACT_NETWORK), f"{weights}: network")
+        with stored.opened(names.ARTIFACT_NETWORK) as path:
+            kept = Description.of_file(path, f"{weights}: network")
     except UserError as error:
         raise UserError(f"teacher.weights={error}") from error
     for what, theirs, ours in (

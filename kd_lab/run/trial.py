@@ -67,7 +67,7 @@ def _kept(keeper: Keeper, order: Order, objectives: Sequence[str]) -> tuple[str,
         measured = order.train(network, run)
         measured |= parameters(network) | macs(network, plan.data.input_shape) | weights_bytes(network)
         if set(objectives) & set(TIMED):
-            measured |= timed(plan, network)
+            measured |= timed(plan.bench, network)
         missing = [objective for objective in objectives if objective not in measured]
         if missing:
             raise TrainingFailedError(f"the last epoch has no {missing[0]}: the student's answers are not finite")

@@ -8,7 +8,8 @@ import hashlib
 import os
 import platform
 import uuid
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -61,6 +62,23 @@ class Lease:
                 with suppress(OSError):
                     path.unlink()
         self._lock.release()
+
+
+@contextmanager
+def alone(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold a lock file, waited for; `on_wait` is called once if another process has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        if on_wait is not None:
+            on_wait()
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def id_of_sweep(study: str, sweep_id: str) -> str:

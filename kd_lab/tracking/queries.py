@@ -14,6 +14,9 @@ SWEEP = "sweep"
 KILLED = "the process ended without closing this run (kill -9, out of memory, or the machine went down)"
 """The reason of a run that was found by another process."""
 
+UNMEASURED = "everything"
+"""The tag kd_lab.unmeasured of a run whose network is saved and was not measured."""
+
 
 def studies(uri: str) -> dict[str, str]:
     """The name of each study (MLflow: experiment) by its id."""

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from filelock import FileLock, Timeout
-
 from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.outside.address import without_login
@@ -25,12 +23,12 @@ from kd_lab.tracking.client import (
     tell_away,
 )
 from kd_lab.tracking.kept import HEADER, Header, Kept, finished_with_key
-from kd_lab.tracking.lease import Lease, host, id_of_sweep
+from kd_lab.tracking.lease import Lease, alone, host, id_of_sweep
 from kd_lab.tracking.location import Location
 from kd_lab.tracking.opening import being_opened, experiment
 from kd_lab.tracking.params import flatten
 from kd_lab.tracking.pending import Input
-from kd_lab.tracking.queries import KILLED, SWEEP, by_local_id, run_again, search, studies, tag_is
+from kd_lab.tracking.queries import KILLED, SWEEP, UNMEASURED, by_local_id, run_again, search, studies, tag_is
 from kd_lab.tracking.run import MAX_TAG_LENGTH, Run
 from kd_lab.tracking.stored import StoredRun
 
@@ -149,15 +147,23 @@ class Store:
         return run
 
     def find(self, key: str) -> StoredRun | None:
-        """The newest FINISHED run of any study whose tag kd_lab.key is `key`; one that waits for `kd-lab sync` too."""
-        rule = f"{tag_is(names.TAG_KEY, key)} and attributes.status = 'FINISHED'"
+        """The newest FINISHED run of any study whose tag kd_lab.key is `key`; one that waits for `kd-lab sync` too.
+
+        Where there is none: the newest that ended after its network was saved and before it was measured.
+        """
+        finished = "attributes.status = 'FINISHED'"
+        saved = f"attributes.status != 'RUNNING' and {tag_is(names.TAG_UNMEASURED, UNMEASURED)}"
 
         def newest() -> StoredRun | None:
             study_names = studies(self.uri)
-            found = client(self.uri).search_runs(
-                list(study_names), filter_string=rule, max_results=1, order_by=["attributes.start_time DESC"]
-            )
-            return StoredRun.of(self.uri, found[0], study_names[found[0].info.experiment_id]) if found else None
+            for rule in (finished, saved):
+                whole = f"{tag_is(names.TAG_KEY, key)} and {rule}"
+                found = client(self.uri).search_runs(
+                    list(study_names), filter_string=whole, max_results=1, order_by=["attributes.start_time DESC"]
+                )
+                if found:
+                    return StoredRun.of(self.uri, found[0], study_names[found[0].info.experiment_id])
+            return None
 
         try:
             found = asked(self.uri, newest)
@@ -205,6 +211,23 @@ class Store:
             if run.info.lifecycle_stage == "deleted":
                 raise UserError(f"run:{run_id}: this run was deleted in {self.uri}; restore it or choose another.")
             return StoredRun.of(self.uri, run, client(self.uri).get_experiment(run.info.experiment_id).name)
+
+    def reopen(self, stored: StoredRun) -> Run:
+        """A run that has ended, to be gone on with and ended anew.
+
+        Raises:
+            UserError: another process does so now.
+            TrainingFailedError: the store does not answer, or the disk is full.
+        """
+        local_id = stored.tags.get(names.TAG_LOCAL_ID, stored.run_id)
+        lease = Lease.take(self.location, local_id)
+        if lease is None:
+            raise UserError(f"run:{stored.run_id}: another process writes this run now; try again when it has ended.")
+        with one_sentence(self.uri):
+            tags = {names.TAG_HOST: host(self.location), names.TAG_LOCAL_ID: local_id}
+            run_again(self.uri, client(self.uri).get_run(stored.run_id), tags)
+        header = Header(self.uri, stored.run_id, local_id, stored.study)
+        return Run.begin(header, self.location.rescue() / stored.run_id, lease)
 
     def sweep_parent(self, sweep_id: str, name: str) -> str:
         """The run id of a sweep's parent, made by the first job that asks; RUNNING again when a sweep is resumed.
@@ -264,19 +287,8 @@ class Store:
             name: any string, such as a run's key.
             on_wait: called once if another process holds it.
         """
-        path = self.location.lock_file(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held = FileLock(path)
-        try:
-            held.acquire(timeout=0)
-        except Timeout:
-            if on_wait is not None:
-                on_wait()
-            held.acquire()
-        try:
+        with alone(self.location.lock_file(name), on_wait):
             yield
-        finally:
-            held.release()
 
     def _header(self, local_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, str]) -> Header:
         all_tags = {**tags, **self._facts, names.TAG_LOCAL_ID: local_id}

@@ -3,6 +3,8 @@
 import atexit
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
 
+FINISHED = "FINISHED"
+
+
 @dataclass(frozen=True)
 class StoredRun:
     """A run of the store, as it was when it was read; or one that is kept in `folder` for a store that is away."""
@@ -29,6 +34,7 @@ class StoredRun:
     params: dict[str, str]
     tags: dict[str, str]
     folder: Path | None = None
+    status: str = FINISHED
 
     @classmethod
     def of_kept(cls, kept: Kept) -> "StoredRun":
@@ -42,7 +48,8 @@ class StoredRun:
     def of(cls, uri: str, run: "MlflowRun", study: str) -> "StoredRun":
         """What MLflow's client returned, without MLflow's types."""
         data = run.data
-        return cls(uri, run.info.run_id, study, dict(data.metrics), dict(data.params), dict(data.tags))
+        facts = dict(data.metrics), dict(data.params), dict(data.tags)
+        return cls(uri, run.info.run_id, study, *facts, status=str(run.info.status))
 
     def download(self, artifact: str) -> Path:
         """A copy of one artifact, in a folder that is removed when the process ends.
@@ -65,6 +72,15 @@ class StoredRun:
                     raise
                 raise self._has_no(artifact) from error
 
+    @contextmanager
+    def opened(self, artifact: str) -> Iterator[Path]:
+        """A copy of one artifact that is removed again; see `download` for errors."""
+        path = self.download(artifact)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
     def _kept(self, artifact: str) -> Path:
         """A copy, because the original goes when it is synced."""
         assert self.folder is not None
@@ -82,7 +98,8 @@ class StoredRun:
         import yaml
 
         try:
-            return dict(yaml.safe_load(read_text(self.download(ARTIFACT_CONFIG))))
+            with self.opened(ARTIFACT_CONFIG) as path:
+                return dict(yaml.safe_load(read_text(path)))
         except (yaml.YAMLError, OSError, ValueError, TypeError, RecursionError) as error:
             raise self._has_no(f"{ARTIFACT_CONFIG} that can be read") from error
 

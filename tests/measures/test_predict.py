@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import pytest
 import torch
 from torch import nn
@@ -83,3 +85,31 @@ def test_predict__cuda_returns_to_the_cpu(precision):
     found = predict(module, inputs, device="cuda", precision=precision)
     assert (found.device.type, found.dtype) == ("cpu", torch.float32)
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-2)
+
+
+@pytest.mark.parametrize("kind", [torch.OutOfMemoryError, MemoryError, RuntimeError])
+def test_predict__without_memory_for_a_batch__smaller_ones_and_the_same_answers(kind: type[Exception]) -> None:
+    class Small(torch.nn.Linear):
+        sizes: ClassVar[list[int]] = []
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            self.sizes.append(len(inputs))
+            if len(inputs) > 3:
+                raise kind("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+            return super().forward(inputs)
+
+    torch.manual_seed(0)
+    module, inputs = Small(4, 2), torch.randn(10, 4)
+    Small.sizes.clear()
+    found = predict(module, inputs, device="cpu", batch_size=8)
+    assert Small.sizes == [8, 4, 2, 2, 2, 2, 2]
+    torch.testing.assert_close(found, torch.nn.functional.linear(inputs, module.weight, module.bias).detach())
+
+
+def test_predict__another_error__raised_at_once() -> None:
+    class Wrong(torch.nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        predict(Wrong(), torch.zeros(4, 2), device="cpu")
