@@ -1,6 +1,8 @@
 """What training cost: wall time, samples per second, steps, peak memory."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,7 +13,7 @@ from kd_lab.measures.memory import PeakMemory
 
 
 class Cost(pl.Callback):
-    """Measures one fit from its first batch to its last, start-up left out.
+    """Measures one fit from its first batch to its last, start-up and what is done in `paused` left out.
 
     The values land in `trainer.callback_metrics`, the one thing that Lightning brings home from spawned processes.
     """
@@ -22,7 +24,19 @@ class Cost(pl.Callback):
         self._steps = 0
         self._memory = PeakMemory(pl_module.device)
         self._memory.__enter__()
+        self._elsewhere_s = 0.0
         self._started = time.perf_counter()
+
+    @contextmanager
+    def paused(self, device: torch.device) -> Iterator[None]:
+        """What happens inside is no part of the training, such as following the validation part."""
+        _wait_for(device)
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            _wait_for(device)
+            self._elsewhere_s += time.perf_counter() - began
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -33,9 +47,8 @@ class Cost(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock, once the device has done what it was asked."""
-        if pl_module.device.type == "cuda":
-            torch.cuda.synchronize(pl_module.device)
-        wall = time.perf_counter() - self._started
+        _wait_for(pl_module.device)
+        wall = time.perf_counter() - self._started - self._elsewhere_s
         self._memory.__exit__(None, None, None)
         found = {
             names.COST_TRAIN_WALL_S: wall,
@@ -44,3 +57,8 @@ class Cost(pl.Callback):
             names.COST_TRAIN_PEAK_MEMORY_BYTES: float(self._memory.peak_bytes),
         }
         trainer.callback_metrics.update({k: torch.tensor(v, dtype=torch.float64) for k, v in found.items()})
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -43,6 +43,7 @@ class Recorder(pl.Callback):
         self._step = 0
         self._window: list[Tensor] = []
         self._targets: list[Tensor] = []
+        self._teacher: list[Tensor] = []
         self._names: list[str] = []
 
     def on_train_batch_end(
@@ -55,6 +56,8 @@ class Recorder(pl.Callback):
         if not self._names:
             self._names = ["total", *loss.terms]
         self._window.append(torch.stack([loss.total.detach(), *(t.detach() for t in loss.terms.values())]))
+        if pl_module.teacher_top is not None:
+            self._teacher.append(pl_module.teacher_top)
         self._targets.append(batch.targets)
         self._step += 1
         if len(self._window) >= self.every:
@@ -69,7 +72,9 @@ class Recorder(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Keep what was measured so far; only finite values are worth keeping."""
-        if self._window and bool(torch.stack(self._window).isfinite().all()):
+        if self._window and all(
+            bool(torch.stack(kept).isfinite().all()) for kept in (self._window, self._teacher) if kept
+        ):
             self._hand_on(trainer, alone=True)
         if trainer.world_size > 1 and trainer.is_global_zero:
             self.sink.flush()
@@ -88,7 +93,8 @@ class Recorder(pl.Callback):
             sums[:, 0] *= counts[:, 0]
         sums, counts = sums.cpu(), counts.cpu()
         first_step = self._step - len(self._window)
-        self._window, self._targets = [], []
+        self._check_teacher(first_step)
+        self._window, self._targets, self._teacher = [], [], []
         self._check(sums / counts.clamp(min=1), first_step)
         if trainer.is_global_zero:
             found = zip(self._names, sums.sum(0).tolist(), counts.sum(0).tolist(), strict=True)
@@ -109,6 +115,18 @@ class Recorder(pl.Callback):
         sums = values * counts
         sums[:, 0] = values[:, 0]
         return sums, counts
+
+    def _check_teacher(self, first_step: int) -> None:
+        """Stop at the first step whose teacher did not answer with numbers, whether or not a loss shows it."""
+        tops = torch.stack(self._teacher).cpu() if self._teacher else torch.zeros(1)
+        if bool(tops.isfinite().all()):
+            return
+        step = int((~tops.isfinite()).nonzero()[0, 0])
+        raise TrainingFailedError(
+            f"training stopped at step {first_step + step + 1}: the teacher answered with a logit of "
+            f"{float(tops[step])}, so there is nothing to learn from it; train it anew with a lower learning rate "
+            "(teacher.recipe.optimizer.lr) or teacher.recipe.precision=32, or choose another teacher"
+        )
 
     def _check(self, window: Tensor, first_step: int) -> None:
         """Stop at the first step whose loss is not finite, and name the term that did it."""

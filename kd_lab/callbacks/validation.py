@@ -1,12 +1,14 @@
 """Accuracy and NLL on the validation part, at the end of every epoch."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from kd_lab import names
+from kd_lab.callbacks.cost import Cost
 from kd_lab.callbacks.recorder import Sink
 from kd_lab.measures.predict import predict
 from kd_lab.training.distiller import Distiller
@@ -25,12 +27,15 @@ class Validation(pl.Callback):
         targets: Tensor,
         rename: Callable[[str], str] = str,
         report: Report | None = None,
+        *,
+        cost: Cost | None = None,
     ) -> None:
         self.sink = sink
         self.inputs = inputs
         self.targets = targets
         self.rename = rename
         self.report = report
+        self.cost = cost
         self._steps = 0
 
     def on_train_batch_start(self, *_: object) -> None:
@@ -41,6 +46,10 @@ class Validation(pl.Callback):
         """Measure and hand on; the other processes need not wait, the next gradient exchange does."""
         if not trainer.is_global_zero:
             return
+        with self.cost.paused(pl_module.device) if self.cost is not None else nullcontext():
+            self._measure(trainer, pl_module)
+
+    def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Distiller)
         precision = pl_module.recipe.precision
         logits = predict(pl_module.network, self.inputs, device=pl_module.device, precision=precision)

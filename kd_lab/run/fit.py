@@ -5,7 +5,8 @@ import re
 import signal
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytorch_lightning as pl
@@ -31,6 +32,7 @@ from kd_lab.training.recipe import Recipe
 from kd_lab.types import Augment, Measurement
 
 PRECISIONS = {"32": "32-true"}
+QUIET = ("pytorch_lightning", "lightning_fabric", "lightning", "torch.distributed")
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
     batches = plan.batches(job.rows, job.recipe, job.seed, job.strong)
     module = Distiller(job.network, job.objective, job.recipe, batches, teacher=job.teacher, taps=job.taps)
     torch.manual_seed(job.seed)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, quiet():
         trainer = _trainer(plan, job, sink, batches.epochs, scratch)
         try:
             _run(trainer, module)
@@ -88,19 +90,19 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
 
 
 def _trainer(plan: Plan, job: Fit, sink: Sink, epochs: int, scratch: str) -> pl.Trainer:
+    cost = Cost()
     callbacks: list[pl.Callback] = [
         LearningRate(job.recipe.schedule, job.recipe.steps),
         LossSchedule(job.recipe.steps),
         Recorder(sink, plan.settings.tracking.every_n_steps, job.rename),
-        Cost(),
+        cost,
         ProgressBar(job.label, job.recipe.steps),
         ProcessGroup(),
     ]
     rows = plan.data.validation
     if len(rows) and job.validate:
         inputs, targets = plan.data.inputs[rows], plan.data.targets[rows]
-        callbacks.append(Validation(sink, inputs, targets, job.rename, job.report))
-    quiet()
+        callbacks.append(Validation(sink, inputs, targets, job.rename, job.report, cost=cost))
     return pl.Trainer(
         accelerator=plan.devices.accelerator,
         devices=plan.devices.count,
@@ -138,9 +140,18 @@ def _run(trainer: pl.Trainer, module: Distiller) -> None:
         raise
 
 
-def quiet() -> None:
-    """Silence what Lightning and torch say about themselves; errors stay."""
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning", "torch.distributed"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|torch\.")
-    warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what Lightning and torch say about themselves during a training; errors stay."""
+    loggers = [logging.getLogger(name) for name in QUIET]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|torch\.")
+            warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -47,6 +47,9 @@ class Distiller(pl.LightningModule):
         self.frozen_teacher = teacher
         self.taps = Taps(network, taps)
         self.last_terms: LossTerms | None = None
+        self.teacher_top: Tensor | None = None
+        """The largest logit of the teacher's last answer, a scalar: not finite where one is NaN or infinite. A class
+        that is masked with -inf is none of that."""
         self._ddp_params_and_buffers_to_ignore = self._memories()
 
     def _memories(self) -> list[str]:
@@ -95,6 +98,7 @@ class Distiller(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One optimizer step: hard-label cross-entropy and soft terms, each by name in `last_terms`."""
         teacher = self.frozen_teacher(batch.inputs, batch.strong) if self.frozen_teacher is not None else None
+        self.teacher_top = None if teacher is None else teacher.logits.max()
         student = self._answers(batch)
         if self.trainer.world_size > 1:
             hard, soft = self._global_scales(batch)

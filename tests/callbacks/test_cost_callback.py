@@ -1,4 +1,6 @@
+import logging
 import time
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -52,3 +54,29 @@ def test_cost__peak_memory_covers_what_a_step_allocates() -> None:
     small = train(Plain(), recipe=toy_recipe(steps=2))[names.COST_TRAIN_PEAK_MEMORY_BYTES]
     large = train(Large(), recipe=toy_recipe(steps=2))[names.COST_TRAIN_PEAK_MEMORY_BYTES]
     assert large - small > 150e6
+
+
+def test_cost__following_the_validation_part_is_no_part_of_the_training(monkeypatch):
+    """A clock that a training step moves by 1 s and an answer to the validation part by 100 s."""
+    now = [0.0]
+
+    class Slow(Plain):
+        def forward(self, inputs):
+            now[0] += 1.0 if self.training else 100.0
+            return super().forward(inputs)
+
+    monkeypatch.setattr("kd_lab.callbacks.cost.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    data = toy_data(labelled=24, validation=6)
+
+    found = train(Slow(), data=data, recipe=toy_recipe(steps=6, batch_size=8))  # two epochs
+
+    assert now[0] == 206.0
+    assert found[names.COST_TRAIN_WALL_S] == 6.0
+    assert found[names.COST_TRAIN_SAMPLES_PER_S] == 8.0
+
+
+def test_fit__leaves_warnings_and_loggers_as_they_were():
+    filters, level = list(warnings.filters), logging.getLogger("pytorch_lightning").level
+    train(Plain())
+    assert warnings.filters == filters
+    assert logging.getLogger("pytorch_lightning").level == level

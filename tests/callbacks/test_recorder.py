@@ -9,6 +9,7 @@ from kd_lab import names
 from kd_lab.errors import TrainingFailedError
 from kd_lab.losses.common.labelled import labelled_mean
 from kd_lab.losses.common.loss import Loss
+from kd_lab.losses.hard_label import HardLabel
 from kd_lab.losses.kd import KD
 from kd_lab.losses.soft_label import SoftLabel
 from kd_lab.run.devices import Devices
@@ -279,3 +280,41 @@ def test_recorder__two_processes_tell_the_curves_of_one(tmp_path: Path) -> None:
     for (_, alone), (_, together) in zip(one, two, strict=True):
         assert {"train/loss_hard", "train/loss_labelled", "train/loss_kd"} <= alone.keys()
         assert together == pytest.approx(alone, rel=1e-5)
+
+
+class Ill(Plain):
+    """A teacher that answers with NaN from one call on; another class takes over in argmax, so some losses are fine."""
+
+    def __init__(self, call: int, value: float) -> None:
+        super().__init__(1)
+        self.call, self.value, self.calls = call, value, 0
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        logits = super().forward(inputs)
+        if self.calls >= self.call:
+            logits = logits.clone()
+            logits[-1, 0] = self.value
+        return logits
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf], ids=["nan", "inf"])
+@pytest.mark.parametrize("loss", [HardLabel(), KD(temperature=2.0)], ids=["hard_label", "kd"])
+@pytest.mark.parametrize("every", [1, 4, 100])
+def test_recorder__a_teacher_that_does_not_answer_with_numbers_is_told_by_name(
+    loss: Loss, every: int, value: float
+) -> None:
+    sink = Lines()
+    objective = Objective({"soft": Term(loss, 1.0)}, 1.0)
+    with pytest.raises(
+        TrainingFailedError, match=rf"^training stopped at step 5: the teacher answered with a logit of {value}"
+    ):
+        train(Plain(), teacher=Ill(5, value), objective=objective, recipe=toy_recipe(steps=9), sink=sink, every=every)
+    assert sink.all_finite()
+
+
+def test_recorder__a_class_that_the_teacher_masks_is_no_fault() -> None:
+    sink = Lines()
+    objective = Objective({"soft": Term(HardLabel(), 1.0)}, 1.0)
+    train(Plain(), teacher=Ill(1, -math.inf), objective=objective, recipe=toy_recipe(steps=3), sink=sink)
+    assert len(sink.points) == 3
