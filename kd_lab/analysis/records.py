@@ -7,20 +7,23 @@ the client spends a third of the time on objects that become columns anyway.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kd_lab.names import TAG_ROLE
+from kd_lab.names import TAG_DATA_CONTEXT, TAG_ROLE
 from kd_lab.outside.ids import is_run_id
 
 PAGE = 200
 WORKERS = 4  # as many as an MLflow server has unless told otherwise
 WINDOWS = 32
 BUSY_TIMEOUT_S = 20.0
+TEST = "test"
+"""What the test part is read for, see kd_lab.run.inputs."""
+MOST_SAMPLES = 10**12
 SEARCH = "/api/2.0/mlflow/runs/search"
 
 
@@ -64,6 +67,14 @@ class SqliteReader:
     def of_ids(self, run_ids: Sequence[str]) -> list[Record]:
         """The runs with these ids, those that are still there."""
         return self._read("run_uuid IN (SELECT value FROM json_each(?))", run_ids)
+
+    def test_samples(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """The size of the test part of those runs that name it among their datasets."""
+        inputs = "inputs i JOIN datasets d ON d.dataset_uuid = i.source_id JOIN input_tags t USING (input_uuid)"
+        of_test = f"SELECT i.destination_id, d.dataset_profile FROM {inputs} WHERE t.name = ? AND t.value = ?"
+        these = f"{of_test} AND i.destination_id IN (SELECT value FROM json_each(?))"
+        with closing(self._connect()) as connection:
+            return _known(connection.execute(these, (TAG_DATA_CONTEXT, TEST, json.dumps(list(run_ids)))))
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._uri, uri=True, timeout=BUSY_TIMEOUT_S)
@@ -123,17 +134,27 @@ class ServerReader:
 
     def of_ids(self, run_ids: Sequence[str]) -> list[Record]:
         """The runs with these ids, those that are still there."""
+        return [_of_client(run) for run in self._get(run_ids)]
+
+    def test_samples(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """The size of the test part of those runs that name it among their datasets."""
+        inputs = [(run.info.run_id, one) for run in self._get(run_ids) for one in run.inputs.dataset_inputs]
+        context = [{tag.key: tag.value for tag in one.tags}.get(TAG_DATA_CONTEXT) for _, one in inputs]
+        found = zip(inputs, context, strict=True)
+        return _known((run_id, one.dataset.profile) for (run_id, one), read_for in found if read_for == TEST)
+
+    def _get(self, run_ids: Sequence[str]) -> Iterator[Any]:
+        """The runs with these ids as MLflow's client has them, those that are still there."""
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
-        client, found = MlflowClient(tracking_uri=self._uri), []
+        client = MlflowClient(tracking_uri=self._uri)
         for run_id in run_ids:
             try:
-                found.append(_of_client(client.get_run(run_id)))
+                yield client.get_run(run_id)
             except MlflowException as error:
                 if int(error.get_http_status_code()) not in (400, 404):  # type: ignore[no-untyped-call]
                     raise
-        return found
 
     def _older(self, study_ids: Sequence[str], latest_ms: int) -> Iterable[Record]:
         """What started at this time and before, in windows of equal length that are asked for side by side."""
@@ -166,6 +187,19 @@ class ServerReader:
         answer = response.json()
         runs = [_of_json(run) for run in answer.get("runs", []) if is_run_id(run["info"]["run_id"])]
         return runs, answer.get("next_page_token", "")
+
+
+def _known(profiles: Iterable[tuple[str, object]]) -> dict[str, int]:
+    """By run, how many samples the profile of a dataset tells; what is no number of samples tells nothing."""
+    found = {}
+    for run_id, profile in profiles:
+        try:
+            samples = json.loads(str(profile))["samples"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
+        if isinstance(samples, int) and 0 < samples < MOST_SAMPLES:
+            found[run_id] = samples
+    return found
 
 
 def _of_json(run: Mapping[str, Any]) -> Record:

@@ -4,6 +4,7 @@ Column names: a metric has its key (`test/accuracy_top1`), in `pairs` with the r
 (`student.test/accuracy_top1`); a parameter is `params.` and its dotted name.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -17,6 +18,7 @@ from kd_lab.names import (
     ROLES,
     STUDENT,
     TAG_BASELINE_RUN,
+    TAG_CODE,
     TAG_CONFIGURATIONS_TRIED,
     TAG_CPU,
     TAG_DATA_FINGERPRINT,
@@ -27,17 +29,19 @@ from kd_lab.names import (
     TAG_SWEEP,
     TAG_TEACHER_RUN,
     TAG_TEACHER_WEIGHTS_SHA256,
+    TAG_TEST_SAMPLES,
     TAG_THREADS,
     TEACHER,
 )
 
 IDENTITY = ["study", "run_id", "name", "role", "status", "seed", "dataset", "network", "loss"]
 LINKS = ["teacher_run", "baseline_run", "sweep", "tried", "start_time"]
-PROTOCOL = ["fingerprint", "teacher_weights", "machine"]
+PROTOCOL = ["fingerprint", "teacher_weights", "machine", "code", "test_samples"]
 PARAMS = "params."
 SHARED = ", jobs at once="
 OMITTED = f"{PARAMS}student.without_classes"
 """Classes that student and baseline never saw: a column wherever a run has it, also where all have the same."""
+COUNT = re.compile("[1-9][0-9]{0,11}")
 SKIPPED = ("seed", "network", "loss_name")
 """Parameters that are columns of their own, or say in short what others say."""
 
@@ -80,8 +84,8 @@ def runs(study: str | Sequence[str] | None = None, uri: str = "sqlite:///mlflow.
 
     Returns:
         The columns of IDENTITY, LINKS and PROTOCOL (the data's fingerprint, the sha256 of the teacher's weights, what
-        the cost was measured on), every metric, and those parameters that differ between runs of one role, or
-        that only some runs with the same loss have, and OMITTED.
+        the cost was measured on, the sha256 of the source, the size of the test part), every metric, and those
+        parameters that differ between runs of one role, or that only some runs with the same loss have, and OMITTED.
 
     Raises:
         UserError: there is no such store or study, or it has no runs yet.
@@ -95,11 +99,13 @@ def runs(study: str | Sequence[str] | None = None, uri: str = "sqlite:///mlflow.
         wanted = [key for key, name in names.items() if asked is None or name in asked]
         found = [record for record in reader.of_studies(wanted) if record.tags.get(TAG_ROLE) in ROLES]
         found += _referred(reader, found)
+        sizes = _test_samples(reader, found)
     if not found:
         where = f"study={','.join(asked)}" if asked is not None else f"tracking.uri={uri}"
         raise UserError(f"{where}: there are no runs of trained networks yet; run kd-lab first.")
     frame = pd.DataFrame([_identity(record, names.get(record.study_id, "")) | record.metrics for record in found])
     frame["seed"] = pd.to_numeric(frame["seed"], errors="coerce").astype("Int64")
+    frame["test_samples"] = frame["fingerprint"].map(sizes).astype("Int64")
     known = [*IDENTITY, *LINKS, *PROTOCOL]
     return pd.concat(
         [frame[[*known, *sorted(set(frame.columns) - {*known})]], _differing_params(found)], axis="columns"
@@ -206,6 +212,7 @@ def _identity(record: Record, study: str) -> dict[str, object]:
         "fingerprint": tags.get(TAG_DATA_FINGERPRINT),
         "teacher_weights": tags.get(TAG_TEACHER_WEIGHTS_SHA256),
         "machine": _machine(tags),
+        "code": tags.get(TAG_CODE),
     }
 
 
@@ -249,6 +256,20 @@ def _referred(reader: Reader, found: Sequence[Record]) -> list[Record]:
     named = {record.tags.get(tag): None for record in found for tag in (TAG_TEACHER_RUN, TAG_BASELINE_RUN)}
     others = [run_id for run_id in named if run_id is not None and run_id not in known]
     return [record for record in reader.of_ids(others) if record.tags.get(TAG_ROLE) in ROLES] if others else []
+
+
+def _test_samples(reader: Reader, found: Sequence[Record]) -> dict[str, int]:
+    """The size of the test part by fingerprint, which covers it. Runs made before it was a tag have it as a dataset."""
+    sizes, asked = dict[str, int](), dict[str, str]()
+    for record in found:
+        fingerprint, told = record.tags.get(TAG_DATA_FINGERPRINT), record.tags.get(TAG_TEST_SAMPLES, "")
+        if fingerprint is not None and COUNT.fullmatch(told):
+            sizes[fingerprint] = int(told)
+        elif fingerprint is not None and record.tags[TAG_ROLE] == STUDENT:
+            asked.setdefault(fingerprint, record.run_id)
+    missing = {run_id: fingerprint for fingerprint, run_id in asked.items() if fingerprint not in sizes}
+    found_there = reader.test_samples(list(missing)) if missing else {}
+    return sizes | {missing[run_id]: samples for run_id, samples in found_there.items()}
 
 
 def _differing_params(found: Sequence[Record]) -> pd.DataFrame:

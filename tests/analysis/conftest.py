@@ -1,9 +1,11 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kd_lab import names
+from kd_lab.tracking.pending import Input
 from kd_lab.tracking.store import Store
 
 DATA = {"dataset": {"_target_": "kd_lab.datasets.digits.Digits", "seed": 0}}
@@ -24,8 +26,21 @@ def accuracy_alone(seed: int) -> float:
     return 0.90 + 0.01 * seed
 
 
+def part(name: str, profile: str) -> Input:
+    """A part of the data as a run names it among its datasets."""
+    return Input("digits", f"digest-{name}", "code", "{}", None, profile, {names.TAG_DATA_CONTEXT: name})
+
+
 def write(
-    store: Store, role: str, *, seed: int, params: dict, measured: dict, tags: dict, status: str = "FINISHED"
+    store: Store,
+    role: str,
+    *,
+    seed: int,
+    params: dict,
+    measured: dict,
+    tags: dict,
+    status: str = "FINISHED",
+    inputs: Sequence[Input] = (),
 ) -> str:
     run = store.start_run(
         role=role,
@@ -34,10 +49,14 @@ def write(
         tags=tags,
         config_yaml="{}\n",
         parent=None,
+        inputs=inputs,
     )
     run.log_measurement(measured)
     run.finish(status)
     return run.run_id
+
+
+PARTS = [part("training", '{"samples": 898}'), part("test", '{"samples": 597}')]
 
 
 def write_study(uri: str) -> None:
@@ -59,6 +78,7 @@ def write_study(uri: str) -> None:
             names.TAG_TEACHER_RUN: teacher,
             names.TAG_TEACHER_WEIGHTS_SHA256: TEACHER_SHA,
             names.TAG_BASELINE_RUN: baseline,
+            names.TAG_DATA_FINGERPRINT: "d" * 64,
             names.TAG_SWEEP: "s",
         }
         for loss, settings in LOSSES.items():
@@ -72,7 +92,7 @@ def write_study(uri: str) -> None:
                 names.TEST_ALONE_AGREEMENT_TOP1: alone - 0.01,
                 names.TEST_NLL_NATS: 0.2,
             }
-            write(store, "student", seed=seed, params=params, measured=measured, tags=links)
+            write(store, "student", seed=seed, params=params, measured=measured, tags=links, inputs=PARTS)
     write(store, "student", seed=9, params=networks, measured={names.TRAIN_LOSS_TOTAL: 1.0}, tags={}, status="FAILED")
 
 

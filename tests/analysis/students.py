@@ -18,6 +18,8 @@ SHARED = {
     "baseline_run": "b",
     "sweep": None,
     "machine": "AMD EPYC, threads=1, processes=1",
+    "code": None,
+    "test_samples": None,
     "teacher_network": "3 x cnn",
     **SHA,
 }

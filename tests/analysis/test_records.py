@@ -78,6 +78,25 @@ def test_sqlite__has_role(folder):
     assert not reader.has_role(ids["earlier"], "student")
 
 
+def sizes_of(reader):
+    (study_id,) = (key for key, name in reader.studies().items() if name == "digits")
+    found = reader.of_studies([study_id])
+    sizes = reader.test_samples([*(record.run_id for record in found), "0" * 32])
+    return sizes, {r.run_id for r in found if r.tags["role"] == "student" and r.status == "FINISHED"}
+
+
+def test_sqlite__test_samples(folder):
+    sizes, students = sizes_of(reader_and_client(folder)[0])
+    assert sizes == dict.fromkeys(students, 597)
+
+
+@pytest.mark.parametrize("profile", ["", "[1]", '{"samples": "many"}', '{"samples": 0}', f'{{"samples": {10**30}}}'])
+def test_sqlite__test_samples_that_are_no_number_of_samples(folder, profile):
+    with sqlite3.connect(folder / "mlflow.db") as connection:
+        connection.execute("UPDATE datasets SET dataset_profile = ?", (profile,))
+    assert sizes_of(reader_and_client(folder)[0])[0] == {}
+
+
 def test_sqlite__only_read(folder):
     path = folder / "mlflow.db"
     path.chmod(0o444)
@@ -131,6 +150,12 @@ def test_server__as_the_client_reads_it(server, monkeypatch, page):
     assert [record.run_id for record in reader.of_ids([found[0].run_id, "0" * 32])] == [found[0].run_id]
     assert reader.has_role(study_id, "student")
     assert not reader.has_role("0", "student")
+
+
+@pytest.mark.slow
+def test_server__test_samples(server):
+    sizes, students = sizes_of(ServerReader(server))
+    assert sizes == dict.fromkeys(students, 597)
 
 
 @pytest.mark.slow

@@ -26,6 +26,24 @@ def test_runs__one_row_per_network_and_the_teacher_of_another_study(uri):
     assert frame["run_id"].is_unique
 
 
+def test_runs__test_samples_of_runs_that_have_no_tag__from_their_datasets(uri):
+    frame = runs("digits", uri)
+    assert frame.loc[frame["fingerprint"].notna(), "test_samples"].tolist() == [597] * 6
+    assert frame.loc[frame["fingerprint"].isna(), "test_samples"].isna().all()
+
+
+def test_runs__code_and_test_samples__of_the_tags(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    store = Store.open(uri, "s")
+    made = {names.TAG_CODE: "a1b2", names.TAG_TEST_SAMPLES: "360", names.TAG_DATA_FINGERPRINT: "x"}
+    told = [made, made | {names.TAG_DATA_FINGERPRINT: "y", names.TAG_TEST_SAMPLES: "many"}, {}]
+    for seed, tags in enumerate(told):
+        write(store, "student", seed=seed, params={}, measured={}, tags=tags)
+    table = pairs(runs("s", uri)).set_index("seed").sort_index()
+    assert table["code"].fillna("-").tolist() == ["a1b2", "a1b2", "-"]
+    assert table["test_samples"].fillna(0).tolist() == [360, 0, 0]
+
+
 def test_runs__no_study__all_studies(uri):
     assert runs(uri=uri)["role"].value_counts().to_dict() == {"student": 7, "baseline": 3, "teacher": 2}
 
