@@ -7,6 +7,9 @@
 - `teacher`: the sha256 of its weights, one for each split. Students without a teacher are comparable with all others.
 - `budget`: the optimizer steps that the student took, a first stage of its loss included. Arms whose steps differ are
   comparable where they saw the same number of samples (other batch sizes over the same epochs).
+- `code`: the sha256 of the source that a student follows from. Other losses and networks are other classes, so arms
+  differ in it; within an arm (and one teacher, whose class counts too) it must be one, or some of its seeds were made
+  before something was changed. Runs that do not tell it are of one code, `unknown`, which is none of the others.
 - `machine`: device, threads, processes, and jobs that ran beside. Times and memory depend on it, nothing else does:
   where it differs, or was shared, they are left out, and the rest is compared.
 
@@ -23,13 +26,16 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import pandas as pd
 
-from kd_lab.analysis.arms import SPLIT
+from kd_lab.analysis.arms import SPLIT, UNIT
 from kd_lab.analysis.runs import PARAMS, column
 from kd_lab.errors import UserError, choices
 from kd_lab.names import COST_TRAIN_SAMPLES_PER_S, COST_TRAIN_STEPS, COST_TRAIN_WALL_S, STUDENT
 
-MIXABLE = ["data", "split", "teacher", "budget", "machine"]
+MIXABLE = ["data", "split", "teacher", "budget", "code", "machine"]
 NONE = "none"
+UNKNOWN = "unknown"
+SHORT = 8
+"""So many digits of a hash are told."""
 SAME_SAMPLES = 0.005
 """Samples seen come from a rate times a time; this much rounding is none."""
 
@@ -47,7 +53,7 @@ def check_mix(mix: Collection[str]) -> None:
 
 
 def with_protocol(students: pd.DataFrame) -> pd.DataFrame:
-    """The students with the columns `data`, `teacher` and `budget` as names that are equal where these are.
+    """The students with the columns `data`, `teacher`, `budget` and `code` as names that are equal where these are.
 
     Args:
         students: rows of `kd_lab.analysis.runs.pairs`.
@@ -58,14 +64,20 @@ def with_protocol(students: pd.DataFrame) -> pd.DataFrame:
     unit = data + split.fillna("")
     teacher = _named(students, network, (OF_TEACHER, NOT_OF_TEACHER), students["teacher_weights"], unit)
     teacher = teacher.where(students["teacher_weights"].notna(), NONE)
-    return students.assign(data=data, teacher=teacher, budget=_budget(students, data))
+    code = students["code"].fillna(UNKNOWN).str[:SHORT]
+    return students.assign(data=data, teacher=teacher, budget=_budget(students, data), code=code)
+
+
+def newest(students: pd.DataFrame) -> pd.DataFrame:
+    """Those that count: of each arm, seed and split the last one."""
+    return students.drop_duplicates(["data", "arm", *UNIT], keep="last")
 
 
 def check(students: pd.DataFrame, mix: Collection[str]) -> None:
     """Refuse what is not comparable and not allowed by `mix`.
 
     Args:
-        students: with the columns of `with_protocol` and `kd_lab.analysis.arms.with_arms`.
+        students: with the columns of `with_protocol` and `kd_lab.analysis.arms.with_arms`, the oldest first.
         mix: words of MIXABLE.
 
     Raises:
@@ -76,14 +88,22 @@ def check(students: pd.DataFrame, mix: Collection[str]) -> None:
         return
     differ = " and in ".join(f"{key} ({told})" for key, told in found)
     first = str(found[0][0])
-    one = split_of(students).iloc[0] if first == "split" else students[first].mode().iloc[0]
+    one = _one(students, first)
     key = "dataset.seed" if first == "split" else first
     choose = shlex.quote(f"where={key}={one}")
     allow = ",".join([*mix, *(key for key, _ in found)])
+    again = ", train those of older code again (the same command does)" if first == "code" else ""
     raise UserError(
-        f"These students are not comparable: they differ in {differ}. Choose one, such as {choose}, "
+        f"These students are not comparable: they differ in {differ}. Choose one, such as {choose}{again}, "
         f"or allow it with mix={allow}."
     )
+
+
+def _one(students: pd.DataFrame, key: str) -> str:
+    """The value to choose: what most have, of code the newest."""
+    if key == "split":
+        return str(split_of(students).iloc[0])
+    return str(_of_several_codes(students)["code"].iloc[-1] if key == "code" else students[key].mode().iloc[0])
 
 
 def mixed(students: pd.DataFrame, mix: Collection[str]) -> list[str]:
@@ -93,6 +113,7 @@ def mixed(students: pd.DataFrame, mix: Collection[str]) -> list[str]:
         "split": "the means of arms on different splits are not comparable",
         "teacher": "agreement and KL are to each arm's own teacher",
         "budget": "a longer training may be all that an arm is better by",
+        "code": "within one arm, so a change of the source may be all that its seeds differ by",
     }
     return [f"Mixed: {key} ({told}); {said[key]}." for key, told in _differences(students) if key in mix]
 
@@ -116,6 +137,16 @@ def _differences(students: pd.DataFrame) -> Iterator[tuple[str, str]]:
             if values.nunique() > 1:
                 yield key, tally(values)
                 break
+    several = _of_several_codes(students)
+    if not several.empty:
+        yield "code", tally(several["code"])
+
+
+def _of_several_codes(students: pd.DataFrame) -> pd.DataFrame:
+    """Those that count of arms that were made by more than one code."""
+    counting = newest(students)
+    codes = counting.groupby(["data", "arm", "teacher"])["code"].transform("nunique")
+    return counting[codes > 1]
 
 
 def _shares_a_split(rows: pd.DataFrame) -> bool:
@@ -150,7 +181,7 @@ def _named(
             spec[rows.index] += f" {name.removeprefix(start).removesuffix('._target_')}=" + last
     spec = spec.groupby(identity.fillna(spec)).transform("first")
     several = identity.groupby([spec, unit.fillna("")]).transform("nunique") > 1
-    return spec.where(~spec.isin(spec[several].unique()), spec + " " + identity.fillna("").str[:8])
+    return spec.where(~spec.isin(spec[several].unique()), spec + " " + identity.fillna("").str[:SHORT])
 
 
 def _budget(students: pd.DataFrame, data: pd.Series) -> pd.Series:

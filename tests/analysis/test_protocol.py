@@ -2,7 +2,7 @@ import pytest
 
 from kd_lab import names
 from kd_lab.analysis.comparison import compare
-from kd_lab.analysis.protocol import with_protocol
+from kd_lab.analysis.protocol import MIXABLE, with_protocol
 from kd_lab.analysis.runs import column
 from kd_lab.errors import UserError
 from tests.analysis.students import STEPS, each, seeds, table
@@ -183,6 +183,64 @@ def test_protocol__machine_shared_with_other_jobs__costs_left_out():
     assert comparison.arms["latency"].isna().all()
     assert [note for note in comparison.notes if f"other jobs ran beside each ({shared})" in note]
     assert compare(frame, mix=["machine"]).arms["latency"].tolist() == [1.0, 2.0]
+
+
+OLD, NEW = "a1b2c3d4" * 8, "e5f6a7b8" * 8
+
+
+def codes(*codes, **columns):
+    """Ten students of one arm, five of each code, with ten seeds."""
+    return table([0.9] * 10, seed=range(10), code=each(codes, 5), **columns)
+
+
+def test_protocol__one_arm_of_two_codes__refused_and_every_way_out():
+    refused(
+        codes(OLD, NEW),
+        r"^These students are not comparable: they differ in code \(a1b2c3d4: 5; e5f6a7b8: 5 students\)\. "
+        r"Choose one, such as where=code=e5f6a7b8, train those of older code again \(the same command does\), "
+        r"or allow it with mix=code\.$",
+    )
+    assert compare(codes(OLD, NEW), where={"code": ["e5f6a7b8"]}).arms["n"].tolist() == [5]
+    comparison = compare(codes(OLD, NEW), mix=["code"])
+    assert comparison.arms["n"].tolist() == [10]
+    assert (
+        "Mixed: code (a1b2c3d4: 5; e5f6a7b8: 5 students); within one arm, so a change of the source may be all that "
+        "its seeds differ by."
+    ) in comparison.notes
+
+
+def test_protocol__arms_of_different_code__comparable():
+    frame = table([0.9] * 4, seed=seeds(2, 2), loss=each(["kd", "dkd"], 2), code=each([OLD, NEW], 2))
+    comparison = compare(frame)
+    assert comparison.arms["to_kd_pairs"].tolist() == [0, 2]
+    assert not [note for note in comparison.notes if "code" in note]
+
+
+def test_protocol__runs_that_do_not_tell_their_code__are_of_one():
+    assert compare(codes(None, None)).arms["n"].tolist() == [10]
+    refused(
+        codes(None, NEW), r"differ in code \(e5f6a7b8: 5; unknown: 5 students\)\. Choose one, such as where=code=e5f6"
+    )
+    assert compare(codes(None, NEW), where={"code": ["unknown"]}).arms["n"].tolist() == [5]
+
+
+def test_protocol__old_code_of_which_every_seed_was_made_again__is_left_out_and_not_mixed():
+    frame = table([0.5, 0.5, 0.9, 0.9], seed=[0, 1, 0, 1], code=each([OLD, NEW], 2))
+    comparison = compare(frame)
+    assert comparison.arms["mean"].tolist() == [0.9]
+    assert "Of runs with the same arm, seed and split the newest counts: 2 older left out." in comparison.notes
+    refused(frame.iloc[:3], r"differ in code \(a1b2c3d4: 1; e5f6a7b8: 1 students\)")
+
+
+def test_protocol__code_of_other_teachers__no_difference_of_its_own():
+    frame = codes(OLD, NEW, teacher_weights=each(["x", "y"], 5), teacher_network=each(["cnn", "mlp"], 5))
+    refused(frame, r"differ in teacher \(cnn: 5; mlp: 5 students\)\. Choose one, such as where=teacher=cnn, or")
+    assert len(compare(frame, mix=["teacher"]).arms) == 2
+
+
+def test_protocol__the_end_of_a_sweep__says_it_and_refuses_nothing():
+    comparison = compare(codes(OLD, NEW), mix=[key for key in MIXABLE if key != "machine"])  # as kd_lab.run.summary
+    assert [note.split(" (")[0] for note in comparison.notes if note.startswith("Mixed")] == ["Mixed: code"]
 
 
 def test_protocol__mix_of_a_word_that_is_none():
