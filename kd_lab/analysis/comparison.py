@@ -14,7 +14,7 @@ import pandas as pd
 from kd_lab import names
 from kd_lab.analysis import remarks
 from kd_lab.analysis.arms import UNIT, told, with_arms
-from kd_lab.analysis.protocol import check, check_mix, mixed, with_protocol
+from kd_lab.analysis.protocol import check, check_mix, mixed, newest, with_protocol
 from kd_lab.analysis.references import references
 from kd_lab.analysis.runs import PARAMS, SHARED, column
 from kd_lab.analysis.statistics import Difference, difference, gap_recovered, holm, spread, verdict
@@ -47,8 +47,8 @@ class Comparison:
     """What is to be told.
 
     students: the rows of `pairs` that count, the newest FINISHED one of each arm, seed and split, with the columns
-        `arm` (a short label), `group` (what is comparable), `student`, `split`, and names for `data`, `teacher` and
-        `budget`.
+        `arm` (a short label), `group` (what is comparable), `student`, `split`, and names for `data`, `teacher`,
+        `budget` and `code`.
     arms: one row per arm, the best first: arm, group, network, loss, n, mean, sd, low, high of `metric`; the baselines'
         mean and sd, the teachers' mean; `to_baseline_` and `to_kd_` mean, low, high, p_t, p_wilcoxon, wins, pairs,
         p_holm, verdict; `kd_arm`, the arm that `to_kd_` compares with; gap_recovered; MEANS and ON_A_MACHINE;
@@ -92,7 +92,7 @@ def compare(
     done = _finished(asked, metric)
     every = _with_arms(with_protocol(done), mix).sort_values("start_time", kind="stable")
     check(every, mix)
-    students = every.drop_duplicates(["data", "arm", *UNIT], keep="last")
+    students = newest(every)
     students = _apart(students.assign(group=students["data"]).reset_index(drop=True))
     alone = not students["machine"].str.contains(SHARED, regex=False, na=False).any()
     timed = (students["machine"].nunique() <= 1 and alone) or "machine" in mix
@@ -108,6 +108,7 @@ def compare(
         *mixed(students, mix),
         *([] if timed else [remarks.machines(students)]),
         *remarks.sizes(students, arms),
+        *remarks.one_split(students, arms, metric),
         *reference.notes,
         *remarks.baselines(students),
     ]

@@ -1,5 +1,6 @@
 """What a reader of a comparison must know beside its numbers, a sentence each."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
@@ -7,11 +8,29 @@ import pandas as pd
 from kd_lab.analysis.arms import UNIT
 from kd_lab.analysis.protocol import tally
 from kd_lab.analysis.runs import column
+from kd_lab.analysis.unit import Unit
 from kd_lab.analysis.wording import counted
-from kd_lab.names import BASELINE, COST_TRAIN_STEPS, STUDENT
+from kd_lab.names import (
+    BASELINE,
+    COST_TRAIN_STEPS,
+    STUDENT,
+    TEST_ACCURACY_TOP1,
+    TEST_ACCURACY_TOP5,
+    TEST_AGREEMENT_TOP1,
+)
 
 FEW = 5
 """Fewer seeds than this are too few for a claim."""
+
+OF_SAMPLES = {
+    TEST_ACCURACY_TOP1: "an accuracy",
+    TEST_ACCURACY_TOP5: "a top-5 accuracy",
+    TEST_AGREEMENT_TOP1: "an agreement",
+}
+"""Metrics that are fractions of the test samples, and what one is called."""
+
+RULE_OF_THREE = 3
+"""What did not happen in N trials has a probability of at most 3/N, with 95% confidence: (1 - 3/N)^N is about 0.05."""
 
 WORDS = {"FAILED": "failed", "RUNNING": "still running", "KILLED": "killed", "FINISHED": "without the metric"}
 
@@ -82,6 +101,26 @@ def sizes(students: pd.DataFrame, arms: pd.DataFrame) -> Iterator[str]:
                 f"Not every arm has the same seeds and splits{name}: a mean is over the arm's own, a difference over "
                 "common ones."
             )
+
+
+def one_split(students: pd.DataFrame, arms: pd.DataFrame, metric: str) -> Iterator[str]:
+    """What intervals over seeds leave out where all seeds are measured on the same test samples, and its size."""
+    unit = Unit(metric)
+    for group, rows in students.groupby("group") if metric in OF_SAMPLES else []:
+        own = arms[arms["group"] == group]
+        samples, reached = rows["test_samples"].dropna().unique(), own["mean"].dropna()
+        if rows["fingerprint"].nunique(dropna=False) != 1 or len(samples) != 1 or own["n"].max() < 2 or reached.empty:
+            continue
+        num, best = int(samples[0]), float(reached.iloc[0])
+        error = 100 * math.sqrt(max(best * (1 - best), 0) / num)
+        size = f"has a standard error of {error:.2f} points (binomial)"
+        if error == 0:
+            size = f"leaves {100 * min(RULE_OF_THREE / num, 1):.2f} points open (95%, rule of three)"
+        name = f" in {group}" if students["group"].nunique() > 1 else ""
+        yield (
+            "Intervals over seeds of one split do not contain the sampling error of the test part itself"
+            f"{name}: with {num:,} samples {OF_SAMPLES[metric]} of {unit.reached(best)} {size}."
+        )
 
 
 def baselines(students: pd.DataFrame) -> Iterator[str]:
