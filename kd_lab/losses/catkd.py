@@ -14,6 +14,7 @@ normalize=false with the same weight is theirs for resnet32x4 to resnet8x4.
 Differs: the authors put a 1x1 convolution without bias before the average, which is the same classifier; here the
 networks stay as they are, and the bias, the same at every position, is left out. Pooling comes before the weights, not
 after: both are linear, and there is less to multiply. Two maps that do not reach the resolution keep the smaller one.
+A class's map that is 0 everywhere is divided by 1: by the 1e-12 of the authors' code, its gradient is of the order 1e9.
 
 Legend: B batch, C channels, K classes, S positions.
 """
@@ -27,6 +28,7 @@ from torch.nn import functional as F
 from kd_lab.losses.common.checks import one_pair, with_positions
 from kd_lab.losses.common.loss import Layers, Loss
 from kd_lab.losses.common.maps import at_resolution
+from kd_lab.losses.common.units import units
 from kd_lab.types import Batch, Outputs, Shape
 
 
@@ -86,7 +88,7 @@ class CATKD(Loss):
         """[B, C, *positions] to [B, K, S]."""
         pooled_BCS = at_resolution(feature, self.positions).flatten(2)
         maps_BKS = weight_KC.to(pooled_BCS) @ pooled_BCS
-        return F.normalize(maps_BKS, dim=2) if self.normalize else maps_BKS
+        return units(maps_BKS, 2) if self.normalize else maps_BKS
 
     def extra_repr(self) -> str:
         """The settings, for `print(module)`."""

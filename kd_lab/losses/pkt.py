@@ -10,9 +10,9 @@ benchmark, and above KD on 3 of them. No parameters; it costs two products [B, D
 Defaults: the vector that the classifier reads, weight 30000 (the mean over B^2 pairs of what is summed over B makes the
 value small), hard labels 1.
 
-Differs: a sample whose embedding is 0 is at a right angle to all; in the authors' code its gradient is not a number.
-Under DDP `gather=true` compares the samples of all processes; without it each process compares its own, and its
-distributions run over those alone.
+Differs: a sample whose embedding is 0 is at a right angle to all; in the authors' code its gradient is not a number,
+and here of the size of the others'. Under DDP `gather=true` compares the samples of all processes; without it each
+process compares its own, and its distributions run over those alone.
 
 Legend: B batch, D features.
 """
@@ -68,6 +68,7 @@ class PKT(Loss):
 def _probabilities(features_BD: Tensor) -> Tensor:
     # The norm's derivative at 0 is taken as 0 by PyTorch; that of a written-out square root would be 0 / 0.
     lengths_B1: Tensor = torch.linalg.vector_norm(features_BD, dim=1, keepdim=True)
-    units_BD = features_BD / (lengths_B1 + EPSILON)
+    # Where an embedding is 0, so is what is divided; divided by epsilon alone, its slope would be 1e7.
+    units_BD = features_BD / (lengths_B1.masked_fill(lengths_B1 == 0, 1.0) + EPSILON)
     alike_BB = (units_BD @ units_BD.T + 1) / 2
     return alike_BB / alike_BB.sum(dim=1, keepdim=True)

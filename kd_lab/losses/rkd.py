@@ -9,7 +9,9 @@ and B^3 angles: the angles are computed for a few samples at a time, and again i
 would take more than 64 MiB. Defaults: the vector that the classifier reads, weight 1, hard labels 1.
 
 Differs: means run over all B^2 and B^3 entries, zeros included, as in the authors' code; a batch of one has no relation
-and counts 0. Under DDP `gather=true` compares the samples of all processes; without it each compares its own.
+and counts 0. Two equal embeddings of the student have no direction between them: as published their gradient is of the
+order 1e11, here of that of the others. Under DDP `gather=true` compares the samples of all processes; without it each
+compares its own.
 
 Legend: B batch, D features.
 """
@@ -24,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from kd_lab.losses.common.checks import not_negative, one_pair
 from kd_lab.losses.common.gather import gathered
 from kd_lab.losses.common.loss import Layers, Loss
+from kd_lab.losses.common.units import units
 from kd_lab.types import Batch, Outputs, Shape
 
 MOST_ANGLES = 2**24
@@ -107,5 +110,5 @@ def _angles_apart(corners_s: Tensor, corners_t: Tensor, own_BD: Tensor, theirs_B
 
 def _angles(corners_JD: Tensor, features_BD: Tensor) -> Tensor:
     """cos of the angle at j between i and k: [J, B, B]."""
-    sides_JBD = F.normalize(features_BD[None, :, :] - corners_JD[:, None, :], dim=2)
+    sides_JBD = units(features_BD[None, :, :] - corners_JD[:, None, :], 2)
     return sides_JBD @ sides_JBD.mT

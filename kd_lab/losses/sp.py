@@ -8,7 +8,8 @@ Helps between families as much as within one: it ends above the student alone on
 above KD on 2 of them. No parameters; it costs B^2 dot products of whole maps in each network. Defaults: the last map
 (the last hidden vector, where a network has no maps), weight 3000, hard labels 1.
 
-Differs: in nothing from that code. A batch of one is like itself only, and counts 0. Under DDP `gather=true` compares
+Differs: in no value from that code; where a sample's layer is 0, its gradient there is of the order 1e10, and here of
+that of its products. A batch of one is like itself only, and counts 0. Under DDP `gather=true` compares
 the samples of all processes, and sends whole maps; without it each process compares its own alone. These are fewer, so
 the diagonal, where a sample meets itself, weighs more.
 
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 from kd_lab.losses.common.checks import one_pair
 from kd_lab.losses.common.gather import gathered
 from kd_lab.losses.common.loss import Layers, Loss
+from kd_lab.losses.common.units import units
 from kd_lab.types import Batch, Outputs, Shape
 
 
@@ -60,4 +62,4 @@ class SP(Loss):
 
 
 def _similarities(features_BD: Tensor) -> Tensor:
-    return F.normalize(features_BD @ features_BD.T, dim=1)
+    return units(features_BD @ features_BD.T, 1)
