@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kd_lab.losses.common.checks import with_positions
+from kd_lab.losses.common.checks import with_several_positions
 from kd_lab.losses.common.loss import Layers, Loss
 from kd_lab.losses.common.maps import at_the_smaller
 from kd_lab.types import Batch, Outputs, Shape
@@ -33,7 +33,7 @@ class AT(Loss):
         teacher_shapes: of the teacher's layers, with as many axes.
 
     Raises:
-        ValueError: a layer has no positions, or the two of a pair have not as many axes.
+        ValueError: a layer has no positions or a single one, or the two of a pair have not as many axes.
     """
 
     zero_at_equality: ClassVar[bool] = True
@@ -44,7 +44,7 @@ class AT(Loss):
 
     def __init__(self, *, student_shapes: tuple[Shape, ...], teacher_shapes: tuple[Shape, ...]) -> None:
         super().__init__()
-        with_positions(student_shapes, teacher_shapes)
+        with_several_positions(student_shapes, teacher_shapes)
 
     def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:  # noqa: ARG002
         """Every sample counts, labelled or not."""

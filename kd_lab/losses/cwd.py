@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kd_lab.losses.common.channels import with_equal_channels
-from kd_lab.losses.common.checks import one_pair, positive, with_positions
+from kd_lab.losses.common.checks import one_pair, positive, with_several_positions
 from kd_lab.losses.common.loss import Layers, Loss
 from kd_lab.losses.common.maps import at_resolution
 from kd_lab.types import Batch, Outputs, Shape
@@ -39,7 +39,7 @@ class CWD(Loss):
 
     Raises:
         ValueError: `temperature` is not a finite number above 0, there is more than one pair of layers, a layer has no
-            positions, or the two have not as many axes or channels.
+            positions or a single one, or the two have not as many axes or channels.
     """
 
     zero_at_equality: ClassVar[bool] = True
@@ -53,7 +53,7 @@ class CWD(Loss):
     ) -> None:
         super().__init__()
         one_pair(student_shapes, teacher_shapes)
-        with_positions(student_shapes, teacher_shapes)
+        with_several_positions(student_shapes, teacher_shapes)
         with_equal_channels(student_shapes, teacher_shapes)
         self.temperature = positive("temperature", temperature)
 

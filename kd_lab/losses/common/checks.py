@@ -48,6 +48,17 @@ def one_pair(student_shapes: tuple[Shape, ...], teacher_shapes: tuple[Shape, ...
     return student_shapes[0], teacher_shapes[0]
 
 
+def with_several_positions(student_shapes: tuple[Shape, ...], teacher_shapes: tuple[Shape, ...]) -> None:
+    """As `with_positions`; ValueError also where two maps have one position in common, and no place to compare."""
+    with_positions(student_shapes, teacher_shapes)
+    for student, teacher in zip(student_shapes, teacher_shapes, strict=True):
+        if math.prod(map(min, student[1:], teacher[1:])) == 1:
+            raise ValueError(
+                "Expected maps of more than one position, because places are compared, but got "
+                f"{list(student)} of the student and {list(teacher)} of the teacher; choose earlier layers."
+            )
+
+
 def with_positions(student_shapes: tuple[Shape, ...], teacher_shapes: tuple[Shape, ...]) -> None:
     """Raises ValueError unless every layer has channels and positions, and both of a pair the same number of axes."""
     same_number(student_shapes, teacher_shapes)
