@@ -9,10 +9,12 @@ Helps where teacher and student differ in kind, so that their activations differ
 different object detectors. No parameters; it costs three passes over the maps. Defaults: every stage, weight 6
 (MMRazor's for each level of a feature pyramid), hard labels 1.
 
-Differs: a channel that is constant, or a batch of one value, has deviation 0 and gradient 0 there, not NaN. A student's
-map of another size is resized bilinearly, as in the authors' code, if any of its axes differs; the code looks at the
-height alone. Under DDP `gather=true` takes means and deviations over the maps of all processes, and sends the maps;
-without it each process standardises its own.
+Differs: a channel of the student that is constant has deviation 0, and no correlation; as published it is divided by
+1e-6, and its gradient is of the order 1e6. Here it is divided by 1 there: the value is the same, and the gradient leads
+towards the teacher's pattern. Where the teacher's channel is constant, or a batch has one value, the gradient is 0. A
+student's map of another size is resized bilinearly, as in the authors' code, if any of its axes differs; the code looks
+at the height alone. Under DDP `gather=true` takes means and deviations over the maps of all processes, and sends the
+maps; without it each process standardises its own.
 
 Legend: B batch, C channels, S positions.
 """
@@ -100,4 +102,5 @@ def _moments(feature_BCS: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     variance_C, mean_C = torch.var_mean(feature_BCS, dim=(0, 2), correction=0, keepdim=True)
     # The square root has no derivative at 0; a variance below 1e-14 is lost beside epsilon anyway.
     std_C = (variance_C * (n / max(n - 1, 1))).clamp(min=1e-14).sqrt()
-    return 1 / (std_C + EPSILON), variance_C, mean_C
+    # Of a constant channel z is 0, whatever divides it; divided by epsilon alone, its slope would be of the order 1e6.
+    return 1 / (std_C + EPSILON).masked_fill(variance_C == 0, 1.0), variance_C, mean_C

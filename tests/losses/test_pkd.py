@@ -76,6 +76,29 @@ def test_pkd__a_channel_without_deviation_has_a_finite_gradient(shape: tuple[int
     assert own.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pkd__a_constant_channel_of_the_student_is_led_towards_the_teachers_pattern(dtype: torch.dtype) -> None:
+    """With z = f - mean the loss is 1/2 mean (z_s - z_t)^2 / C, so its slope is -z_t / (n C), not 0 nor 1e6 of it."""
+    theirs = torch.randn(4, 3, 2, 2, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    own = torch.randn(4, 3, 2, 2, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    own[:, 1] = 0.3
+    own.requires_grad_()
+
+    (gradient,) = torch.autograd.grad(value(own, theirs), own)
+
+    channel = theirs[:, 1]
+    z_t = (channel - channel.mean()) / (channel.std() + 1e-6)
+    torch.testing.assert_close(gradient[:, 1], -z_t / (16 * 3), rtol=1e-4, atol=1e-6)
+
+
+def test_pkd__a_constant_channel_of_the_teacher_teaches_nothing() -> None:
+    theirs, own = torch.ones(4, 3, 2, 2), torch.randn(4, 3, 2, 2, requires_grad=True)
+
+    (gradient,) = torch.autograd.grad(value(own, theirs), own)
+
+    assert gradient.abs().max() < 1e-6
+
+
 def test_pkd__other_channels_are_refused() -> None:
     with pytest.raises(ValueError, match=r"Expected as many channels in both layers .*\[4, 2, 2\] and \[8, 2, 2\]"):
         PKD(student_shapes=((8, 2, 2), (4, 2, 2)), teacher_shapes=((8, 2, 2), (8, 2, 2)))
