@@ -69,6 +69,7 @@ class CTKD(Loss):
         self.instance_wise = instance_wise
         self._mean_temperature: Tensor | None = None
         if instance_wise:
+            self.refuses_masked = "the temperature of a sample is predicted from them"
             self.mlp = nn.Sequential(nn.Linear(2 * num_classes, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1))
         else:
             self.theta = nn.Parameter(torch.ones(()))

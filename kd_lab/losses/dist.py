@@ -16,9 +16,9 @@ The columns need a batch: of two samples each correlates by 1 or -1, 16 and more
 no columns, where that term is gamma T^2 and teaches nothing. Under DDP `gather=true` makes one batch of all processes'.
 
 Differs: none in the value. As published, 1e-8 is added to the product of the two lengths, so a class that neither
-network ever finds probable counts as uncorrelated, and the loss of two equal networks is only nearly 0. Where a
-student gives all classes the same probability, only that 1e-8 is left to divide by, and the gradient would be of the
-order 1e8: there we divide by the teacher's length alone.
+network ever finds probable (one of logit -inf above all) counts as uncorrelated, and the loss of two equal networks is
+only nearly 0. Where a student gives all classes the same probability, only that 1e-8 is left to divide by, and the
+gradient would be of the order 1e8: there we divide by the teacher's length alone.
 
 Legend: B batch, K classes.
 """

@@ -15,7 +15,8 @@ Differs: the authors' code multiplies the mask into a mean that is taken already
 view's divergence from the plain logits at T = 2 and T = 6 and without a mask, and leaves the strong view's relations
 out after computing them. Here every term is on both views, and a mask decides which samples, and which columns of a
 matrix, count. Their hard labels are learned on both views, ours on the plain one. Under DDP `gather=true` relates the
-samples of all processes; without it each relates its own.
+samples of all processes; without it each relates its own. A class of logit -inf is one of the K all the same: it is
+among the less certain half.
 
 Legend: B batch, K classes; X, Y rows and columns of probabilities, B and K or K and B.
 """

@@ -46,6 +46,7 @@ class MSELogits(Loss):
     zero_at_equality: ClassVar[bool] = True
     shift_invariant: ClassVar[bool] = False
     symmetric: ClassVar[bool] = True
+    refuses_masked = "two excluded classes have no difference"
 
     def __init__(self, *, centre: bool = False) -> None:
         super().__init__()

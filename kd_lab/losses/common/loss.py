@@ -3,12 +3,15 @@
 Legend: B batch, K classes, C channels.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from kd_lab.losses.common.masked import MOST, any_masked, unmasked
+from kd_lab.losses.common.outputs import detached, in_float32, mapped, widened
 from kd_lab.types import Batch, Outputs
 
 Layers = Literal["embedding", "pooled", "last", "hint", "stages"]
@@ -44,6 +47,7 @@ class Loss(nn.Module):
     - two_views: it wants the logits of a second, stronger view of each sample (`strong_logits`) and takes a setting
       `strong`, the augmentation that makes it.
     - deploys: the dotted path of the network that takes the student's place, where the method changes what is deployed.
+    - refuses_masked: why a class of logit -inf is refused; None where it counts as one of probability 0.
     """
 
     zero_at_equality: ClassVar[bool]
@@ -61,9 +65,15 @@ class Loss(nn.Module):
     two_views: ClassVar[bool] = False
     deploys: ClassVar[str | None] = None
     gather: bool = False
+    refuses_masked: str | None = None
+    _masked: bool | None = None
+    """Whether a class of logit -inf was seen; None before the first batch."""
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> Tensor:
         """The loss of one batch: `compute` in float32 at least, whatever autocast says, the teacher detached.
+
+        A class of logit -inf is looked for where a value is no number: on a CPU in every batch, elsewhere, where that
+        is a wait, in the first.
 
         Args:
             student: logits [B, K] and features, channels first.
@@ -71,19 +81,64 @@ class Loss(nn.Module):
             batch: targets [B], `UNLABELLED` where there is no label, and index [B].
 
         Returns:
-            Scalar, mean over the samples, float32 for half-precision outputs.
+            Scalar, mean over the samples, float32 for half-precision outputs. A loss with parameters computes float64
+            outputs in the precision of these.
 
         Raises:
-            ValueError: there is no teacher, but the loss needs one.
+            ValueError: there is no teacher, but the loss needs one; the two networks' logits are compared but are not
+                of as many classes; a logit is -inf where that makes the loss infinite, or no number.
         """
         if teacher is None and self.needs_teacher:
             raise ValueError(f"Expected a teacher for {type(self).__name__}, but got None.")
-        wide, taught = _wide(student), cast("Outputs", teacher and _detached(_wide(teacher)))
+        wide, taught = self._wide(student), cast("Outputs", teacher and detached(self._wide(teacher)))
+        if self.layers is None and self.needs_teacher:
+            own, theirs = wide.logits.shape[-1], taught.logits.shape[-1]
+            if own != theirs:
+                raise ValueError(
+                    f"Expected as many classes of the student as of the teacher, but got {own} and {theirs}."
+                )
+        value = self._value(wide, taught, batch)
+        if torch.compiler.is_compiling() or not (value.is_cpu or self._masked is None):
+            return value
+        if abs(value.item()) <= MOST:
+            if self._masked is None:
+                self._masked = False
+            return value
+        return self._looked_into(value, wide, taught, batch)
+
+    def _value(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        if self._masked:
+            student, teacher = unmasked(student), teacher and unmasked(teacher)
         device = student.logits.device.type
         if torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):
-                return self.compute(wide, taught, batch)
-        return self.compute(wide, taught, batch)
+                return self.compute(student, teacher, batch)
+        return self.compute(student, teacher, batch)
+
+    def _looked_into(self, value: Tensor, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        """The value without the -inf that made it no number; as it is, if there are none."""
+        if not any_masked(student, *([teacher] if self.needs_teacher else [])):
+            return value
+        if self.refuses_masked is not None:
+            raise ValueError(f"Expected finite logits, because {self.refuses_masked}, but got -inf.")
+        if not self._masked:
+            self._masked = True
+            value = self._value(student, teacher, batch)
+        if abs(value.item()) <= MOST:
+            return value
+        raise ValueError(
+            f"Expected {type(self).__name__} to be finite, but got a class with a logit of -inf that has a probability "
+            "in the other network or in the labels."
+        )
+
+    def _wide(self, outputs: Outputs) -> Outputs:
+        """The outputs in float32, or in float64 where they and the loss's own parameters are."""
+        wide = in_float32(outputs)
+        if wide.logits.dtype == torch.float64:  # and so are the features of the same network
+            own = next((p.dtype for p in self.parameters()), torch.float64)
+            if own != torch.float64:
+                return mapped(wide, lambda tensor: tensor.to(own))
+        return wide
 
     def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """The loss of one batch, of outputs in float32 or float64; the teacher's carry no graph."""
@@ -113,31 +168,14 @@ class Stage:
     only: bool
 
 
-def _wide(outputs: Outputs) -> Outputs:
-    tensors = (outputs.logits, *outputs.features)
-    if all(t.dtype in (torch.float32, torch.float64) for t in tensors):
-        return outputs  # strong_logits come from the same network at the same precision
-    strong = None if outputs.strong_logits is None else widened(outputs.strong_logits)
-    return Outputs(widened(outputs.logits), tuple(map(widened, outputs.features)), strong)
-
-
-def widened(tensor: Tensor) -> Tensor:
-    """The tensor in float32, or float64 if it is that already."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def _detached(outputs: Outputs) -> Outputs:
-    if not any(t.requires_grad for t in (outputs.logits, *outputs.features)):
-        return outputs
-    strong = None if outputs.strong_logits is None else outputs.strong_logits.detach()
-    return Outputs(outputs.logits.detach(), tuple(f.detach() for f in outputs.features), strong)
-
-
 def standardized(outputs: Outputs) -> Outputs:
     """Logit standardization: `z <- (z - mean) / (std + 1e-7)`, over the classes of each sample.
 
     Source: Sun et al. 2024 (arXiv:2403.01427), algorithm 1. The standard
     deviation is that of the authors' code, divided by K - 1. It composes with any loss of the logits.
+
+    Raises:
+        ValueError: a logit is -inf (on a CPU, where looking is no wait; elsewhere the sample's scores are no numbers).
     """
     strong = None if outputs.strong_logits is None else _z_scores(outputs.strong_logits)
     return replace(outputs, logits=_z_scores(outputs.logits), strong_logits=strong)
@@ -145,7 +183,10 @@ def standardized(outputs: Outputs) -> Outputs:
 
 def _z_scores(logits_BK: Tensor) -> Tensor:
     wide_BK = widened(logits_BK)
-    centred_BK = wide_BK - wide_BK.mean(dim=-1, keepdim=True)
+    mean_B1 = wide_BK.mean(dim=-1, keepdim=True)
+    if mean_B1.device.type == "cpu" and not torch.compiler.is_compiling() and mean_B1.min().item() == -math.inf:
+        raise ValueError("Expected finite logits to standardize, because -inf has no distance to a mean, but got -inf.")
+    centred_BK = wide_BK - mean_B1
     variance_B1 = centred_BK.square().sum(dim=-1, keepdim=True) / max(wide_BK.shape[-1] - 1, 1)
     # The square root has no derivative at 0, where all logits of a sample are equal: 0 / 1e-7 there, gradient finite.
     flat_B1 = variance_B1 == 0
