@@ -5,11 +5,17 @@ Source: the article that this project started from, `eta_t = eta_0 / (1 + eta_0 
 
 import math
 
-from kd_lab.schedules.common.warmup import check_settings, progress, warmup_factor
+from kd_lab.schedules.common.warmup import check_settings, checked_final, progress, warmup_factor
 
 
 def inverse_time(
-    step: int, *, base: float, total_steps: int, warmup_steps: float = 0, decay_rate: float | None = None
+    step: int,
+    *,
+    base: float,
+    total_steps: int,
+    warmup_steps: float = 0,
+    decay_rate: float | None = None,
+    final: float | None = None,
 ) -> float:
     """`base / (1 + r * s)`, where s goes from 0 after the warm-up to 1 at the end.
 
@@ -22,6 +28,8 @@ def inverse_time(
         total_steps: number of optimizer steps of the training.
         warmup_steps: number of steps below `base` at the start (part of `total_steps`); below 1, their share of all.
         decay_rate: r, without unit; None for `base`.
+        final: the value that it stays at where it would fall below. None: 0, or 1 for the temperature of a loss, which
+            the objective gives as `final`.
 
     Returns:
         The value at the step.
@@ -37,5 +45,6 @@ def inverse_time(
     rate = base if decay_rate is None else decay_rate
     if not (rate >= 0 and math.isfinite(rate)):
         raise ValueError(f"Expected `decay_rate` to be a finite number >= 0 or null, but got {decay_rate}.")
+    end = checked_final(final, base)
     done = progress(step, total_steps=total_steps, warmup_steps=warmup)
-    return base / (1 + rate * done) * warmup_factor(step, warmup)
+    return max(base / (1 + rate * done), end) * warmup_factor(step, warmup)

@@ -6,7 +6,7 @@ The milestones are fractions of the training and not steps, so one setting fits 
 
 from itertools import pairwise
 
-from kd_lab.schedules.common.warmup import check_settings, warmup_factor
+from kd_lab.schedules.common.warmup import check_settings, checked_final, warmup_factor
 
 
 def multistep(
@@ -17,6 +17,7 @@ def multistep(
     milestones: list[float],
     factor: float = 0.1,
     warmup_steps: float = 0,
+    final: float | None = None,
 ) -> float:
     """`base * factor ** n`, where n milestones have been reached; linear warm-up first.
 
@@ -29,6 +30,8 @@ def multistep(
         milestones: fractions of `total_steps`, each above 0 and below 1, in rising order.
         factor: what the learning rate is multiplied by at each milestone, above 0 and at most 1.
         warmup_steps: number of steps below `base` at the start (part of `total_steps`); below 1, their share of all.
+        final: the value that it stays at where it would fall below. None: 0, or 1 for the temperature of a loss, which
+            the objective gives as `final`.
 
     Returns:
         The value at the step.
@@ -54,5 +57,6 @@ def multistep(
             f"Expected the first of `milestones` to come after the {warmup} `warmup_steps`, "
             f"but got {milestones[0]}, which is step {steps[0]} of {total_steps}."
         )
+    end = checked_final(final, base)
     reached = sum(step >= s for s in steps)
-    return base * factor**reached * warmup_factor(step, warmup)
+    return max(base * factor**reached, end) * warmup_factor(step, warmup)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kd_lab.losses.common.loss import Loss, standardized
+from kd_lab.schedules.common.temperature import tempered
 from kd_lab.training.recipe import Schedule
 from kd_lab.types import UNLABELLED, Batch, LossTerms, Outputs
 
@@ -31,7 +32,7 @@ class Term:
     weight: its factor in the total. standardize: the logits of both networks are z-scored over the classes first.
     student_slots, teacher_slots: which of the networks' features, in this order, are the loss's. schedules: a setting
     of the loss that is a number ("temperature", or "weight") to the function that moves it, from the value that it has
-    now as the base.
+    now as the base; a temperature to 1, where the function's `final` is None.
     """
 
     loss: Loss
@@ -200,7 +201,8 @@ def _scheduled(
                     f"Expected the schedule of the term `{name}` to move one of {', '.join(['weight', *numbers])}, "
                     f"but got {setting}."
                 )
-            found[name, setting] = (schedule, float(base))
+            moved = tempered(schedule, name, base) if setting == "temperature" else schedule
+            found[name, setting] = (moved, float(base))
     return found
 
 

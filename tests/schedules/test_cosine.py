@@ -40,3 +40,7 @@ def test_cosine__bad_final_lr_is_refused(final: float) -> None:
     message = rf"`final` to be >= 0 and <= 1\.0 \(`base`\), but got {final}\."
     with pytest.raises(ValueError, match=message):
         cosine(0, base=1.0, total_steps=4, final=final)
+
+
+def test_cosine__without_final_ends_at_0() -> None:
+    assert cosine(4, base=2.0, total_steps=4, final=None) == cosine(4, base=2.0, total_steps=4, final=0.0) == 0

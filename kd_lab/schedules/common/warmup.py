@@ -42,6 +42,14 @@ def check_settings(step: int, *, base: float, total_steps: int, warmup_steps: fl
     return length
 
 
+def checked_final(final: float | None, base: float) -> float:
+    """The value that a schedule does not fall below; ValueError unless it is from 0 (None) to the base."""
+    least = 0.0 if final is None else final
+    if not 0 <= least <= base:
+        raise ValueError(f"Expected `final` to be >= 0 and <= {base} (`base`), but got {final}.")
+    return least
+
+
 def warmup_factor(step: int, warmup_steps: int, shape: Shape = "linear") -> float:
     """The share of the base at a step: above 0 at step 0, rising, 1 from step W on.
 
