@@ -10,11 +10,11 @@ different object detectors. No parameters; it costs three passes over the maps. 
 (MMRazor's for each level of a feature pyramid), hard labels 1.
 
 Differs: a channel of the student that is constant has deviation 0, and no correlation; as published it is divided by
-1e-6, and its gradient is of the order 1e6. Here it is divided by 1 there: the value is the same, and the gradient leads
-towards the teacher's pattern. Where the teacher's channel is constant, or a batch has one value, the gradient is 0. A
-student's map of another size is resized bilinearly, as in the authors' code, if any of its axes differs; the code looks
-at the height alone. Under DDP `gather=true` takes means and deviations over the maps of all processes, and sends the
-maps; without it each process standardises its own.
+1e-6, and its gradient is of the order of 1e6 times that of the others. Here it is divided by 1 there: the value is the
+same, and the gradient leads towards the teacher's pattern. Where the teacher's channel is constant, or a batch has one
+value, the gradient is 0. A student's map of another size is resized bilinearly, as in the authors' code, if any of its
+axes differs; the code looks at the height alone. Under DDP `gather=true` takes means and deviations over the maps of
+all processes, and sends the maps; without it each process standardises its own.
 
 Legend: B batch, C channels, S positions.
 """
