@@ -72,8 +72,8 @@ class Loss(nn.Module):
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> Tensor:
         """The loss of one batch: `compute` in float32 at least, whatever autocast says, the teacher detached.
 
-        A class of logit -inf is looked for where a value is no number: on a CPU in every batch, elsewhere, where that
-        is a wait, in the first.
+        A class of logit -inf is looked for in the first batch, where the value is no number: what comes later is a
+        network that diverges, and looking would be a wait at every step.
 
         Args:
             student: logits [B, K] and features, channels first.
@@ -98,13 +98,10 @@ class Loss(nn.Module):
                     f"Expected as many classes of the student as of the teacher, but got {own} and {theirs}."
                 )
         value = self._value(wide, taught, batch)
-        if torch.compiler.is_compiling() or not (value.is_cpu or self._masked is None):
+        if self._masked is not None or torch.compiler.is_compiling():
             return value
-        if abs(value.item()) <= MOST:
-            if self._masked is None:
-                self._masked = False
-            return value
-        return self._looked_into(value, wide, taught, batch)
+        self._masked = False
+        return value if abs(value.item()) <= MOST else self._looked_into(value, wide, taught, batch)
 
     def _value(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         if self._masked:
@@ -121,11 +118,11 @@ class Loss(nn.Module):
             return value
         if self.refuses_masked is not None:
             raise ValueError(f"Expected finite logits, because {self.refuses_masked}, but got -inf.")
-        if not self._masked:
-            self._masked = True
-            value = self._value(student, teacher, batch)
+        self._masked = True
+        value = self._value(student, teacher, batch)
         if abs(value.item()) <= MOST:
             return value
+        self._masked = False
         raise ValueError(
             f"Expected {type(self).__name__} to be finite, but got a class with a logit of -inf that has a probability "
             "in the other network or in the labels."
