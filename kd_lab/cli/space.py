@@ -56,7 +56,7 @@ def space_of(settings: SearchSettings, overrides: Sequence[Override]) -> Space:
     for key in dimensions:
         if key in NOT_SEARCHED or key.startswith(("tracking", "sweep", "hydra")):
             told = str(given[key].input_line) if key in given else f"sweep.search.space: {key}"
-            rest = "final_seeds=[0,1,2]: what was chosen is run with each" if key == "seed" else "one value for all"
+            rest = "final_seeds=[1,2,3]: what was chosen is run with each" if key == "seed" else "one value for all"
             raise UserError(f"{told}: is not searched for; expected {'sweep.search.' if key == 'seed' else ''}{rest}")
     if not dimensions:
         raise UserError(

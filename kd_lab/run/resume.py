@@ -14,7 +14,7 @@ from kd_lab.run.build import build, call
 from kd_lab.run.code import DISTILLING, code_of
 from kd_lab.run.devices import Devices
 from kd_lab.run.plan import Plan
-from kd_lab.run.settings import Settings
+from kd_lab.run.settings import NetworkSettings, Settings
 from kd_lab.tracking.store import Store
 from kd_lab.tracking.stored import StoredRun
 from kd_lab.types import Data
@@ -44,11 +44,16 @@ def job_key(plan: Plan) -> str:
 
 
 def job_code(plan: Plan) -> str:
-    """The hash of the source that a job's student follows from: its own, its loss's, and how it is measured."""
+    """The hash of the source that a job's student follows from.
+
+    Its own, its loss's, its teacher's where that is trained too, and how it is measured.
+    """
     settings = plan.settings
-    recipes = [network.recipe.model_dump() for network in (settings.teacher, settings.student) if network is not None]
-    networks = [network.node for network in (settings.teacher, settings.student) if network is not None]
-    return code_of([settings.loss.model_dump(), recipes, networks, settings.dataset.get("augment")], DISTILLING)
+    trained: list[NetworkSettings] = [settings.student]
+    if settings.teacher is not None and settings.teacher.weights in {None, "pretrained"}:  # else it comes as it is
+        trained.append(settings.teacher)
+    networks = [[network.node, network.recipe.model_dump()] for network in trained]
+    return code_of([settings.loss.model_dump(), networks, settings.dataset.get("augment")], DISTILLING)
 
 
 def _teacher(plan: Plan) -> str | None:

@@ -55,6 +55,7 @@ class Location:
         Raises:
             UserError: a folder cannot be written, the file is a folder, or the server does not answer.
         """
+        self._check_rescue()
         if self.database is None:
             if (cause := self.silence()) is not None:
                 raise UserError(
@@ -77,6 +78,14 @@ class Location:
                 f"tracking.uri={self.uri}: cannot write in {self.database.parent} ({error.strerror}); "
                 "choose another folder."
             ) from error
+
+    def _check_rescue(self) -> None:
+        folder = self.rescue()
+        if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK))):
+            raise UserError(
+                f"{folder}: expected a folder that you can write in, where a job keeps what its store does not have; "
+                "take it away, or have its owner share it (chmod g+w)."
+            )
 
     def silence(self) -> str | None:
         """Why a server does not answer; None where it does, and for a file."""

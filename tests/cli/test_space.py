@@ -87,7 +87,7 @@ def test_dimension__refused(node: dict[str, object], message: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("seed=0,1", "seed=0,1: is not searched for; expected sweep.search.final_seeds=[0,1,2]"),
+        ("seed=0,1", "seed=0,1: is not searched for; expected sweep.search.final_seeds=[1,2,3]"),
         ("dataset.seed=0,1", "dataset.seed=0,1: is not searched for; expected one value for all"),
         ("loss=glob(*)", "loss=glob(*): expected the names of the choices, separated by commas"),
     ],

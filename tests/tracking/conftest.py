@@ -8,7 +8,7 @@ import pytest
 from kd_lab.tracking import client, writer
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
-from tests.tracking.servers import Server
+from tests.tracking.servers import Proxy, Server
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +58,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    server.start()
+    proxy = Proxy(server)
+    yield proxy
+    proxy.stop()

@@ -21,7 +21,6 @@ from kd_lab.tracking.location import Location
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 from kd_lab.tracking.sync import sync
-from tests.tracking.servers import Proxy
 
 START = {"role": "student", "name": "n", "params": {}, "tags": {}, "config_yaml": "a: 1\n", "parent": None}
 LOCAL = "sqlite:///mlflow.db"
@@ -64,14 +63,6 @@ def texts(folder: Path) -> str:
 
 
 # --- a store that answers what it should not
-
-
-@pytest.fixture
-def proxy(server):
-    server.start()
-    proxy = Proxy(server)
-    yield proxy
-    proxy.stop()
 
 
 @pytest.mark.slow
@@ -173,6 +164,24 @@ def test_store__artifact_that_is_a_link__not_read(store, start, tmp_path, artifa
 
 
 # --- a rescue folder that came with an archive, a clone, or from a colleague
+
+
+@pytest.mark.parametrize("what", ["link", "file", "closed"])
+def test_open__rescue_folder_that_cannot_be_used__said_before_anything_is_trained(tmp_path, monkeypatch, what):
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "kd_lab_rescue"
+    if what == "link":
+        (tmp_path / "elsewhere").mkdir()
+        root.symlink_to(tmp_path / "elsewhere")
+    elif what == "file":
+        root.write_text("")
+    else:
+        root.mkdir()
+        plain = os.access
+        monkeypatch.setattr(os, "access", lambda path, mode: path != root and plain(path, mode))
+    with pytest.raises(UserError, match=r"kd_lab_rescue: expected a folder that you can write in"):
+        Store.open(LOCAL, "digits")
+    assert not (tmp_path / "mlflow.db").exists()
 
 
 @pytest.mark.parametrize("way", ["link", "folder", "dots", "absolute", "artifacts"])

@@ -13,7 +13,6 @@ from kd_lab.tracking import writer
 from kd_lab.tracking.run import Run
 from kd_lab.tracking.store import Store
 from kd_lab.tracking.sync import sync
-from tests.tracking.servers import Proxy
 
 pytestmark = pytest.mark.slow
 START = {"role": "student", "name": "n", "params": {"seed": 1}, "config_yaml": "a: 1\n", "parent": None}
@@ -24,14 +23,6 @@ LOCAL = "sqlite:///mlflow.db"
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def proxy(server):
-    server.start()
-    proxy = Proxy(server)
-    yield proxy
-    proxy.stop()
 
 
 def history(uri, run_id, key):
