@@ -27,12 +27,15 @@ REFUSED = {
 
 COMPARES_PLACES = ("at", "nst", "cwd", "catkd")
 
-COUNTS_IT = ("dist", "mlld")
-"""An excluded class is one of the K columns that these compare, and correlates with nothing."""
+SUM_OVER_CLASSES = ("kd", "soft_label", "hard_label", "dkd", "nkd", "jsd", "reverse_kl", "alpha_divergence", "skew_kl")
+"""Of these it is known that a class of probability 0 changes nothing; DIST and MLLD have it among their K columns."""
+
+ALMOST = -1e4
+"""A logit whose probability is 0 in float32 and float64, and whose logarithm is a number."""
 
 
-def with_excluded(logits: Tensor) -> Tensor:
-    nothing = torch.full_like(logits[:, :1], -math.inf)
+def with_excluded(logits: Tensor, said: float = -math.inf) -> Tensor:
+    nothing = torch.full_like(logits[:, :1], said)
     return torch.cat([logits[:, :EXCLUDED], nothing, logits[:, EXCLUDED:]], dim=1)
 
 
@@ -51,21 +54,36 @@ def excluding(case: Case, dtype: torch.dtype = torch.float64) -> tuple[Case, Cas
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", [n for n in OF_LOGITS if n not in REFUSED])
 def test_excluded_class__counts_as_one_of_probability_0(name: str, dtype: torch.dtype) -> None:
+    case, wide = excluding(Case.of(name), dtype)
+    _, low = excluding(Case.of(name), dtype)
+    low.student, low.teacher = (mapped(o, lambda t: with_excluded(t, ALMOST)) for o in (case.student, case.teacher))
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
+
+    value, gradients = wide.value_and_gradients()
+    expected, expected_gradients = low.value_and_gradients()
+
+    assert value.isfinite()
+    torch.testing.assert_close(value, expected, rtol=tolerance, atol=tolerance)
+    for gradient, other in zip(gradients, expected_gradients, strict=True):
+        assert gradient.isfinite().all()
+        assert (gradient[:, EXCLUDED] == 0).all()
+        kept = [k for k in range(CLASSES + 1) if k != EXCLUDED]
+        torch.testing.assert_close(gradient[:, kept], other[:, kept], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", SUM_OVER_CLASSES)
+def test_excluded_class__as_if_it_were_not_there(name: str, dtype: torch.dtype) -> None:
     without, wide = excluding(Case.of(name), dtype)
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
 
     value, gradients = wide.value_and_gradients()
     expected, expected_gradients = without.value_and_gradients()
 
-    assert value.isfinite()
+    torch.testing.assert_close(value, expected, rtol=tolerance, atol=tolerance)
     for gradient, other in zip(gradients, expected_gradients, strict=True):
-        assert gradient.isfinite().all()
-        assert (gradient[:, EXCLUDED] == 0).all()
-        if name not in COUNTS_IT:
-            rest = torch.cat([gradient[:, :EXCLUDED], gradient[:, EXCLUDED + 1 :]], dim=1)
-            torch.testing.assert_close(rest, other, rtol=tolerance, atol=tolerance)
-    if name not in COUNTS_IT:
-        torch.testing.assert_close(value, expected, rtol=tolerance, atol=tolerance)
+        rest = torch.cat([gradient[:, :EXCLUDED], gradient[:, EXCLUDED + 1 :]], dim=1)
+        torch.testing.assert_close(rest, other, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -84,7 +102,7 @@ def test_excluded_class__is_refused_where_a_temperature_is_predicted_from_the_lo
         wide.value()
 
 
-@pytest.mark.parametrize("name", [n for n in OF_TWO if n not in (*REFUSED, *COUNTS_IT)])
+@pytest.mark.parametrize("name", [n for n in SUM_OVER_CLASSES if n in OF_TWO])
 def test_excluded_class__of_some_samples_alone_is_the_mean_of_the_parts(name: str) -> None:
     _, wide = excluding(Case.of(name))
     full = Case.of(name, classes=CLASSES + 1)

@@ -192,7 +192,9 @@ def test_main_job__loss_none_without_a_teacher(kd_lab: Command) -> None:
 
 
 def test_main_job__several_losses(kd_lab: Command, small: list[str]) -> None:
-    line = "dataset=synthetic 'loss=[kd,soft_label]' loss.terms.soft_label.weight=0.5 baseline=false"
+    line = (
+        "dataset=synthetic dataset.labels=null 'loss=[kd,soft_label]' loss.terms.soft_label.weight=0.5 baseline=false"
+    )
     assert kd_lab(line, *small).code == 0
     student = all_runs()["student"][0]
     last = {k: v for k, v in student.data.metrics.items() if k.startswith("train/loss")}
