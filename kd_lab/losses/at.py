@@ -41,6 +41,7 @@ class AT(Loss):
     symmetric: ClassVar[bool] = True
     layers: ClassVar[Layers | None] = "stages"
     maps: ClassVar[bool] = True
+    places: ClassVar[bool] = True
 
     def __init__(self, *, student_shapes: tuple[Shape, ...], teacher_shapes: tuple[Shape, ...]) -> None:
         super().__init__()

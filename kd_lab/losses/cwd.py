@@ -47,6 +47,7 @@ class CWD(Loss):
     symmetric: ClassVar[bool] = False
     layers: ClassVar[Layers | None] = "last"
     maps: ClassVar[bool] = True
+    places: ClassVar[bool] = True
 
     def __init__(
         self, *, student_shapes: tuple[Shape, ...], teacher_shapes: tuple[Shape, ...], temperature: float = 4.0

@@ -47,6 +47,7 @@ class NST(Loss):
     symmetric: ClassVar[bool] = True
     layers: ClassVar[Layers | None] = "stages"
     maps: ClassVar[bool] = True
+    places: ClassVar[bool] = True
 
     def __init__(self, *, student_shapes: tuple[Shape, ...], teacher_shapes: tuple[Shape, ...]) -> None:
         super().__init__()

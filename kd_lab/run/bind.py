@@ -1,5 +1,6 @@
 """The losses meet the two networks: layers are found, shapes probed, trainable parts built, the objective made."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
@@ -209,7 +210,9 @@ class _Networks:
                 f"expected layers of both networks or of none, but only {'student' if own else 'teacher'}.layers="
                 f"{own or theirs} is given; name the other's too"
             )
-        return propose(kind.layers, student, teacher, maps=kind.maps, pre_activation=kind.pre_activation)
+        found = propose(kind.layers, student, teacher, maps=kind.maps, pre_activation=kind.pre_activation)
+        # The last maps of a network for large images have one position on small ones; where all have, the loss says so.
+        return [pair for pair in found if not kind.places or _positions_in_common(pair) > 1] or found
 
     def build(self, name: str, term: TermSettings, kind: type[Loss], pairs: tuple[Pair, ...]) -> Loss:
         """The loss, given what its constructor asks for."""
@@ -249,6 +252,10 @@ class _Networks:
             layers = ", ".join(f"{x.path} {list(x.shape)}" for x in self._probe(whose).spine())
             parts.append(f"the {whose} has {layers}")
         return "; ".join(parts)
+
+
+def _positions_in_common(pair: Pair) -> int:
+    return math.prod(map(min, pair.student_shape[1:], pair.teacher_shape[1:]))
 
 
 def _no_head(name: str, whose: str) -> str:

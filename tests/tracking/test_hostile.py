@@ -68,7 +68,7 @@ def texts(folder: Path) -> str:
 @pytest.mark.slow
 def test_server__id_that_is_a_path__refused_and_nothing_of_the_user_is_touched(proxy, tmp_path, victim, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    store = Store.open(proxy.uri, "digits")
+    store = Store.open(proxy.uri, "hostile")
     made: list[str] = []
 
     def hostile(answer: bytes) -> bytes:
@@ -122,7 +122,7 @@ def test_server__artifacts_in_a_folder_of_the_user__refused_before_anything_is_t
     proxy, tmp_path, victim, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    store = Store.open(proxy.uri, "digits")
+    store = Store.open(proxy.uri, "hostile")
     with store.start_run(**START) as run:
         pass
     place = victim.as_uri().encode()

@@ -43,6 +43,7 @@ class Loss(nn.Module):
     - needs_teacher: False for a regularizer that is used as a control.
     - labelled_only: a mean over the labelled samples alone, 0 where there is none.
     - layers: which layers it compares, None for the logits alone. maps: these must have positions, not vectors alone.
+      places: it compares these positions, so a pair that has one in common is not proposed.
       pre_activation: it wants them before their activation function.
     - two_views: it wants the logits of a second, stronger view of each sample (`strong_logits`) and takes a setting
       `strong`, the augmentation that makes it.
@@ -61,6 +62,7 @@ class Loss(nn.Module):
     labelled_only: ClassVar[bool] = False
     layers: ClassVar[Layers | None] = None
     maps: ClassVar[bool] = False
+    places: ClassVar[bool] = False
     pre_activation: ClassVar[bool] = False
     two_views: ClassVar[bool] = False
     deploys: ClassVar[str | None] = None
