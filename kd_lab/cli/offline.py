@@ -47,6 +47,7 @@ def _settled(
             )
     if away[server] is None:
         return None
+    Location.parse(server).remember()
     tracking["uri"] = local_uri
     return server
 

@@ -100,8 +100,12 @@ class Location:
         except (OSError, ValueError) as error:  # OSError: URLError and time-outs; ValueError: not a valid address
             return str(getattr(error, "reason", error))
 
+    def remember(self) -> None:
+        """Note that this user has named this store: what waits for it may be brought there later."""
+        self.locks.mkdir(parents=True, exist_ok=True)
+
     def was_used(self) -> bool:
-        """Whether this user has used this store before; for a file, whether it is there."""
+        """Whether this user has used or named this store before; for a file, whether it is there."""
         return self.database.is_file() if self.database else self.locks.is_dir()
 
     def creation_lock(self) -> Path:
