@@ -16,6 +16,7 @@ from kd_lab.cli.signals import terminate_like_interrupt
 from kd_lab.cli.sweep import Sweep
 from kd_lab.errors import TrainingFailedError, UserError, choices
 from kd_lab.outside.address import hide_login, without_login
+from kd_lab.tracking.location import Location
 
 COMPLETION_FLAGS = {"-sc", "--shell-completion"}
 SHOWING = {"-c", "--cfg", "-i", "--info"}
@@ -176,8 +177,7 @@ def ui(arguments: list[str]) -> int:
     print(f"{server}  (Ctrl-C ends it)", flush=True)  # noqa: T201
     _pages(uri, server)
     # For one person: four servers and those for language-model jobs take three times as long to start.
-    file, question, more = uri.removeprefix("sqlite:///").partition("?")
-    store = f"sqlite:///{Path(file).absolute()}{question}{more}"
+    store = Location.parse(uri).uri  # in full: the server stands elsewhere
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--port", options["port"]]
     command += ["--artifacts-destination", str(Path.cwd() / "mlartifacts"), "--workers", "1"]
     own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ

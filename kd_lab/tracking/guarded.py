@@ -6,7 +6,6 @@ repository of the address that was looked at, because MLflow's client would ask 
 """
 
 import shutil
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -35,7 +34,7 @@ class GuardedClient(MlflowClient):
         super().__init__(tracking_uri=with_login(uri))
         self._uri = uri
         self._home = home
-        self._roots = lru_cache(maxsize=64)(self._root)
+        self._places: dict[str, tuple[str, Path | None]] = {}
 
     def create_run(self, *args: Any, **kwargs: Any) -> Run:
         """As MLflow's.
@@ -44,7 +43,7 @@ class GuardedClient(MlflowClient):
             UserError: the answer is no run, or its artifacts would go to a folder that the store may not name.
         """
         made = self._checked(super().create_run(*args, **kwargs))
-        self._place(made)
+        self._places[made.info.run_id] = self._place(made)  # its artifacts need not ask for it again
         return made
 
     def get_run(self, run_id: str) -> Run:
@@ -79,14 +78,16 @@ class GuardedClient(MlflowClient):
         Raises:
             UserError: the store may not name it.
         """
-        return self._roots(run_id)[1]
+        return self._placed(run_id)[1]
 
     def _repository(self, run_id: str) -> Any:
-        address, _ = self._roots(run_id)
+        address, _ = self._placed(run_id)
         return get_artifact_repository(address, tracking_uri=with_login(self._uri))
 
-    def _root(self, run_id: str) -> tuple[str, Path | None]:
-        return self._place(self.get_run(run_id))
+    def _placed(self, run_id: str) -> tuple[str, Path | None]:
+        if run_id not in self._places:
+            self._places[run_id] = self._place(self.get_run(run_id))
+        return self._places[run_id]
 
     def _place(self, run: Run) -> tuple[str, Path | None]:
         """The address of a run's artifacts, and the folder if it is one of this machine."""
