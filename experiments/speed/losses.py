@@ -26,9 +26,9 @@ from benchmark import machine
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from kd_lab.cli.compose import conf_dir
+from kd_lab.job.build import build, locate
+from kd_lab.job.compose import conf_dir
 from kd_lab.losses.common.loss import Loss
-from kd_lab.run.build import build, locate
 from kd_lab.types import Batch, Outputs
 
 HERE = Path(__file__).parent

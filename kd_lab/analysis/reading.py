@@ -89,7 +89,7 @@ def _existing(uri: str) -> str:
 def _has_runs(database: Path) -> bool:
     """Whether MLflow's tables are there; asked of SQLite itself, because MLflow would make them."""
     try:
-        # The lock that kd_lab.tracking holds while it makes a store.
+        # The lock that kd_lab.store holds while it makes a store.
         with FileLock(f"{database}.lock"):
             return has_runs(database)
     except PermissionError:  # a store in a folder that may only be read is not being made

@@ -22,7 +22,7 @@ WORKERS = 4  # as many as an MLflow server has unless told otherwise
 WINDOWS = 32
 BUSY_TIMEOUT_S = 20.0
 TEST = "test"
-"""What the test part is read for, see kd_lab.run.inputs."""
+"""What the test part is read for, see kd_lab.job.inputs."""
 MOST_SAMPLES = 10**12
 SEARCH = "/api/2.0/mlflow/runs/search"
 

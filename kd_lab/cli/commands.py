@@ -10,13 +10,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from kd_lab.cli.compose import NOT_A_NAME, check_complete, conf_dir, expand, explain, register, separated
-from kd_lab.cli.offline import default_uri, settle
-from kd_lab.cli.signals import terminate_like_interrupt
-from kd_lab.cli.sweep import Sweep
 from kd_lab.errors import TrainingFailedError, UserError, choices
+from kd_lab.job.compose import NOT_A_NAME, check_complete, conf_dir, expand, explain, register, separated
+from kd_lab.job.offline import default_uri, settle
 from kd_lab.outside.address import hide_login, without_login
-from kd_lab.tracking.location import Location
+from kd_lab.store.location import Location
+from kd_lab.sweep.endings import terminate_like_interrupt
+from kd_lab.sweep.sweep import Sweep
 
 COMPLETION_FLAGS = {"-sc", "--shell-completion"}
 SHOWING = {"-c", "--cfg", "-i", "--info"}
@@ -38,7 +38,10 @@ def _compose(arguments: list[str], task: Callable[[Any], None]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from kd_lab.sweep import sweeper
+
     register()
+    sweeper.register()
     terminate_like_interrupt()
     overrides, options = ([], arguments) if COMPLETION_FLAGS & set(arguments) else separated(arguments)
     expanded = [*options, *expand(overrides)]
@@ -81,9 +84,9 @@ def job(config: Any) -> None:
 
     resolved: Any = hide_login(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     with starting():
-        from kd_lab.run.console import Reporter
-        from kd_lab.run.job import run as run_job
-        from kd_lab.run.keeper import Context
+        from kd_lab.job.console import Reporter
+        from kd_lab.job.job import run as run_job
+        from kd_lab.job.keeper import Context
     reporter = Reporter()
     try:
         check_complete(resolved)
@@ -100,7 +103,7 @@ def examine(config: Any) -> None:
 
     resolved: Any = hide_login(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     with starting():
-        from kd_lab.run.doctor import doctor as look
+        from kd_lab.job.doctor import doctor as look
     try:
         check_complete(resolved)
         look(resolved)
@@ -193,7 +196,7 @@ def _pages(uri: str, server: str) -> None:
     """The address of each study's page."""
     from kd_lab.analysis.reading import reading
     from kd_lab.outside.text import line
-    from kd_lab.tracking.view import address
+    from kd_lab.store.view import address
 
     with reading(uri) as reader:
         studies = reader.studies()
@@ -228,7 +231,7 @@ def evaluate(arguments: list[str]) -> int:
     if not file.exists():
         known = sorted(p.stem for p in file.parent.glob("*.yaml"))
         raise UserError(f"trainer={options['trainer']}: no such trainer; {choices(options['trainer'], known)}")
-    from kd_lab.run.evaluate import evaluate as measure_again
+    from kd_lab.job.evaluate import evaluate as measure_again
 
     measure_again(options["run"], options["tracking.uri"], yaml.safe_load(file.read_text()))
     return 0

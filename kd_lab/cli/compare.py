@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kd_lab.cli.offline import default_uri
 from kd_lab.errors import UserError, choices
+from kd_lab.job.offline import default_uri
 from kd_lab.outside.address import without_login
 
 FORMATS = ["table", "markdown", "csv"]

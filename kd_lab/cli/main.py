@@ -1,6 +1,5 @@
 """The `kd-lab` command. Heavy imports wait until they are needed: help, listings and mistakes answer at once."""
 
-import atexit
 import os
 import sys
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from kd_lab import __version__
 from kd_lab.errors import TrainingFailedError, UserError, masked
 from kd_lab.outside.nodes import trust
 from kd_lab.outside.text import visible
+from kd_lab.sweep.endings import leave
 
 HELP = """\
 kd-lab: train a teacher, distil it into a small student, and measure what the student gained.
@@ -45,14 +45,6 @@ def main() -> None:
     if "torch" in sys.modules:
         leave(code)
     sys.exit(code)
-
-
-def leave(code: int) -> None:
-    """Exit without taking the interpreter apart, which costs 1.8 s once torch, Lightning and MLflow are in it."""
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _main(arguments: list[str]) -> int:

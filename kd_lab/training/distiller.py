@@ -13,9 +13,9 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
-from kd_lab.datasets.common.batches import Batches
-from kd_lab.models.common.frozen import FrozenTeacher
-from kd_lab.models.common.taps import Tap, Taps
+from kd_lab.feeds.memory import Batches
+from kd_lab.insight.taps import Tap, Taps
+from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.training.objective import Objective
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import UNLABELLED, Batch, LossTerms, Outputs

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from kd_lab import names
-from kd_lab.tracking.pending import Input
-from kd_lab.tracking.store import Store
+from kd_lab.store.pending import Input
+from kd_lab.store.store import Store
 
 DATA = {"dataset": {"_target_": "kd_lab.datasets.digits.Digits", "seed": 0}}
 TEACHER_NODE = {

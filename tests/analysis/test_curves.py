@@ -4,7 +4,7 @@ import pytest
 
 from kd_lab.analysis.curves import curves
 from kd_lab.errors import UserError
-from kd_lab.tracking.store import Store
+from kd_lab.store.store import Store
 from tests.analysis.made_up import copied
 
 KEY = "train/loss_total"

@@ -14,7 +14,7 @@ from kd_lab.analysis.comparison import Comparison, compare
 from kd_lab.analysis.made import made
 from kd_lab.analysis.page import page_of, write_page
 from kd_lab.analysis.runs import pairs, runs
-from kd_lab.tracking.store import Store
+from kd_lab.store.store import Store
 from tests.analysis.made_up import arms, copied, difference, students
 
 FIGURES = {

@@ -8,7 +8,7 @@ import pytest
 from kd_lab import names
 from kd_lab.analysis.predictions import bins, predictions, predictions_of
 from kd_lab.errors import UserError
-from kd_lab.tracking.store import Store
+from kd_lab.store.store import Store
 from tests.analysis.made_up import copied
 
 COLUMNS = {

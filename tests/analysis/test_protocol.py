@@ -239,7 +239,7 @@ def test_protocol__code_of_other_teachers__no_difference_of_its_own():
 
 
 def test_protocol__the_end_of_a_sweep__says_it_and_refuses_nothing():
-    comparison = compare(codes(OLD, NEW), mix=[key for key in MIXABLE if key != "machine"])  # as kd_lab.run.summary
+    comparison = compare(codes(OLD, NEW), mix=[key for key in MIXABLE if key != "machine"])  # as kd_lab.sweep.summary
     assert [note.split(" (")[0] for note in comparison.notes if note.startswith("Mixed")] == ["Mixed: code"]
 
 

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from kd_lab.analysis import records
 from kd_lab.analysis.records import Record, ServerReader, SqliteReader
 from kd_lab.analysis.runs import pairs, runs
-from tests.tracking.servers import answers
+from tests.store.servers import answers
 
 
 def of_client(client, study_id):

@@ -12,7 +12,7 @@ from kd_lab import names
 from kd_lab.analysis.runs import column, each_run, first_study, pairs, runs, studies
 from kd_lab.errors import UserError
 from kd_lab.names import TEST_ACCURACY_TOP1
-from kd_lab.tracking.store import Store
+from kd_lab.store.store import Store
 from tests.analysis.conftest import STUDENT_NODE, write
 
 STUDENT_ACCURACY = column("student", TEST_ACCURACY_TOP1)

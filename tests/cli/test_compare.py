@@ -14,7 +14,7 @@ from kd_lab.cli.compare import Options, compare, parse
 from kd_lab.cli.main import _main
 from kd_lab.cli.sync import sync
 from kd_lab.errors import UserError
-from kd_lab.tracking.store import Store
+from kd_lab.store.store import Store
 
 GAIN = {"kd": 0.03, "dkd": 0.01}
 
@@ -252,6 +252,6 @@ def test_ui__studies_of_others__text_on_one_line(hostile, capsys):
 
 
 def test_sync__what_a_store_says__text(capsys, monkeypatch):
-    monkeypatch.setattr("kd_lab.tracking.sync.sync", lambda *_: ["run \x1b[2J: brought"])
+    monkeypatch.setattr("kd_lab.store.sync.sync", lambda *_: ["run \x1b[2J: brought"])
     assert sync(["sync"]) == 0
     assert capsys.readouterr().out == "run \\x1b[2J: brought\n"

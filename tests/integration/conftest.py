@@ -49,7 +49,7 @@ def kd_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite store with MLflow's tables and no study: making one takes seconds, copying it none."""
-    from kd_lab.tracking.store import Store
+    from kd_lab.store.store import Store
 
     file = tmp_path_factory.mktemp("store") / "mlflow.db"
     Store.open(f"sqlite:///{file}", "unused")

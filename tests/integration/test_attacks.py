@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from kd_lab import names
 from kd_lab.errors import UserError
 from tests.integration.processes import COMMAND, SMALL
-from tests.tracking.servers import Proxy, Server, answers, free_port
+from tests.store.servers import Proxy, Server, answers, free_port
 
 Command = Callable[..., Any]
 OWN = """

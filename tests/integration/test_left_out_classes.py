@@ -10,7 +10,7 @@ from kd_lab import names
 from kd_lab.analysis.omitted import omitted_class
 from kd_lab.analysis.predictions import predictions
 from kd_lab.analysis.runs import pairs, runs
-from tests.run.composed import plan
+from tests.job.composed import plan
 
 LINE = "dataset.labels=null teacher=mlp teacher.recipe.steps=150 teacher.recipe.augment=false"
 SHORT = ["student.recipe.steps=60", "measure.latency_runs=5", "measure.latency_warmup=1"]

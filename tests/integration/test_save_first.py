@@ -10,8 +10,8 @@ import yaml
 from mlflow import MlflowClient
 
 from kd_lab import names
-from kd_lab.run import measured
-from kd_lab.tracking import stored
+from kd_lab.job import measured
+from kd_lab.store import stored
 
 Command = Callable[..., Any]
 JOB = "dataset=synthetic"
@@ -189,7 +189,7 @@ def test_evaluate__each_network_at_its_own_precision(
         asked.append(precision)
         return plain(*arguments, precision=precision, **more)
 
-    for module in ("kd_lab.run.measured", "kd_lab.run.evaluate"):
+    for module in ("kd_lab.job.measured", "kd_lab.job.evaluate"):
         monkeypatch.setattr(f"{module}.predict", noted)
     assert kd_lab(f"evaluate run={of_role(tmp_path, role).info.run_id}").code == 0
     assert asked == {"teacher": ["bf16-mixed"], "baseline": ["32"], "student": ["bf16-mixed", "32"]}[role]

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from kd_lab import names
 from tests.integration.processes import SMALL, all_runs, end_all, finish, kd_lab, of_role, roles, start
-from tests.tracking.servers import Server, free_port
+from tests.store.servers import Server, free_port
 
 pytestmark = pytest.mark.slow
 LINKS = {*names.REFERENCES, names.TAG_LOCAL_ID, names.TAG_HOST, names.TAG_SYNC_TO, names.TAG_SYNCED_RUN}

@@ -12,20 +12,20 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from kd_lab.insight.taps import Tap
+from kd_lab.job.devices import Devices
+from kd_lab.job.fit import Fit, fit
+from kd_lab.job.plan import Plan
 from kd_lab.losses.common import contrast
 from kd_lab.losses.common.negatives import Negatives
 from kd_lab.losses.crd import CRD
-from kd_lab.models.common.frozen import FrozenTeacher
-from kd_lab.models.common.taps import Tap
-from kd_lab.run.devices import Devices
-from kd_lab.run.fit import Fit, fit
-from kd_lab.run.plan import Plan
+from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.training.objective import Objective, Term
 from kd_lab.types import UNLABELLED, Batch, Outputs
 from tests.contracts.loss_cases import CLASSES, SAMPLES, VECTOR, Case, leaves, make, outputs
+from tests.job.composed import CNNS, plan
 from tests.reference import arrays
 from tests.reference.losses.crd import first_constants, reference, remembered
-from tests.run.composed import CNNS, plan
 from tests.training.toys import Plain, toy_data, toy_recipe
 
 __all__ = ["reference"]

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from kd_lab.losses.review import Review, _hierarchical
 from kd_lab.types import Outputs
 from tests.contracts.loss_cases import STAGES, Case
+from tests.job.composed import CNNS, plan
 from tests.reference.losses.review import reference
-from tests.run.composed import CNNS, plan
 
 __all__ = ["reference"]
 

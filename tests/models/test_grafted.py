@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from kd_lab.insight.probe import Probe
+from kd_lab.insight.stages import embedding, pooled
 from kd_lab.measures.cost import macs
 from kd_lab.models.cnn import CNN
 from kd_lab.models.common.grafted import Grafted, Projector
-from kd_lab.models.common.probe import Probe
-from kd_lab.models.common.stages import embedding, pooled
 from kd_lab.models.mlp import MLP
 from kd_lab.models.timm import Timm
 

@@ -85,7 +85,7 @@ def test_console__in_a_pipe__120_columns_on_the_right_stream(stderr: bool, capsy
 
 EXITS = {
     r"(?<![A-Za-z])Console\(": "",
-    r"\bmarkup=": "callbacks/progress.py outside/console.py",
+    r"\bmarkup=": "outside/console.py training/callbacks/progress.py",
     r"\.to_csv\(": "outside/text.py",
 }
 

@@ -3,9 +3,9 @@ import sys
 import pytest
 
 from kd_lab.errors import UserError
+from kd_lab.job.build import build, check_named
 from kd_lab.models.mlp import MLP
 from kd_lab.outside.nodes import DATASET, NETWORK, TRUST, from_store_dataset, is_trusted, is_trusted_folder, trust
-from kd_lab.run.build import build, check_named
 
 REFUSED = r"from a store .* (only|add trust=)"
 GIVEN = {"num_classes": 10, "input_shape": (20,)}
@@ -36,8 +36,8 @@ def _no_trust(monkeypatch):
         "timm.create_model",
         "torchvision.datasets.MNIST",
         "kd_lab.cli.main.main",
-        "kd_lab.tracking.provenance.subprocess.run",
-        "kd_lab.run.build.importlib.import_module",
+        "kd_lab.store.provenance.subprocess.run",
+        "kd_lab.job.build.importlib.import_module",
         "",
         None,
         5,

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab import names
-from kd_lab.datasets.common.batches import Batches
+from kd_lab.feeds.memory import Batches
 from kd_lab.measures.predict import predict
-from kd_lab.models.common.frozen import FrozenTeacher
+from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.training.distiller import Distiller
 from kd_lab.training.objective import Objective, Term
 from kd_lab.types import Batch, Outputs

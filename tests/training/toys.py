@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kd_lab.job.devices import Devices
+from kd_lab.job.fit import Fit, fit
+from kd_lab.job.plan import Plan
 from kd_lab.losses.common.loss import Loss
 from kd_lab.losses.kd import KD
-from kd_lab.models.common.frozen import FrozenTeacher
-from kd_lab.run.devices import Devices
-from kd_lab.run.fit import Fit, fit
-from kd_lab.run.plan import Plan
 from kd_lab.schedules.constant import constant
+from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.training.objective import Objective, Term
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import UNLABELLED, Batch, Data, Measurement, Outputs

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kd_lab.models.common.taps import Tap, Taps
+from kd_lab.insight.taps import Tap, Taps
 from kd_lab.norm import BatchNorm
 from kd_lab.types import Shape
 

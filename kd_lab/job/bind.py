@@ -1,0 +1,284 @@
+"""The losses meet the two networks: layers are found, shapes probed, trainable parts built, the objective made."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from kd_lab.errors import UserError
+from kd_lab.insight.pairing import Pair, named, propose
+from kd_lab.insight.probe import Probe
+from kd_lab.insight.taps import Tap
+from kd_lab.job.build import build, call, locate, parameters
+from kd_lab.job.loss_settings import TermSettings
+from kd_lab.job.settings import Settings
+from kd_lab.job.strict import Node
+from kd_lab.losses.common.loss import Loss, Stage
+from kd_lab.models.common.grafted import Grafted
+from kd_lab.training.objective import Objective, Term
+from kd_lab.types import Augment, Data
+
+PROJECTOR = "projector"
+"""The module of a network that takes the student's place, which says what is compared."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What trains a student: the objective, the layers to listen to, and what comes before and beside it.
+
+    pairs: by term. unused: a sentence for each setting without effect. stages: a first stage by term, with the term
+    that it minimises. strong: makes the second view.
+    """
+
+    objective: Objective
+    student_taps: tuple[Tap, ...] = ()
+    teacher_taps: tuple[Tap, ...] = ()
+    pairs: Mapping[str, tuple[Pair, ...]] = field(default_factory=dict)
+    stages: Mapping[str, tuple[Stage, Term]] = field(default_factory=dict)
+    strong: Augment | None = None
+    unused: tuple[str, ...] = ()
+
+    def described(self) -> list[str]:
+        """One line per pair: term, student's layer, teacher's layer, with their shapes; what is not used."""
+        lines = [f"{name}: {line}" for name, pairs in self.pairs.items() for line in map(told, pairs)]
+        return [*lines, *self.unused]
+
+
+def told(pair: Pair) -> str:
+    """`layer3 [64, 8, 8] learns from layer3 [256, 8, 8]`."""
+    student = f"{pair.student.name} {list(pair.student_shape)}"
+    return f"{student} learns from {pair.teacher.name} {list(pair.teacher_shape)}"
+
+
+def loss_class(name: str, term: TermSettings) -> type[Loss]:
+    """The class of a term.
+
+    Raises:
+        UserError: it cannot be imported, or is no loss.
+    """
+    found = locate(f"loss.terms.{name}", term.node.get("_target_"))
+    if not (isinstance(found, type) and issubclass(found, Loss)):
+        raise UserError(
+            f"loss.terms.{name}._target_={term.node.get('_target_')}: expected a class derived from "
+            "kd_lab.losses.common.loss.Loss"
+        )
+    if term.standardize and found.layers is not None:
+        raise UserError(f"loss.terms.{name}.standardize=true: {name} compares layers; expected a loss of the logits")
+    return found
+
+
+def bind(settings: Settings, data: Data, student: nn.Module, teacher: nn.Module | None) -> Bound:
+    """Build the student's objective for these two networks.
+
+    Raises:
+        UserError: a layer does not exist, shapes cannot be matched, or a setting is wrong; the message names the key.
+    """
+    networks = _Networks(settings, data, student, teacher)
+    torch.manual_seed(settings.seed)  # the initial weights of projectors follow the seed, as the student's do
+    slots = _Slots()
+    terms: dict[str, Term] = {}
+    stages: dict[str, tuple[Stage, Term]] = {}
+    pairs: dict[str, tuple[Pair, ...]] = {}
+    strong = None
+    for name, term in settings.loss.terms.items():
+        kind = loss_class(name, term)
+        pairs[name] = networks.pairs(name, term, kind)
+        loss = networks.build(name, term, kind, pairs[name])
+        strong = strong or (_second_view(name, loss, data) if kind.two_views else None)
+        own, theirs = slots.of(pairs[name])
+        key = f"loss.terms.{name}.schedules"
+        schedules = {k: build(f"{key}.{k}", v) for k, v in term.schedules.items()}
+        terms[name] = Term(loss, term.weight, term.standardize, own, theirs, schedules)
+        stage = loss.first_stage()
+        if stage is not None:
+            stages[name] = (stage, replace(terms[name], loss=stage.loss, weight=1.0, schedules={}))
+            if stage.only:
+                del terms[name]
+    hard = settings.loss.hard_schedule
+    arguments = {
+        "terms": terms,
+        "hard_weight": settings.loss.hard_weight,
+        "label_smoothing": settings.student.recipe.label_smoothing,
+        "hard_schedule": None if hard is None else build("loss.schedules.hard_weight", hard),
+    }
+    objective = call("loss", Objective, arguments)
+    shown = {name: found for name, found in pairs.items() if found}
+    taps = tuple(slots.student), tuple(slots.teacher)
+    return Bound(objective, *taps, shown, stages, strong, () if shown else _unused_layers(settings))
+
+
+def _unused_layers(settings: Settings) -> tuple[str, ...]:
+    given = {"teacher": settings.teacher and settings.teacher.layers, "student": settings.student.layers}
+    loss = "+".join(settings.loss.terms) or "none"
+    return tuple(f"{role}.layers is not used: loss={loss} compares no layers" for role, named in given.items() if named)
+
+
+def _second_view(name: str, loss: Loss, data: Data) -> Augment | None:
+    """What makes the second view that a loss wants, tried on a sample: what does not fit speaks now."""
+    strong: Augment | None = cast("Any", loss).strong
+    if strong is not None:
+        call(f"loss.terms.{name}.strong", lambda: strong(data.inputs[:1], torch.Generator()), {})
+    return strong
+
+
+def deployed_node(settings: Settings, data: Data, student: nn.Module, teacher: nn.Module | None) -> Node | None:
+    """What builds the network that takes the student's place, if a loss changes what is deployed; else None."""
+    for name, term in settings.loss.terms.items():
+        kind = loss_class(name, term)
+        if kind.deploys is None:
+            continue
+        networks = _Networks(settings, data, student, teacher)
+        (pair,) = networks.pairs(name, term, kind)
+        networks.build(name, term, kind, (pair,))  # its own checks speak first
+        own, theirs = networks.student_probe, networks.teacher_probe
+        classifier = theirs.head_module()
+        if own.head is None or classifier is None:
+            raise UserError(_no_head(name, "student" if own.head is None else "teacher"))
+        facts: dict[str, Any] = {
+            "tap": asdict(pair.student),
+            "own_head": own.head,
+            "teacher_layer": pair.teacher.name,
+            "student_shape": list(pair.student_shape),
+            "teacher_shape": list(pair.teacher_shape),
+            "head_bias": getattr(classifier, "bias", None) is not None,
+            **{k: v for k, v in term.node.items() if k != "_target_"},
+        }
+        accepted = parameters(locate(f"loss.terms.{name}", kind.deploys))
+        used = {k: v for k, v in facts.items() if k in accepted}
+        return {"_target_": kind.deploys, "student": settings.student.node, **used}
+    return None
+
+
+def adopt(network: nn.Module, data: Data, teacher: nn.Module) -> None:
+    """Give a network that answers through the teacher's classifier that classifier."""
+    if isinstance(network, Grafted):
+        classifier = Probe.of(teacher, data.input_shape).head_module()
+        assert classifier is not None, "checked when the network was planned"
+        network.adopt(classifier)
+
+
+class _Networks:
+    """Both networks, looked at once and only if a loss asks."""
+
+    def __init__(self, settings: Settings, data: Data, student: nn.Module, teacher: nn.Module | None) -> None:
+        self.settings, self.data = settings, data
+        self._modules = {"student": student, "teacher": teacher}
+        self._probes: dict[str, Probe] = {}
+
+    @property
+    def student_probe(self) -> Probe:
+        return self._probe("student")
+
+    @property
+    def teacher_probe(self) -> Probe:
+        return self._probe("teacher")
+
+    def _probe(self, whose: str) -> Probe:
+        if whose not in self._probes:
+            module = self._modules[whose]
+            assert module is not None, whose
+            self._probes[whose] = Probe.of(module, self.data.input_shape)
+        return self._probes[whose]
+
+    def pairs(self, name: str, term: TermSettings, kind: type[Loss]) -> tuple[Pair, ...]:
+        """The layers that a term compares."""
+        if kind.layers is None:
+            return ()
+        if self._modules["teacher"] is None:
+            raise UserError(f"teacher=none: loss={name} needs a teacher; choose one, such as teacher=cnn")
+        teacher = self.settings.teacher
+        theirs = term.teacher_layers or (teacher.layers if teacher else None)
+        own = term.student_layers or self.settings.student.layers
+        student = self._modules["student"]
+        if isinstance(student, Grafted) and kind.deploys is not None:
+            own, theirs = [PROJECTOR], [student.teacher_layer]
+        try:
+            return tuple(self._found(kind, own, theirs))
+        except ValueError as error:
+            raise UserError(f"loss.terms.{name}: {error}") from error
+
+    def _found(self, kind: type[Loss], own: list[str] | None, theirs: list[str] | None) -> list[Pair]:
+        student, teacher = self.student_probe, self.teacher_probe
+        assert kind.layers is not None
+        if own and theirs:
+            return named(student, teacher, own, theirs, pre_activation=kind.pre_activation)
+        if own or theirs:
+            raise ValueError(
+                f"expected layers of both networks or of none, but only {'student' if own else 'teacher'}.layers="
+                f"{own or theirs} is given; name the other's too"
+            )
+        found = propose(kind.layers, student, teacher, maps=kind.maps, pre_activation=kind.pre_activation)
+        # The last maps of a network for large images have one position on small ones; where all have, the loss says so.
+        return [pair for pair in found if not kind.places or _positions_in_common(pair) > 1] or found
+
+    def build(self, name: str, term: TermSettings, kind: type[Loss], pairs: tuple[Pair, ...]) -> Loss:
+        """The loss, given what its constructor asks for."""
+        try:
+            built: Loss = build(f"loss.terms.{name}", term.node, self._given(name, kind, pairs))
+        except UserError as error:
+            if not pairs:
+                raise
+            compared = "; ".join(map(told, pairs))
+            raise UserError(f"{str(error).rstrip('.')}; compared were {compared}; {self._listed()}") from error
+        return built
+
+    def _given(self, name: str, kind: type[Loss], pairs: tuple[Pair, ...]) -> Node:
+        wanted = parameters(kind)
+        given: Node = {
+            "student_shapes": tuple(pair.student_shape for pair in pairs),
+            "teacher_shapes": tuple(pair.teacher_shape for pair in pairs),
+            "num_classes": self.data.num_classes,
+            "num_samples": len(self.data.inputs),
+            "targets": self.data.targets,
+            "transfer": self.data.transfer,
+        }
+        for whose in ("student", "teacher"):
+            if f"{whose}_head" in wanted:
+                head = self._probe(whose).head_module()
+                if head is None:
+                    raise UserError(_no_head(name, whose))
+                given[f"{whose}_head"] = head
+        if "teacher_norms" in wanted:
+            probe = self.teacher_probe
+            given["teacher_norms"] = tuple(probe.norm_before(p.teacher, p.teacher_shape[0]) for p in pairs)
+        return given
+
+    def _listed(self) -> str:
+        parts = []
+        for whose in ("student", "teacher"):
+            layers = ", ".join(f"{x.path} {list(x.shape)}" for x in self._probe(whose).spine())
+            parts.append(f"the {whose} has {layers}")
+        return "; ".join(parts)
+
+
+def _positions_in_common(pair: Pair) -> int:
+    return math.prod(map(min, pair.student_shape[1:], pair.teacher_shape[1:]))
+
+
+def _no_head(name: str, whose: str) -> str:
+    return (
+        f"loss.terms.{name}: the {whose} has no single linear classifier that gives its logits, which {name} needs; "
+        f"choose another {whose}, such as {whose}=cnn"
+    )
+
+
+class _Slots:
+    """Every layer that is listened to, once, whoever compares it."""
+
+    def __init__(self) -> None:
+        self.student: list[Tap] = []
+        self.teacher: list[Tap] = []
+
+    def of(self, pairs: tuple[Pair, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        own = tuple(self._slot(self.student, pair.student) for pair in pairs)
+        theirs = tuple(self._slot(self.teacher, pair.teacher) for pair in pairs)
+        return own, theirs
+
+    @staticmethod
+    def _slot(taps: list[Tap], tap: Tap) -> int:
+        if tap not in taps:
+            taps.append(tap)
+        return taps.index(tap)

@@ -1,0 +1,112 @@
+"""What a person sees of one job: one line per stage, a table at the end; its result in one line for a sweep."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from kd_lab import names
+from kd_lab.job.describe import loss_name, network_name
+from kd_lab.job.report import steps_note, table, verdict
+from kd_lab.outside.console import console
+
+if TYPE_CHECKING:
+    from kd_lab.types import RunResult
+
+
+def busy(what: str) -> AbstractContextManager[object]:
+    """A spinner on standard error while something takes its time, if a person is looking."""
+    return console(stderr=True).status(what) if sys.stderr.isatty() else nullcontext()
+
+
+class _Passing(logging.Handler):
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell(record.getMessage())
+
+
+class Reporter:
+    """Tells one job on the console."""
+
+    def __init__(self) -> None:
+        self.console = console()
+
+    def stage(self, text: str) -> None:
+        """What the job is doing now; nothing on the console, where a spinner or a bar shows it."""
+
+    def opened(self, run_id: str) -> None:
+        """A run was begun; nothing on the console, which names the runs at the end."""
+
+    def note(self, text: str) -> None:
+        """Something worth knowing while it happens."""
+        self.console.print(text, style="dim", soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Something that a user has to know."""
+        self.console.print(text, style="yellow", soft_wrap=True)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Pass on what kd-lab warns of meanwhile, from whichever thread."""
+        handler, logger = _Passing(self.warn), logging.getLogger("kd_lab")
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+
+    def finished(self, result: "RunResult", config: Mapping[str, Any]) -> None:
+        """The result."""
+        self.console.print(_table(result, config))
+        self.console.print(verdict(result), style="bold")
+        for text in filter(None, [steps_note(result), _one_seed(result)]):
+            self.console.print(text)
+        runs = ", ".join(f"{n.role} {n.run_id[:8]}{' (found again)' if n.reused else ''}" for n in result.networks())
+        uri = config["tracking"]["uri"]
+        self.console.print(f"Runs: {runs}; study {config['study']} in {uri}", style="dim", soft_wrap=True)
+        self.console.print(f"See them: kd-lab ui{_ui_override(uri)}")
+
+
+def _ui_override(uri: str) -> str:
+    return "" if uri == "sqlite:///mlflow.db" else f" tracking.uri={uri}"
+
+
+def _one_seed(result: "RunResult") -> str | None:
+    if result.baseline is None:
+        return None
+    return "One seed is an anecdote; the spread: kd-lab -m seed=0,1,2,3,4 and what else you chose."
+
+
+def _table(result: "RunResult", config: Mapping[str, Any]) -> Table:
+    header, rows = table(result)
+    named = {
+        names.TEACHER: network_name(config["teacher"]) if result.teacher else "",
+        names.BASELINE: f"{network_name(config['student'])} alone",
+        names.STUDENT: f"{network_name(config['student'])}, {loss_name(config)}",
+    }
+    drawn = Table(title=f"study {config['study']}, seed {config['seed']}, test part", title_justify="left")
+    drawn.add_column("")
+    for role in header[1:]:
+        drawn.add_column(f"{role}\n{named[role]}", justify="right", style="bold" if role == names.STUDENT else None)
+    for row in rows:
+        drawn.add_row(*row)
+    return drawn
+
+
+def in_a_line(result: "RunResult") -> str:
+    """The result of a job of a sweep: accuracies, gain, agreement."""
+    accuracy = names.TEST_ACCURACY_TOP1
+    student = result.student.measurement[accuracy]
+    parts = [f"student {student:.2%}"]
+    if result.baseline is not None:
+        alone = result.baseline.measurement[accuracy]
+        parts += [f"alone {alone:.2%}", f"{100 * (student - alone):+.2f} points"]
+    if names.TEST_AGREEMENT_TOP1 in result.student.measurement:
+        parts.append(f"agreement {result.student.measurement[names.TEST_AGREEMENT_TOP1]:.2%}")
+    return ", ".join(parts)

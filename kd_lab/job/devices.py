@@ -1,0 +1,43 @@
+"""Which processes and devices a job trains on."""
+
+from dataclasses import dataclass
+
+import torch
+
+from kd_lab.errors import UserError
+from kd_lab.job.settings import TrainerSettings
+
+
+@dataclass(frozen=True)
+class Devices:
+    """accelerator: cpu or gpu. count: processes, one device each. strategy: Lightning's name."""
+
+    accelerator: str
+    count: int
+    strategy: str
+
+    @property
+    def main(self) -> torch.device:
+        """Where the main process measures."""
+        return torch.device("cuda", 0) if self.accelerator == "gpu" else torch.device("cpu")
+
+
+def resolve(settings: TrainerSettings) -> Devices:
+    """Match what was asked for with what is there, and set the number of torch threads.
+
+    Raises:
+        UserError: A GPU is asked for where there is none, more than there are, or several devices without DDP.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    accelerator = settings.accelerator if settings.accelerator != "auto" else ("gpu" if gpus else "cpu")
+    if accelerator == "gpu" and not gpus:
+        raise UserError("trainer.accelerator=gpu: expected a CUDA GPU, but torch sees none here; choose trainer=cpu")
+    several = settings.strategy == "ddp_spawn"
+    count = settings.devices if isinstance(settings.devices, int) else ((gpus or 2) if several else 1)
+    if accelerator == "gpu" and count > gpus:
+        raise UserError(f"trainer.devices={count}: expected at most the {gpus} GPUs that torch sees here")
+    if count > 1 and not several:
+        raise UserError(f"trainer.devices={count}: several devices need trainer=ddp")
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    return Devices(accelerator, count, settings.strategy if count > 1 else "auto")

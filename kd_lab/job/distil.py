@@ -1,0 +1,87 @@
+"""Training a student for what it was bound to: the first stages of its losses, then the objective."""
+
+import functools
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from kd_lab import names
+from kd_lab.job.bind import Bound
+from kd_lab.job.fit import Fit, fit
+from kd_lab.job.plan import Plan
+from kd_lab.schedules.constant import constant
+from kd_lab.store.run import Run
+from kd_lab.teachers.frozen import FrozenTeacher
+from kd_lab.training.callbacks.validation import Report
+from kd_lab.training.objective import Objective
+from kd_lab.training.recipe import Recipe
+from kd_lab.types import Measurement
+
+
+def distil(
+    plan: Plan, bound: Bound, network: nn.Module, teacher: nn.Module | None, run: Run, *, report: Report | None = None
+) -> Measurement:
+    """Train `network` in place; what it cost, first stages included."""
+    rows = plan.student_rows()
+    recipe = plan.recipe("student.recipe", plan.settings.student.recipe, len(rows))
+    frozen = FrozenTeacher(teacher, bound.teacher_taps) if teacher and plan.settings.loss.terms else None
+    main = Fit(
+        label="student",
+        network=network,
+        objective=bound.objective,
+        recipe=recipe,
+        rows=rows,
+        seed=plan.settings.seed,
+        teacher=frozen,
+        taps=bound.student_taps,
+        strong=bound.strong,
+        report=report,
+    )
+    costs = [_first_stage(plan, bound, name, main, run) for name in bound.stages]
+    return together([*costs, fit(plan, main, run)])
+
+
+def _first_stage(plan: Plan, bound: Bound, name: str, main: Fit, run: Run) -> Measurement:
+    """Minimise the stage's loss alone, at the student's learning rate without decay; its parts are frozen then."""
+    stage, term = bound.stages[name]
+    stage.loss.requires_grad_(True)
+    epoch = -(-len(main.rows) // main.recipe.batch_size)
+    recipe: Recipe = replace(main.recipe, steps=stage.epochs * epoch, schedule=constant)
+    job = replace(
+        main,
+        label=f"student, first stage of {name}",
+        network=main.network if stage.trains_student else Absent(),
+        objective=Objective({name: term if stage.trains_student else replace(term, student_slots=())}, 0.0),
+        recipe=recipe,
+        taps=main.taps if stage.trains_student else (),
+        rename=functools.partial(names.of_stage, name),
+        validate=False,
+        report=None,
+    )
+    modes = [(part, part.training) for part in main.network.modules()]
+    cost = fit(plan, job, run)
+    for part, training in modes:
+        part.training = training  # `fit` leaves the network in eval mode, and Lightning would go on in it
+    stage.loss.requires_grad_(False)
+    return cost
+
+
+class Absent(nn.Module):
+    """Stands for the student where only parts of a loss are trained: no logits, nothing to learn."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[B, ...] to [B, 0]."""
+        return torch.zeros(len(inputs), 0, device=inputs.device)
+
+
+def together(costs: list[Measurement]) -> Measurement:
+    """What several trainings cost together; other measurements are the last one's."""
+    wall = sum(c[names.COST_TRAIN_WALL_S] for c in costs)
+    samples = sum(c[names.COST_TRAIN_SAMPLES_PER_S] * c[names.COST_TRAIN_WALL_S] for c in costs)
+    return costs[-1] | {
+        names.COST_TRAIN_WALL_S: wall,
+        names.COST_TRAIN_SAMPLES_PER_S: samples / wall,
+        names.COST_TRAIN_STEPS: sum(c[names.COST_TRAIN_STEPS] for c in costs),
+        names.COST_TRAIN_PEAK_MEMORY_BYTES: max(c[names.COST_TRAIN_PEAK_MEMORY_BYTES] for c in costs),
+    }

@@ -1,0 +1,194 @@
+"""`kd-lab doctor`: what a job would compare, and how strongly each term pulls at the first step; trains nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor, nn
+
+from kd_lab import names
+from kd_lab.errors import UserError
+from kd_lab.insight.probe import Probe
+from kd_lab.insight.stages import stages
+from kd_lab.insight.taps import Taps
+from kd_lab.job.bind import Bound
+from kd_lab.job.console import busy
+from kd_lab.job.describe import network_name
+from kd_lab.job.plan import Plan
+from kd_lab.job.settings import Settings
+from kd_lab.job.teacher import look_up
+from kd_lab.models.common.weights import load_weights
+from kd_lab.outside.console import console
+from kd_lab.store.store import Store
+from kd_lab.teachers.frozen import FrozenTeacher
+from kd_lab.types import Batch, Outputs
+
+DOMINATES = 0.9
+"""A term with this share of the gradient decides alone where the student goes."""
+
+
+@dataclass(frozen=True)
+class Pull:
+    """One term at the first step: its value, its weight, and the size of its weighted gradient in the student."""
+
+    name: str
+    value: float
+    weight: float
+    gradient_norm: float
+
+
+def doctor(config: Mapping[str, Any]) -> list[Pull]:
+    """Print what the job of this config would do, and return how strongly each term pulls.
+
+    Raises:
+        UserError: something in the config cannot work.
+    """
+    with busy("checking the config, loading the data"):
+        plan = Plan.of(Settings.of(config))
+    teacher, told = _teacher(plan)
+    node, bound = plan.student(teacher)
+    student = plan.network("student", node, plan.settings.seed)
+    bound = plan.bound(student, teacher)
+    out = console()
+    for role, network, described in (("teacher", teacher, plan.settings.teacher), ("student", student, None)):
+        if network is not None:
+            named = network_name(described.node if described else node)
+            out.print(f"{role}: {_network(named, network, plan)}", soft_wrap=True)
+    out.print(told)
+    if bound.pairs:
+        out.print(_pairs(bound))
+    found = pulls(plan, bound, student, teacher)
+    out.print(_pulls(found))
+    for line in [*_stages(bound), *_verdict(found)]:
+        out.print(line)
+    return found
+
+
+def _teacher(plan: Plan) -> tuple[nn.Module | None, str]:
+    """The teacher if it is there without training, else an untrained one; and a sentence that says which."""
+    settings = plan.settings.teacher
+    if settings is None:
+        return None, "No teacher: the student learns from hard labels."
+    uri, weights = plan.settings.tracking.uri, settings.weights or ""
+    if weights.startswith("run:"):
+        stored, node = look_up(plan.data, Store.existing(uri), weights)
+        network = plan.network("teacher", node)
+        with stored.opened(names.ARTIFACT_WEIGHTS) as path:
+            load_weights(network, path)
+        return network, f"The teacher is that of {weights}."
+    network = plan.network("teacher", settings.node, settings.seed)
+    if weights and weights != "pretrained":
+        load_weights(network, Path(weights).expanduser())
+        return network, f"The teacher is that of {weights}."
+    if not weights and settings.reuse:
+        try:
+            key = plan.key(names.TEACHER, settings.node, settings.recipe, settings.seed)
+            found = Store.existing(uri).find(key)
+        except UserError:  # no store yet
+            found = None
+        if found is not None:
+            with found.opened(names.ARTIFACT_WEIGHTS) as path:
+                load_weights(network, path)
+            accuracy = found.metrics.get(names.TEST_ACCURACY_TOP1, float("nan"))
+            return network, f"The teacher is run {found.run_id[:8]}, accuracy {accuracy:.2%}."
+    return network, "The teacher is not trained yet: the numbers below are those of untrained weights."
+
+
+def _network(name: str, network: nn.Module, plan: Plan) -> str:
+    """One line: parameters, classifier, ends of the stages."""
+    probe = Probe.of(network, plan.data.input_shape)
+    ends = [layer for maps in (True, False) for layer in stages(probe, maps=maps)]
+    listed = ", ".join(f"{layer.path} {list(layer.shape)}" for layer in ends) or "none"
+    count = sum(p.numel() for p in network.parameters())
+    return f"{name}, {count:,} parameters; classifier {probe.head or 'none'}; stages {listed}"
+
+
+def _pairs(bound: Bound) -> Table:
+    table = Table(title="What is compared", title_justify="left")
+    for column in ("term", "student's layer", "", "teacher's layer", "", "own parameters"):
+        table.add_column(column, justify="right" if column.startswith("own") else "left")
+    for name, pairs in bound.pairs.items():
+        stage = bound.stages.get(name)
+        loss = bound.objective.losses[name] if name in bound.objective.losses else stage[0].loss if stage else None
+        count = sum(p.numel() for p in loss.parameters()) if loss is not None else 0
+        for i, pair in enumerate(pairs):
+            first = (name, f"{count:,}") if i == 0 else ("", "")
+            own, theirs = str(list(pair.student_shape)), str(list(pair.teacher_shape))
+            table.add_row(first[0], pair.student.name, own, pair.teacher.name, theirs, first[1])
+    return table
+
+
+def pulls(plan: Plan, bound: Bound, student: nn.Module, teacher: nn.Module | None) -> list[Pull]:
+    """Each term's value and gradient on the first batch of the student's training."""
+    rows = plan.student_rows()
+    recipe = plan.recipe("student.recipe", plan.settings.student.recipe, len(rows))
+    batch: Batch = next(iter(plan.batches(rows, recipe, plan.settings.seed, bound.strong)))
+    student.train()
+    taps = Taps(student, bound.student_taps).attach()
+    theirs = None
+    frozen = FrozenTeacher(teacher, bound.teacher_taps) if teacher is not None else None
+    try:
+        if frozen is not None:
+            frozen.taps.attach()
+            theirs = frozen(batch.inputs, batch.strong)
+        logits = student(batch.inputs)
+        features = taps.take()
+        strong = None if batch.strong is None else student(batch.strong)
+    finally:
+        taps.remove()
+        if frozen is not None:
+            frozen.taps.remove()
+    terms = bound.objective(Outputs(logits, features, strong), theirs, batch).terms
+    weights = {"hard": bound.objective.hard_weight, **bound.objective.weights}
+    trained = [p for p in student.parameters() if p.requires_grad]
+    return [_pull(name, value, weights[name], trained) for name, value in terms.items()]
+
+
+def _pull(name: str, value: Tensor, weight: float, trained: list[nn.Parameter]) -> Pull:
+    gradients = torch.autograd.grad(value * weight, trained, retain_graph=True, allow_unused=True)
+    norm = sum(float(g.square().sum()) for g in gradients if g is not None) ** 0.5
+    return Pull(name, float(value.detach()), weight, norm)
+
+
+def _pulls(found: list[Pull]) -> Table:
+    table = Table(title="At the first step, at full weight", title_justify="left")
+    for column in ("term", "value", "weight", "weighted", "gradient norm", "share, %"):
+        table.add_column(column, justify="left" if column == "term" else "right")
+    for pull in found:
+        weighted, share = pull.value * pull.weight, 100 * share_of(pull, found)
+        numbers = (
+            f"{pull.value:.4g}",
+            f"{pull.weight:g}",
+            f"{weighted:.4g}",
+            f"{pull.gradient_norm:.4g}",
+            f"{share:.1f}",
+        )
+        table.add_row(pull.name, *numbers)
+    return table
+
+
+def share_of(pull: Pull, found: list[Pull]) -> float:
+    """The term's part in the sum of the gradients' norms."""
+    total = sum(other.gradient_norm for other in found)
+    return pull.gradient_norm / total if total else 0.0
+
+
+def _stages(bound: Bound) -> list[str]:
+    return [
+        f"{name} has a first stage of {stage.epochs} epochs, before the student's own training"
+        + (", and no term in it." if stage.only else ".")
+        for name, (stage, _) in bound.stages.items()
+    ]
+
+
+def _verdict(found: list[Pull]) -> list[str]:
+    if len(found) < 2:
+        return []
+    strongest = max(found, key=lambda pull: pull.gradient_norm)
+    share = share_of(strongest, found)
+    if share < DOMINATES:
+        return [f"No term decides alone: the strongest, {strongest.name}, has {share:.0%} of the gradient."]
+    return [f"{strongest.name} decides alone at first: it has {share:.1%} of the gradient."]

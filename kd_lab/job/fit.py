@@ -1,0 +1,157 @@
+"""One training: a Lightning Trainer around ready objects, quiet, with its interruptions told truthfully."""
+
+import logging
+import re
+import signal
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.multiprocessing.spawn import ProcessRaisedException
+
+from kd_lab import names
+from kd_lab.errors import PrunedError, TrainingFailedError
+from kd_lab.insight.taps import Tap
+from kd_lab.job.plan import Plan
+from kd_lab.teachers.frozen import FrozenTeacher
+from kd_lab.training.callbacks.cost import Cost
+from kd_lab.training.callbacks.learning_rate import LearningRate
+from kd_lab.training.callbacks.loss_schedule import LossSchedule
+from kd_lab.training.callbacks.process_group import ProcessGroup
+from kd_lab.training.callbacks.progress import ProgressBar
+from kd_lab.training.callbacks.recorder import Recorder, Sink
+from kd_lab.training.callbacks.validation import Report, Validation
+from kd_lab.training.distiller import Distiller
+from kd_lab.training.objective import Objective
+from kd_lab.training.recipe import Recipe
+from kd_lab.types import Augment, Measurement
+
+PRECISIONS = {"32": "32-true"}
+QUIET = ("pytorch_lightning", "lightning_fabric", "lightning", "torch.distributed")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What one training needs beside the plan.
+
+    taps: the student's layers that are listened to. validate: whether accuracy on the validation part is followed.
+    report: who is told of it, after each epoch.
+    """
+
+    label: str
+    network: nn.Module
+    objective: Objective
+    recipe: Recipe
+    rows: torch.Tensor
+    seed: int
+    teacher: FrozenTeacher | None = None
+    rename: Callable[[str], str] = str
+    taps: tuple[Tap, ...] = ()
+    strong: Augment | None = None
+    validate: bool = True
+    report: Report | None = None
+
+
+def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
+    """Train `job.network` in place and say what it cost (`cost/train_*`).
+
+    Raises:
+        TrainingFailedError: The loss stopped being finite.
+        PrunedError: The report stopped it.
+        KeyboardInterrupt: Somebody stopped it.
+    """
+    batches = plan.batches(job.rows, job.recipe, job.seed, job.strong)
+    module = Distiller(job.network, job.objective, job.recipe, batches, teacher=job.teacher, taps=job.taps)
+    torch.manual_seed(job.seed)
+    with tempfile.TemporaryDirectory() as scratch, quiet():
+        trainer = _trainer(plan, job, sink, batches.epochs, scratch)
+        try:
+            _run(trainer, module)
+        finally:
+            module.stop_listening()
+    job.network.eval()
+    return {
+        key: float(trainer.callback_metrics[key])
+        for key in (
+            names.COST_TRAIN_WALL_S,
+            names.COST_TRAIN_SAMPLES_PER_S,
+            names.COST_TRAIN_STEPS,
+            names.COST_TRAIN_PEAK_MEMORY_BYTES,
+            names.VAL_ACCURACY_TOP1,
+            names.VAL_NLL_NATS,
+        )
+        if key in trainer.callback_metrics
+    }
+
+
+def _trainer(plan: Plan, job: Fit, sink: Sink, epochs: int, scratch: str) -> pl.Trainer:
+    cost = Cost()
+    callbacks: list[pl.Callback] = [
+        LearningRate(job.recipe.schedule, job.recipe.steps),
+        LossSchedule(job.recipe.steps),
+        Recorder(sink, plan.settings.tracking.every_n_steps, job.rename),
+        cost,
+        ProgressBar(job.label, job.recipe.steps),
+        ProcessGroup(),
+    ]
+    rows = plan.data.validation
+    if len(rows) and job.validate:
+        inputs, targets = plan.data.inputs[rows], plan.data.targets[rows]
+        callbacks.append(Validation(sink, inputs, targets, job.rename, job.report, cost=cost))
+    return pl.Trainer(
+        accelerator=plan.devices.accelerator,
+        devices=plan.devices.count,
+        strategy=_strategy(plan.devices.strategy, job),
+        precision=PRECISIONS.get(job.recipe.precision, job.recipe.precision),  # type: ignore[arg-type]
+        max_epochs=epochs,
+        callbacks=callbacks,
+        default_root_dir=scratch,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _strategy(name: str, job: Fit) -> str:
+    """A loss of layers may leave the classifier without a gradient, which DDP must be told."""
+    return f"{name}_find_unused_parameters_true" if job.taps and name == "ddp_spawn" else name
+
+
+def _run(trainer: pl.Trainer, module: Distiller) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module)
+    except SystemExit as error:
+        # Lightning 2.6 turns Ctrl-C into SystemExit(1) and leaves SIGINT ignored.
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from error
+    except ProcessRaisedException as error:
+        for kind in (TrainingFailedError, PrunedError):
+            told = re.search(rf"{kind.__name__}: (.+)", str(error))
+            if told:
+                raise kind(told[1]) from error
+        raise
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what Lightning and torch say about themselves during a training; errors stay."""
+    loggers = [logging.getLogger(name) for name in QUIET]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|torch\.")
+            warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

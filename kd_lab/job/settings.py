@@ -1,0 +1,195 @@
+"""The whole config, checked: types, ranges and names of all that needs neither data nor a network to be judged."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field
+
+from kd_lab.errors import UserError, choices
+from kd_lab.job.loss_settings import LossSettings, loss_settings
+from kd_lab.job.search_settings import SearchSettings
+from kd_lab.job.strict import Node, Strict, parsed
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Smoothing = Annotated[float, Field(ge=0, lt=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PrecisionName = Annotated[Literal["32", "bf16-mixed", "16-mixed"], BeforeValidator(str)]
+
+
+class RecipeSettings(Strict):
+    """`teacher.recipe` and `student.recipe`."""
+
+    epochs: PositiveInt | None
+    steps: PositiveInt | None
+    batch_size: PositiveInt
+    label_smoothing: Smoothing
+    clip_norm: PositiveFloat | None
+    precision: PrecisionName
+    augment: bool
+    optimizer: Node
+    schedule: Node
+
+
+class BaselineOptimizer(Strict):
+    """What a baseline may have of its own in the student's optimizer."""
+
+    lr: PositiveFloat | None = None
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
+class BaselineRecipe(Strict):
+    """`baseline.recipe`: null is as the student's."""
+
+    epochs: PositiveInt | None = None
+    steps: PositiveInt | None = None
+    batch_size: PositiveInt | None = None
+    label_smoothing: Smoothing | None = None
+    clip_norm: PositiveFloat | None = None
+    precision: Annotated[Literal["32", "bf16-mixed", "16-mixed"] | None, BeforeValidator(lambda v: v and str(v))] = None
+    augment: bool | None = None
+    optimizer: BaselineOptimizer = BaselineOptimizer()
+
+
+class BaselineSettings(Strict):
+    """`baseline`; `baseline=false` leaves it out."""
+
+    reuse: bool = True
+    recipe: BaselineRecipe = BaselineRecipe()
+
+
+class TrainerSettings(Strict):
+    """`trainer`."""
+
+    accelerator: Literal["cpu", "gpu", "auto"]
+    devices: PositiveInt | Literal["auto"]
+    strategy: Literal["auto", "ddp_spawn"]
+    threads: PositiveInt | None
+
+
+class TrackingSettings(Strict):
+    """`tracking`."""
+
+    uri: str
+    every_n_steps: PositiveInt
+    offline: Literal["refuse", "fallback"]
+
+
+class MeasureSettings(Strict):
+    """`measure`."""
+
+    latency_warmup: PositiveInt
+    latency_runs: PositiveInt
+    throughput_batch: PositiveInt
+    predict_batch: PositiveInt = 1024
+    threads: PositiveInt | None
+
+
+class SweepSettings(Strict):
+    """`sweep`: how the jobs of a sweep are run; no job depends on it."""
+
+    resume: bool = True
+    jobs: PositiveInt = 1
+    cluster: Literal["slurm", "local"] | None = None
+    resources: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    search: SearchSettings | None = None
+
+
+class NetworkSettings(Strict):
+    """One network of the config and how it is come by."""
+
+    node: Node
+    recipe: RecipeSettings
+    weights: str | None = None
+    reuse: bool = True
+    seed: int
+    layers: list[str] | None = None
+
+
+class StudentSettings(NetworkSettings):
+    """The student; `without_classes` are the true classes of which it sees no sample, nor does its baseline."""
+
+    without_classes: list[int] = Field(default_factory=list)
+
+
+N = TypeVar("N", bound=NetworkSettings)
+
+
+class Settings(Strict):
+    """The config of one job."""
+
+    seed: int
+    study: str
+    dataset: Node
+    teacher: NetworkSettings | None
+    student: StudentSettings
+    baseline: BaselineSettings | None
+    loss: LossSettings
+    trainer: TrainerSettings
+    tracking: TrackingSettings
+    measure: MeasureSettings
+    sweep: SweepSettings
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Settings":
+        """Read a composed config, all interpolations resolved.
+
+        Raises:
+            UserError: A key that is unknown, or a value that cannot be used; the message names both.
+        """
+        for key in config:
+            if key not in cls.model_fields:
+                raise UserError(f"{key}={config[key]}: no such key; {choices(key, list(cls.model_fields))}")
+        _check_seed(config)
+        loss = loss_settings(config["loss"])
+        if config["student"].get("_target_") is None:
+            raise UserError("student=none: expected a network to train, such as student=mlp")
+        has_teacher = config["teacher"].get("_target_") is not None
+        return cls(
+            seed=config["seed"],
+            study=str(config["study"]),
+            dataset=config["dataset"],
+            teacher=_network("teacher", config["teacher"], NetworkSettings) if has_teacher else None,
+            student=_network("student", {**config["student"], "seed": config["seed"]}, StudentSettings),
+            baseline=_baseline(config["baseline"]) if loss.terms else None,
+            loss=loss,
+            trainer=parsed("trainer", config["trainer"], TrainerSettings),
+            tracking=parsed("tracking", config["tracking"], TrackingSettings),
+            measure=parsed("measure", config["measure"], MeasureSettings),
+            sweep=parsed("sweep", config["sweep"], SweepSettings),
+        )
+
+
+def _check_seed(config: Mapping[str, Any]) -> None:
+    for key, seed in (("seed", config["seed"]), ("teacher.seed", config["teacher"].get("seed", 0))):
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+            raise UserError(f"{key}={seed}: expected a whole number from 0 to 4294967295")
+
+
+def _network(key: str, node: Node, kind: type[N]) -> N:
+    recipe = parsed(f"{key}.recipe", node["recipe"], RecipeSettings)
+    if (recipe.epochs is None) == (recipe.steps is None):
+        raise UserError(
+            f"{key}.recipe.epochs={recipe.epochs} and {key}.recipe.steps={recipe.steps}: "
+            "expected one of the two, the other null"
+        )
+    reserved = kind.model_fields.keys() - {"node"}  # the other keys are arguments of the network
+    own = {k: v for k, v in node.items() if k not in reserved}
+    kept: dict[str, Any] = {k: node[k] for k in reserved if k in node and k != "recipe"}
+    everything: dict[str, Any] = {"node": own, "recipe": recipe, **kept}
+    return parsed(key, everything, kind)
+
+
+def _baseline(node: object) -> BaselineSettings | None:
+    if node is None or node is False:
+        return None
+    if node is True:
+        return BaselineSettings()
+    if not isinstance(node, dict):
+        raise UserError(f"baseline={node}: expected true or false")
+    baseline = parsed("baseline", node, BaselineSettings)
+    if baseline.recipe.epochs is not None and baseline.recipe.steps is not None:
+        raise UserError(
+            f"baseline.recipe.epochs={baseline.recipe.epochs} and baseline.recipe.steps={baseline.recipe.steps}: "
+            "expected at most one of the two, the other null"
+        )
+    return baseline

@@ -1,0 +1,87 @@
+"""Runs whose process was killed: found when the next job starts, and closed as KILLED."""
+
+from typing import TYPE_CHECKING
+
+from kd_lab.names import TAG_HOST, TAG_LOCAL_ID, TAG_PARENT, TAG_ROLE, TAG_SWEEP
+from kd_lab.outside.paths import is_own_rescue
+from kd_lab.store.client import StoreAwayError, asked, one_sentence
+from kd_lab.store.deliver import Parcel, close_killed, deliver
+from kd_lab.store.journal import Kept, kept_runs
+from kd_lab.store.lease import Lease, host, same_host
+from kd_lab.store.queries import SWEEP, search
+from kd_lab.store.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run as MlflowRun
+
+
+def close_dead(store: Store, own_sweep: str | None = None) -> list[str]:
+    """Close as KILLED what no process of this machine writes any more, in all studies; one sentence for each run.
+
+    A run of another machine is never touched, nor a sweep with a run that may be alive. Nothing happens where the store
+    is away.
+
+    Args:
+        store: where to look.
+        own_sweep: the sweep that asks; its process may be on another machine.
+    """
+    try:
+        running = asked(store.uri, lambda: search(store.uri, "attributes.status = 'RUNNING'"))
+        here = host(store.location)
+        ours = [run for run in running if same_host(run.data.tags.get(TAG_HOST, ""), here)]
+        closed = [run for run in ours if not _is_sweep(run) and _close(store, run)]
+        ended = {run.info.run_id for run in closed}
+        alive = {run.data.tags.get(TAG_PARENT) for run in running if run.info.run_id not in ended}
+        sweeps = [run for run in ours if _is_sweep(run) and run.data.tags.get(TAG_SWEEP, "") != own_sweep]
+        closed += [run for run in sweeps if run.info.run_id not in alive and _close(store, run)]
+    except StoreAwayError:
+        return []
+    return [f"run {run.info.run_id[:8]} ({run.info.run_name}) was killed earlier; closed as KILLED" for run in closed]
+
+
+def _is_sweep(run: "MlflowRun") -> bool:
+    return run.data.tags.get(TAG_ROLE) == SWEEP
+
+
+def _close(store: Store, run: "MlflowRun") -> bool:
+    """Close it if its process is dead; what that process kept comes in first."""
+    lease = Lease.take(store.location, run.data.tags.get(TAG_LOCAL_ID, ""))
+    if lease is None:
+        return False
+    done = False
+    try:
+        kept = Kept(lease.folder or store.location.rescue() / run.info.run_id)
+        if not _keeps(kept, store, run):
+            asked(store.uri, lambda: close_killed(store.uri, run.info.run_id))
+        elif kept.pending().end is not None:  # it ended by itself while the store was away: for `kd-lab sync`
+            return False
+        else:
+            with one_sentence(store.uri):
+                deliver(Parcel.of_kept(kept), store.uri)
+            kept.remove()
+        done = True
+    finally:
+        lease.release(done=done)
+    return done
+
+
+def _keeps(kept: Kept, store: Store, run: "MlflowRun") -> bool:
+    """Whether this folder keeps what the store lacks of this run, and nobody put it there but this user."""
+    if not is_own_rescue(kept.folder):
+        return False
+    try:
+        header = kept.header()
+    except (OSError, ValueError):
+        return False
+    same = header.run_id == run.info.run_id or header.local_id == run.data.tags.get(TAG_LOCAL_ID)
+    return same and header.uri == store.uri
+
+
+def waiting_here(store: Store) -> list[str]:
+    """A sentence on the runs that `kd-lab sync` could bring to this store, if there are any."""
+    kept = [one for one in kept_runs(store.location.rescue()) if one.header().uri == store.uri]
+    ended = [one for one in kept if one.pending().end is not None]
+    if not ended:
+        return []
+    them = f"{len(ended)} runs wait" if len(ended) > 1 else "1 run waits"
+    return [f"{them} in {store.location.rescue()} for {store.uri}: `kd-lab sync` brings them in."]

@@ -1,0 +1,158 @@
+"""One run that was kept locally, brought into a store: completely, and once however often it is tried."""
+
+import re
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from kd_lab.errors import UserError
+from kd_lab.names import ARTIFACT_JOBS, ARTIFACT_MLMODEL, ARTIFACT_REPORT, REFERENCES, TAG_REASON, TAG_ROLE
+from kd_lab.outside.ids import is_run_id
+from kd_lab.outside.paths import read_text, regular
+from kd_lab.store.client import client, http_status
+from kd_lab.store.journal import Header, Kept
+from kd_lab.store.pending import Pending, send, unwritten
+from kd_lab.store.queries import KILLED, SWEEP, by_local_id, last_time_ms, search, tag_is
+from kd_lab.store.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run as MlflowRun
+
+NAME_RUNS = (ARTIFACT_REPORT, ARTIFACT_JOBS, ARTIFACT_MLMODEL)
+"""The texts that name runs by their ids."""
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A run on its way to a store.
+
+    files: the folder with the artifacts that `pending` names. aliases: ids that runs had elsewhere, to their local ids.
+    """
+
+    header: Header
+    pending: Pending
+    files: Path
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_kept(cls, kept: Kept) -> "Parcel":
+        """What a rescue folder holds."""
+        return cls(kept.header(), kept.pending(), kept.files)
+
+
+class Delivered(NamedTuple):
+    """What became of a parcel."""
+
+    run_id: str
+    status: str
+    points: int
+    artifacts: int
+
+
+def deliver(parcel: Parcel, uri: str) -> Delivered:
+    """Bring a run into the store; whoever calls has made sure that no process writes it.
+
+    Raises:
+        UserError: the store cannot be used, another store has the rest of this run, or an artifact is no file there.
+        StoreAwayError: the store went away meanwhile (or what MLflow raises then).
+    """
+    header, pending = parcel.header, parcel.pending
+    for artifact in pending.artifacts:
+        with suppress(FileNotFoundError):  # told when its turn comes
+            regular(parcel.files, artifact)
+    found = _known(header, uri)
+    new_ids = _new_ids(parcel, uri)
+    run_id = str(found.info.run_id) if found else _make(header, uri, new_ids)
+    if run_id != header.run_id:
+        own = [old for old in (header.local_id, *parcel.aliases) if new_ids.get(old, old) == header.local_id]
+        new_ids |= dict.fromkeys(own, run_id)
+    pending.params = {**header.params, **pending.params}
+    pending.points = unwritten(uri, run_id, pending.points)
+    count = len(pending.points), len(set(pending.artifacts))
+    end, pending.end = pending.end, None
+    _send_all(uri, run_id, pending, parcel.files, new_ids)
+    _point_to(uri, header.local_id, run_id)
+    if end is not None:
+        client(uri).set_terminated(run_id, end.status, end.time_ms)
+    elif header.tags.get(TAG_ROLE) != SWEEP or found is None:
+        close_killed(uri, run_id)
+    return Delivered(run_id, client(uri).get_run(run_id).info.status, *count)
+
+
+def close_killed(uri: str, run_id: str) -> None:
+    """End a RUNNING run whose process is dead, as of its last metric."""
+    run = client(uri).get_run(run_id)
+    if run.info.status == "RUNNING":
+        client(uri).set_tag(run_id, TAG_REASON, KILLED)
+        client(uri).set_terminated(run_id, "KILLED", last_time_ms(uri, run))
+
+
+def _known(header: Header, uri: str) -> "MlflowRun | None":
+    """The run in the store, if it was begun there."""
+    from mlflow.exceptions import MlflowException
+
+    if header.run_id is not None:
+        try:
+            return client(uri).get_run(header.run_id)
+        except MlflowException as error:
+            if http_status(error) != 404:
+                raise
+        found = by_local_id(uri, header.local_id)
+        if found is None:
+            raise UserError(
+                f"tracking.uri={uri}: run {header.run_id} is not there; it was begun in {header.uri}, where it belongs."
+            )
+        return found
+    return by_local_id(uri, header.local_id)
+
+
+def _make(header: Header, uri: str, new_ids: Mapping[str, str]) -> str:
+    tags = {key: new_ids.get(value, value) if key in REFERENCES else value for key, value in header.tags.items()}
+    study = Store.open(uri, header.study).experiment_id
+    made = client(uri).create_run(study, start_time=header.started_ms, tags=tags, run_name=header.name)
+    return str(made.info.run_id)
+
+
+def _new_ids(parcel: Parcel, uri: str) -> dict[str, str]:
+    """What the store calls the runs that this one refers to, by what it calls them; local ids where it has none yet."""
+    found = dict(parcel.aliases)
+    for tag in REFERENCES:
+        old = parcel.header.tags.get(tag)
+        run = by_local_id(uri, found.get(old, old)) if old else None
+        if old and run is not None:
+            found[old] = str(run.info.run_id)
+    return found
+
+
+def _point_to(uri: str, local_id: str, run_id: str) -> None:
+    """Give the run's id to those that came into the store before it and refer to it by its local one."""
+    for tag in REFERENCES:
+        for other in search(uri, tag_is(tag, local_id)) if is_run_id(local_id) else []:
+            client(uri).set_tag(other.info.run_id, tag, run_id)
+
+
+def _renamed(text: str, uri: str, new_ids: Mapping[str, str]) -> str:
+    """With the ids that the store has for the runs that the text names."""
+    for old in set(re.findall(r"\b[0-9a-f]{32}\b", text)):
+        known = new_ids.get(old, old)
+        run = by_local_id(uri, known)
+        text = text.replace(old, known if run is None else str(run.info.run_id))
+    return text
+
+
+def _send_all(uri: str, run_id: str, pending: Pending, files: Path, new_ids: Mapping[str, str]) -> None:
+    pending.artifacts = list(dict.fromkeys(pending.artifacts))
+    with tempfile.TemporaryDirectory() as scratch:
+        while pending:
+            part, source = pending.first(), files
+            if part.artifacts and part.artifacts[0] in NAME_RUNS:
+                source = Path(scratch)
+                text = _renamed(read_text(regular(files, part.artifacts[0])), uri, new_ids)
+                copy = source / part.artifacts[0]
+                copy.parent.mkdir(exist_ok=True)
+                copy.write_text(text, encoding="utf-8")
+            send(uri, run_id, part, source)
+            pending.discard(part)

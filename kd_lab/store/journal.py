@@ -1,0 +1,201 @@
+"""A run on the local disk: the folder `kd_lab_rescue/RUN_ID`, which holds what the store does not have yet.
+
+    run.json        what the run is: everything that creates it
+    log-PID.jsonl   parameters, tags, metrics and the end, as one process took them; emptied as the store takes them
+    artifacts/      the artifacts
+
+It exists while a run is written, so that neither a store that is away nor a killed process loses more than the moment,
+and it is removed when the store has everything.
+
+Such a folder may come from elsewhere, in a clone or an archive, or stand beside a store that others share: only one of
+this user's own is read, of it only regular files, and it is for this user alone that it is made.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from kd_lab.errors import UserError
+from kd_lab.names import ARTIFACT_WEIGHTS, TAG_KEY
+from kd_lab.outside.ids import is_run_id
+from kd_lab.outside.paths import is_own_rescue, make_own_folder, read_text, regular
+from kd_lab.store.location import Location
+from kd_lab.store.pending import Pending, Point
+
+MAX_LOG_BYTES = 2**31
+HEADER = "run.json"
+FILES = "artifacts"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What creates a run.
+
+    local_id: the id that the run has whether or not the store knows it. run_id: the store's, None if it has none yet.
+    """
+
+    uri: str
+    run_id: str | None = None
+    local_id: str = ""
+    study: str = ""
+    name: str = ""
+    started_ms: int = 0
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_text(cls, text: str) -> "Header":
+        """As `begin` wrote it.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        try:
+            found = cls(**json.loads(text))
+            texts = [found.uri, found.study, found.name, *found.params.values(), *found.tags.values()]
+            ids = [found.run_id or found.local_id, found.local_id or found.run_id]
+        except (TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"no header of a run: {error}") from error
+        if not all(isinstance(one, str) for one in texts) or not all(map(is_run_id, ids)):
+            raise ValueError("no header of a run: expected texts, and ids of runs")
+        if not isinstance(found.started_ms, int):
+            raise ValueError("no header of a run: expected a time in milliseconds")
+        Location.parse(found.uri)
+        return found
+
+
+class Kept:
+    """The folder of one run, as one process sees it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files = folder / FILES
+        self._log: int | None = None
+
+    def begin(self, header: Header) -> None:
+        """Say what the run is."""
+        self._make()
+        self._replace(self.folder / HEADER, json.dumps(asdict(header), indent=1))
+
+    def header(self) -> Header:
+        """What the run is.
+
+        Raises:
+            OSError: this is not the folder of a run, or no longer.
+            ValueError: what it says is not what a run says.
+        """
+        return Header.of_text(read_text(self.folder / HEADER))
+
+    def append(self, pending: Pending) -> None:
+        """Keep what was taken; it survives this process whatever happens to it."""
+        if self._log is None:
+            self._make()
+            self._log = os.open(self._own(), os.O_NOFOLLOW | os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        line = pending.to_line().encode()
+        while line:
+            line = line[os.write(self._log, line) :]
+
+    def reset(self, pending: Pending) -> None:
+        """Keep only this of what the process took: the store has the rest."""
+        if self._log is None:
+            return
+        if not pending:
+            os.ftruncate(self._log, 0)
+            return
+        self.close()
+        self._replace(self._own(), pending.to_line())
+
+    def pending(self, *, of_others: bool = False) -> Pending:
+        """What is kept, by all processes of the run or by all but this one."""
+        found = Pending()
+        for log in sorted(self.folder.glob("log-*.jsonl")):
+            if of_others and log == self._own():
+                continue
+            with suppress(OSError, ValueError):  # no file of its own, or no text
+                for line in read_text(log, MAX_LOG_BYTES).splitlines():
+                    with suppress(ValueError):  # a line that the machine did not finish
+                        found.add(Pending.of_line(line))
+        return found
+
+    def place(self, artifact: str) -> Path:
+        """Where the artifact's content goes; its folder is made."""
+        path = self.files / artifact
+        self._make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def there(self, artifact: str) -> Path:
+        """Where the artifact's content is.
+
+        Raises:
+            FileNotFoundError: there is none.
+            UserError: it is not a file of its own in this folder.
+        """
+        return regular(self.files, artifact)
+
+    def close(self) -> None:
+        """Close the log; `append` opens it again."""
+        if self._log is not None:
+            os.close(self._log)
+            self._log = None
+
+    def remove(self) -> None:
+        """Remove the folder, at once as others see it, and the one above it when that was the last."""
+        self.close()
+        if not is_own_rescue(self.folder):
+            return
+        gone = self.folder.with_name(f".{self.folder.name}")
+        with suppress(FileNotFoundError):
+            self.folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+        with suppress(OSError):
+            self.folder.parent.rmdir()
+
+    def _own(self) -> Path:
+        return self.folder / f"log-{os.getpid()}.jsonl"
+
+    def _replace(self, path: Path, text: str) -> None:
+        new = path.with_name(f".{path.name}-{os.getpid()}")
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+
+    def _make(self) -> None:
+        for _ in range(10):  # another run that ends removes the folder above, if it is empty
+            with suppress(FileNotFoundError):
+                make_own_folder(self.folder)
+                return
+        make_own_folder(self.folder)
+
+
+def kept_runs(root: Path) -> list[Kept]:
+    """The runs in a rescue folder that are this user's own, oldest first."""
+    found = []
+    for path in root.glob(f"*/{HEADER}"):
+        kept = Kept(path.parent)
+        if not is_own_rescue(kept.folder):
+            continue
+        with suppress(OSError, ValueError):
+            header = kept.header()
+            if kept.folder.name in (header.run_id, header.local_id):
+                found.append((header.started_ms, kept.folder.name, kept))
+    return [kept for _, _, kept in sorted(found, key=lambda entry: entry[:2])]
+
+
+def finished_with_key(root: Path, key: str) -> Kept | None:
+    """The newest FINISHED run with this tag kd_lab.key whose weights are in the folder."""
+    for kept in reversed(kept_runs(root)):
+        with suppress(OSError, UserError):
+            end = kept.pending().end
+            if kept.header().tags.get(TAG_KEY) == key and end is not None and end.status == "FINISHED":
+                kept.there(ARTIFACT_WEIGHTS)
+                return kept
+    return None
+
+
+def last_values(points: list[Point]) -> dict[str, float]:
+    """Each metric's value at its last step, as MLflow's run table shows it."""
+    return {point.key: point.value for point in sorted(points, key=lambda point: (point.step, point.timestamp_ms))}

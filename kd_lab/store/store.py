@@ -1,0 +1,310 @@
+"""The store of all runs: a SQLite file or an MLflow server, used through MLflow's client alone.
+
+Never MLflow's fluent functions (`mlflow.log_metric`): they write to whatever run is active in the process.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from kd_lab import names
+from kd_lab.errors import UserError
+from kd_lab.outside.address import without_login
+from kd_lab.store.client import (
+    StoreAwayError,
+    answers_again,
+    asked,
+    client,
+    first_line,
+    http_status,
+    one_sentence,
+    tell_away,
+)
+from kd_lab.store.journal import HEADER, Header, Kept, finished_with_key
+from kd_lab.store.lease import Lease, alone, host, id_of_sweep
+from kd_lab.store.location import Location
+from kd_lab.store.opening import being_opened, experiment
+from kd_lab.store.params import flatten
+from kd_lab.store.pending import Input
+from kd_lab.store.queries import KILLED, SWEEP, UNMEASURED, by_local_id, run_again, search, studies, tag_is
+from kd_lab.store.run import MAX_TAG_LENGTH, Run
+from kd_lab.store.stored import StoredRun
+
+
+class Store:
+    """The runs of one study, and those of all others by key. `Store.open` makes what is not there yet. It pickles."""
+
+    def __init__(self, location: Location, study: str, experiment_id: str | None, facts: Mapping[str, str]) -> None:
+        self.uri = location.uri
+        self.study = study
+        self.location = location
+        self._experiment_id = experiment_id
+        self._facts = facts
+
+    @classmethod
+    def open(cls, uri: str, study: str, *, instead_of: str | None = None, begun: bool = False) -> "Store":
+        """Open the store, made first where it does not exist; safe for many processes at once.
+
+        Args:
+            uri: its address.
+            study: whose runs are written.
+            instead_of: the server that the runs are meant for, if it is away; `kd-lab sync` brings them there.
+            begun: this is a part of something that is running already, and goes on where a server has gone away.
+
+        Raises:
+            UserError: the address, the file or the server cannot be used, or the study was deleted.
+            TrainingFailedError: the disk is full.
+        """
+        location = Location.parse(uri)
+        if not study.strip():
+            raise UserError("study=: expected the name of a study, but it is empty.")
+        silent = begun and location.silence() is not None
+        if not silent:
+            location.check()
+            answers_again(location.uri)
+        with being_opened(location):
+            facts = {names.TAG_HOST: host(location)} | ({names.TAG_SYNC_TO: instead_of} if instead_of else {})
+            try:
+                found = None if silent else experiment(location, study)
+            except StoreAwayError:
+                if not begun:
+                    raise
+                found = None
+        return cls(location, study, found, facts)
+
+    @property
+    def experiment_id(self) -> str:
+        """MLflow's id of the study.
+
+        Raises:
+            StoreAwayError: it is not known yet, and the store does not answer.
+        """
+        if self._experiment_id is None:
+            self._experiment_id = experiment(self.location, self.study)
+        return self._experiment_id
+
+    @classmethod
+    def existing(cls, uri: str) -> "Store":
+        """Open a store to read from it, whatever the study; never makes one.
+
+        Raises:
+            UserError: there is no store at this address, or MLflow cannot use it.
+        """
+        location = Location.parse(uri)
+        uri = without_login(uri)
+        if location.database is not None and not location.database.is_file():
+            raise UserError(
+                f"tracking.uri={uri}: there is no file {location.database}; run kd-lab first, or name the right file."
+            )
+        location.check()
+        with being_opened(location):
+            # An empty file is one that MLflow would fill.
+            if location.database is not None and location.database.stat().st_size == 0:
+                raise UserError(f"tracking.uri={uri}: {location.database} is empty; run kd-lab first.")
+            asked(location.uri, lambda: client(location.uri).search_experiments(max_results=1))
+        return cls(location, "", None, {})
+
+    def start_run(
+        self,
+        *,
+        role: str,
+        name: str,
+        params: Mapping[str, object],
+        tags: Mapping[str, str],
+        config_yaml: str,
+        parent: str | None,
+        inputs: Sequence[Input] = (),
+    ) -> Run:
+        """Start a run of this study; where the store is away it is kept, for `kd-lab sync` to make it.
+
+        Args:
+            role: teacher, baseline or student; becomes the tag `role`.
+            name: what MLflow's UI shows.
+            params: nested settings, written with dotted names.
+            tags: further tags.
+            config_yaml: the resolved config, stored as the artifact config.yaml.
+            parent: the run id of a sweep.
+            inputs: the datasets that it reads.
+
+        Raises:
+            TrainingFailedError: the disk is full.
+        """
+        local_id = uuid.uuid4().hex
+        all_tags = {key: value[:MAX_TAG_LENGTH] for key, value in tags.items()} | {names.TAG_ROLE: role}
+        if parent is not None:
+            all_tags[names.TAG_PARENT] = parent
+        # Before the run is there to be seen: another process that starts now must not take it for one that was killed.
+        lease = Lease.take(self.location, local_id)
+        header = self._created(self._header(local_id, name, all_tags, flatten(params)))
+        run = Run.begin(header, self.location.rescue() / (header.run_id or local_id), lease, inputs)
+        try:
+            run.log_text(config_yaml, names.ARTIFACT_CONFIG)
+        except BaseException as error:
+            run.__exit__(type(error), error, None)
+            raise
+        return run
+
+    def find(self, key: str) -> StoredRun | None:
+        """The newest FINISHED run of any study whose tag kd_lab.key is `key`; one that waits for `kd-lab sync` too.
+
+        Where there is none: the newest that ended after its network was saved and before it was measured.
+        """
+        finished = "attributes.status = 'FINISHED'"
+        saved = f"attributes.status != 'RUNNING' and {tag_is(names.TAG_UNMEASURED, UNMEASURED)}"
+
+        def newest() -> StoredRun | None:
+            study_names = studies(self.uri)
+            for rule in (finished, saved):
+                whole = f"{tag_is(names.TAG_KEY, key)} and {rule}"
+                found = client(self.uri).search_runs(
+                    list(study_names), filter_string=whole, max_results=1, order_by=["attributes.start_time DESC"]
+                )
+                if found:
+                    return StoredRun.of(self.uri, found[0], study_names[found[0].info.experiment_id])
+            return None
+
+        try:
+            found = asked(self.uri, newest)
+        except StoreAwayError:
+            found = None
+        if found is None and (kept := finished_with_key(self.location.rescue(), key)) is not None:
+            found = StoredRun.of_kept(kept)
+        return found
+
+    def finished(self, study: str, role: str) -> list[StoredRun]:
+        """The FINISHED runs of one role in a study, the newest first; none where there is no such study.
+
+        Raises:
+            TrainingFailedError: the store does not answer.
+        """
+        with one_sentence(self.uri):
+            known = client(self.uri).get_experiment_by_name(study)
+            if known is None:
+                return []
+            rule = f"{tag_is(names.TAG_ROLE, role)} and attributes.status = 'FINISHED'"
+            found = search(self.uri, rule, [known.experiment_id])
+        return [StoredRun.of(self.uri, run, study) for run in reversed(found)]
+
+    def get(self, run_id: str) -> StoredRun:
+        """A run of any study, by its id or by the one that it had before `kd-lab sync` brought it in.
+
+        Raises:
+            UserError: there is no such run, or it was deleted.
+            TrainingFailedError: the store does not answer.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with one_sentence(self.uri):
+            try:
+                run = client(self.uri).get_run(run_id)
+            except MlflowException as error:
+                if http_status(error) not in (400, 404):
+                    raise
+                found = by_local_id(self.uri, run_id)
+                if found is None:
+                    raise UserError(
+                        f"run:{run_id}: there is no such run in {self.uri}; expected a full run id of 32 characters."
+                    ) from error
+                run = found
+            if run.info.lifecycle_stage == "deleted":
+                raise UserError(f"run:{run_id}: this run was deleted in {self.uri}; restore it or choose another.")
+            return StoredRun.of(self.uri, run, client(self.uri).get_experiment(run.info.experiment_id).name)
+
+    def reopen(self, stored: StoredRun) -> Run:
+        """A run that has ended, to be gone on with and ended anew.
+
+        Raises:
+            UserError: another process does so now.
+            TrainingFailedError: the store does not answer, or the disk is full.
+        """
+        local_id = stored.tags.get(names.TAG_LOCAL_ID, stored.run_id)
+        lease = Lease.take(self.location, local_id)
+        if lease is None:
+            raise UserError(f"run:{stored.run_id}: another process writes this run now; try again when it has ended.")
+        with one_sentence(self.uri):
+            tags = {names.TAG_HOST: host(self.location), names.TAG_LOCAL_ID: local_id}
+            run_again(self.uri, client(self.uri).get_run(stored.run_id), tags)
+        header = Header(self.uri, stored.run_id, local_id, stored.study)
+        return Run.begin(header, self.location.rescue() / stored.run_id, lease)
+
+    def sweep_parent(self, sweep_id: str, name: str) -> str:
+        """The run id of a sweep's parent, made by the first job that asks; RUNNING again when a sweep is resumed.
+
+        Where the store is away the parent is kept, for `kd-lab sync` to make it.
+
+        Raises:
+            TrainingFailedError: the disk is full.
+        """
+        local_id = id_of_sweep(self.study, sweep_id)
+
+        def resumed() -> str | None:
+            found = by_local_id(self.uri, local_id)
+            if found is not None and found.info.status != "RUNNING":
+                run_again(self.uri, found, self._facts)
+            return found.info.run_id if found else None
+
+        with self.lock(f"sweep-{sweep_id}"):
+            header = self._header(local_id, name, {names.TAG_ROLE: SWEEP, names.TAG_SWEEP: sweep_id}, {})
+            with suppress(StoreAwayError):
+                run_id = asked(self.uri, resumed) or self._created(header).run_id
+                if run_id is not None:
+                    return run_id
+            kept = Kept(self.location.rescue() / local_id)
+            if not kept.folder.exists():
+                kept.begin(header)
+            return local_id
+
+    def tag(self, run_id: str, key: str, value: str) -> None:
+        """Tag a run that has ended; left undone where the store is away."""
+        with suppress(StoreAwayError):
+            asked(self.uri, lambda: client(self.uri).set_tag(run_id, key, value))
+
+    def close_lost(self, run_id: str, status: str, reason: str | None) -> None:
+        """End a run whose process is gone; one that has ended by itself stays as it is.
+
+        Raises:
+            TrainingFailedError: the disk is full.
+        """
+        kept = Kept(self.location.rescue() / run_id)
+        if (kept.folder / HEADER).exists():
+            still_open = kept.pending().end is None
+        else:
+            still_open = False
+            with suppress(StoreAwayError):
+                found = asked(self.uri, lambda: client(self.uri).get_run(run_id))
+                # Another job may have found it before, and did not know why its process is gone.
+                still_open = found.info.status == "RUNNING" or found.data.tags.get(names.TAG_REASON) == KILLED
+        if still_open:
+            Run(self.uri, run_id).finish(status, reason)
+
+    @contextmanager
+    def lock(self, name: str, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+        """Be alone with `name` among all processes of this machine that use this store.
+
+        Args:
+            name: any string, such as a run's key.
+            on_wait: called once if another process holds it.
+        """
+        with alone(self.location.lock_file(name), on_wait):
+            yield
+
+    def _header(self, local_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, str]) -> Header:
+        all_tags = {**tags, **self._facts, names.TAG_LOCAL_ID: local_id}
+        return Header(self.uri, None, local_id, self.study, name, time.time_ns() // 1_000_000, params, all_tags)
+
+    def _created(self, header: Header) -> Header:
+        """With the id that the store gave the run; as it was where the store is away."""
+
+        def create() -> str:
+            made = client(self.uri).create_run(
+                self.experiment_id, start_time=header.started_ms, tags=dict(header.tags), run_name=header.name
+            )
+            return str(made.info.run_id)
+
+        try:
+            return replace(header, run_id=asked(self.uri, create))
+        except StoreAwayError as error:
+            tell_away(self.uri, first_line(error.__cause__ or error), self.location.rescue())
+            return header

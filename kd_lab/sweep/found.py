@@ -1,0 +1,77 @@
+"""Finds the jobs of a sweep that were done before, by everything that their result follows from."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from kd_lab import names
+from kd_lab.errors import TrainingFailedError, UserError
+from kd_lab.job.build import build, call
+from kd_lab.job.devices import Devices
+from kd_lab.job.keys import job_key
+from kd_lab.job.plan import Plan
+from kd_lab.job.settings import Settings
+from kd_lab.store.store import Store
+from kd_lab.store.stored import StoredRun
+from kd_lab.types import Data
+
+
+@dataclass(frozen=True)
+class FoundJob:
+    """A job that was done before: its student's run, its result in words, its accuracy.
+
+    score: on the validation part where there is one (on_validation).
+    """
+
+    run_id: str
+    told: str
+    score: float
+    on_validation: bool
+
+
+def found_jobs(configs: Sequence[Mapping[str, Any]]) -> list[FoundJob | None]:
+    """For each composed config the newest FINISHED student of the same study and key, if there is one.
+
+    A config that cannot work is not found; the job itself says why.
+    """
+    known = _Known()
+    return [known.job(config) for config in configs]
+
+
+class _Known:
+    """Studies and datasets, each looked at once however many jobs there are."""
+
+    def __init__(self) -> None:
+        self.students = cache(_students)
+        self._data: dict[str, Data] = {}
+
+    def job(self, config: Mapping[str, Any]) -> FoundJob | None:
+        try:
+            settings = Settings.of(config)
+            done = self.students(settings.tracking.uri, settings.study)
+            # Where nothing was done before, no data is loaded.
+            run = done.get(job_key(self._plan(settings))) if done else None
+        except (UserError, TrainingFailedError, OSError):
+            return None
+        if run is None or names.TEST_ACCURACY_TOP1 not in run.metrics:
+            return None
+        accuracy = run.metrics[names.TEST_ACCURACY_TOP1]
+        score = run.metrics.get(names.VAL_ACCURACY_TOP1, accuracy)
+        return FoundJob(run.run_id, f"student {accuracy:.2%}", score, names.VAL_ACCURACY_TOP1 in run.metrics)
+
+    def _plan(self, settings: Settings) -> Plan:
+        name = json.dumps(settings.dataset, sort_keys=True, default=str)
+        if name not in self._data:
+            self._data[name] = call("dataset", build("dataset", settings.dataset).load, {})
+        return Plan(settings, Devices("cpu", 1, "auto"), self._data[name])
+
+
+def _students(uri: str, study: str) -> dict[str, StoredRun]:
+    """The finished students of a study by their job's key, the newest of each."""
+    try:
+        found = Store.existing(uri).finished(study, names.STUDENT)
+    except UserError:  # there is no store yet, or none that answers: the first job says so
+        return {}
+    return {run.tags[names.TAG_JOB_KEY]: run for run in reversed(found) if names.TAG_JOB_KEY in run.tags}

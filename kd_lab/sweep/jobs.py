@@ -1,0 +1,68 @@
+"""The jobs of a sweep, put down in its scratch folder, less what was done before."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kd_lab.errors import UserError
+from kd_lab.job.settings import SweepSettings
+from kd_lab.store.location import Location
+from kd_lab.sweep.states import FOUND, JobFolder, JobState
+from kd_lab.sweep.workers import Workers
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep: what is special about it, and its composed config.
+
+    server: the one that its runs are meant for, if a local store stands in for it.
+    """
+
+    label: str
+    config: Config
+    server: str | None = None
+
+
+def check_processes(settings: SweepSettings, configs: Sequence[Config]) -> None:
+    """Raise a UserError where jobs that take several processes are to be run at once."""
+    several = any(config["trainer"].get("strategy") == "ddp_spawn" for config in configs)
+    if several and settings.jobs > 1 and settings.cluster != "slurm":
+        raise UserError(
+            f"sweep.jobs={settings.jobs}: trainer=ddp trains each job in several processes already; "
+            "expected sweep.jobs=1"
+        )
+
+
+def planned(
+    jobs: Sequence[Job], folder: JobFolder, workers: Workers, sweep: str, *, resume: bool, first: int = 0, **facts: Any
+) -> list[Job]:
+    """Write the state of each job; the jobs that are to be run come first, and are returned.
+
+    first: the number of the first one. facts: of all of them.
+    """
+    found: list[Any] = [None] * len(jobs)
+    if resume and any(_has_store(job.config) for job in jobs):
+        found = workers.ask("find", [job.config for job in jobs])
+    missing = [job for job, before in zip(jobs, found, strict=True) if before is None]
+    there = [(job, before) for job, before in zip(jobs, found, strict=True) if before is not None]
+    for number, job in enumerate(missing, start=first):
+        folder.write(state_of(number, job, sweep, **facts))
+    for number, (job, before) in enumerate(there, start=first + len(missing)):
+        folder.write(state_of(number, job, sweep, state=FOUND, **asdict(before), **facts))
+    return missing
+
+
+def state_of(number: int, job: Job, sweep: str, **facts: Any) -> JobState:
+    """A job's state, waiting unless the facts say otherwise."""
+    uri, study = str(job.config["tracking"]["uri"]), str(job.config["study"])
+    return JobState(number=number, label=job.label, uri=uri, study=study, sweep=sweep, server=job.server, **facts)
+
+
+def _has_store(config: Config) -> bool:
+    try:
+        database = Location.parse(str(config["tracking"]["uri"])).database
+    except UserError:  # the job says so
+        return False
+    return database is None or database.exists()

@@ -1,0 +1,115 @@
+"""The end of a sweep: what its jobs together say, on the console and on the sweep's parent run."""
+
+import shlex
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from kd_lab import names
+from kd_lab.analysis.comparison import Comparison, compare
+from kd_lab.analysis.page import page_of
+from kd_lab.analysis.printed import markdown, show
+from kd_lab.analysis.protocol import MIXABLE
+from kd_lab.analysis.runs import pairs, runs
+from kd_lab.job.console import busy
+from kd_lab.job.describe import sweep_name
+from kd_lab.outside.console import console
+from kd_lab.outside.text import code, csv, line, visible
+from kd_lab.outside.text import markdown as safe
+from kd_lab.store.dead import waiting_here
+from kd_lab.store.opening import away
+from kd_lab.store.run import Run
+from kd_lab.store.store import Store
+from kd_lab.sweep.searched import Searched
+from kd_lab.sweep.states import FAILED, FOUND, KILLED, JobState
+
+MAX_TOLD = 15
+"""So many arms fit into a run's description."""
+
+
+def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
+    """End the parent run of a sweep's jobs in one study, and tell the result.
+
+    Found jobs count as those that ran; their runs stay children of the sweep that made them, and `jobs.csv` on the
+    parent names the run of each. A sweep none of whose jobs began or was found has left nothing to close.
+    """
+    first = jobs[0]
+    if not any(job.run_id or job.open_run for job in jobs):
+        return
+    store = Store.open(first.uri, first.study, instead_of=first.server, begun=True)
+    for job in jobs:
+        if job.tried is not None and job.state == FOUND and job.run_id is not None:  # the others have it from the start
+            store.tag(job.run_id, names.TAG_CONFIGURATIONS_TRIED, str(job.tried))
+        if job.lost and job.open_run is not None:
+            store.close_lost(job.open_run, "KILLED" if job.state == KILLED else "FAILED", job.reason or None)
+    parent = Run(store.uri, store.sweep_parent(first.sweep, sweep_name(title)))
+    try:
+        _describe(parent, jobs, title)
+    finally:
+        parent.finish(status)
+    for sentence in waiting_here(store):
+        console().print(sentence, style="yellow", soft_wrap=True)
+
+
+def _describe(parent: Run, every: Sequence[JobState], title: str) -> None:
+    """Print the comparison; the parent keeps it as artifacts, with the list of jobs, and the best of it as its note."""
+    searched, jobs = Searched.of(every), [job for job in every if job.trial is None]
+    if searched.trials:
+        parent.log_text(searched.csv(), names.ARTIFACT_TRIALS)
+    if jobs:
+        parent.log_text(_csv(jobs), names.ARTIFACT_JOBS)
+    traces = [f"{job.label}\n{job.trace}" for job in every if job.trace]
+    if traces:
+        parent.log_text(visible("\n".join(traces)), names.ARTIFACT_FAILED)
+    comparison = _comparison(jobs)
+    if comparison is not None:
+        show(comparison, console(), jobs[0].study)
+    command = f"Made by {code(shlex.join(['kd-lab', '-m', *shlex.split(title)[1:]]))}\n"
+    parent.log_text(safe(f"{_told(comparison, every, None)}\n{command}"), names.ARTIFACT_REPORT)
+    parent.set_tags({names.TAG_NOTE: safe(f"{_told(comparison, every, MAX_TOLD)}\n{command}")})
+    if comparison is not None:
+        _keep_page(parent, comparison, jobs[0].uri)
+
+
+def _comparison(jobs: Sequence[JobState]) -> Comparison | None:
+    """Of the students that are done, whichever sweep made them: in one table, whatever the user swept over.
+
+    The notes say what of it is not comparable, and how many failed.
+    """
+    if not any(job.run_id for job in jobs):
+        return None
+    if (cause := away(jobs[0].uri)) is not None:
+        console().print(f"The jobs cannot be compared: {jobs[0].uri} is away ({cause}).", style="yellow")
+        return None
+    frame = runs(jobs[0].study, jobs[0].uri)
+    students = frame["run_id"].isin([job.run_id or job.open_run for job in jobs])
+    mix = [key for key in MIXABLE if key != "machine"]  # times of different machines are nobody's wish
+    return compare(pairs(frame[(frame["role"] != names.STUDENT) | students]), mix=mix)
+
+
+def _keep_page(parent: Run, comparison: Comparison, uri: str) -> None:
+    with tempfile.TemporaryDirectory() as folder, busy("drawing the page"):
+        page = page_of(comparison, uri, Path(folder), "at the end of the sweep", files=False)
+        parent.log_file(page, names.ARTIFACT_PAGE)
+
+
+def _told(comparison: Comparison | None, jobs: Sequence[JobState], most: int | None) -> str:
+    searched = Searched.of(jobs)
+    chosen = f"{searched.sentence()}\n" if searched.trials else ""
+    compared = "" if comparison is None else markdown(comparison, jobs[0].study, most)
+    return "\n".join(filter(None, [chosen, compared, _failures(jobs)]))
+
+
+def _failures(jobs: Sequence[JobState]) -> str:
+    failed = [line(f"- {job.label or 'job'}: {job.reason}") for job in jobs if job.state == FAILED]
+    return "\n".join(["Failed:", "", *failed, ""]) if failed else ""
+
+
+def _csv(jobs: Sequence[JobState]) -> str:
+    table = [
+        {"job": j.label, "state": j.state, "student_run": j.run_id, "seconds": round(j.seconds, 1), "reason": j.reason}
+        for j in jobs
+    ]
+    return csv(pd.DataFrame(table))

@@ -1,0 +1,79 @@
+"""A process that runs jobs of a sweep, one after the other, until there are no more.
+
+Each line that it reads names a file with a pickled task: `("job", number, config, jobs at once)`, or a question,
+`("find", configs)` or `("check", configs)`, whose answer is written beside it. It ends with its parent, however that
+ends; the job that it does then is KILLED.
+"""
+
+import gc
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from kd_lab.sweep.endings import leave
+
+CHECK_PARENT_S = 0.5
+
+
+def main() -> None:
+    """Read tasks from standard input."""
+    parent = int(sys.argv[1])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    code = 0
+    try:
+        for line in sys.stdin:
+            _do(Path(line.strip()))
+    except KeyboardInterrupt:
+        code = 130
+    leave(code)
+
+
+def _stop(_number: int, _frame: object) -> None:
+    """End as interrupted, once: while a run is being closed as KILLED a second signal would spoil it."""
+    if not _stopping.is_set():
+        _stopping.set()
+        raise KeyboardInterrupt
+
+
+_stopping = threading.Event()
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(CHECK_PARENT_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _do(file: Path) -> None:
+    kind, *task = pickle.loads(file.read_bytes())
+    gc.disable()  # during the imports, see `starting` in kd_lab.cli.commands
+    from kd_lab.sweep.found import found_jobs
+    from kd_lab.sweep.member import run_member
+    from kd_lab.sweep.trial import check_trials
+
+    gc.enable()
+    if kind == "find":
+        _answer(file, found_jobs(*task))
+    elif kind == "check":
+        _answer(file, check_trials(*task))
+    else:
+        number, config, at_once = task
+        run_member(config, number, at_once)
+
+
+def answer_of(file: Path) -> Path:
+    """Where the answer to the task in this file is."""
+    return file.with_name(f"{file.name}.answer")
+
+
+def _answer(file: Path, answer: Any) -> None:
+    part = file.with_name(f"{file.name}.part")
+    part.write_bytes(pickle.dumps(answer))
+    part.replace(answer_of(file))

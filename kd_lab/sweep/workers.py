@@ -1,0 +1,218 @@
+"""Processes that run the jobs of a sweep, seen from the process that the user started."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from kd_lab.errors import TrainingFailedError
+from kd_lab.sweep.states import ENDED, FAILED, JobFolder
+from kd_lab.sweep.worker import answer_of
+
+POLL_S = 0.1
+PATIENCE_S = 60.0
+"""How long a worker may take to close its run once it was told to stop."""
+
+START = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from kd_lab.sweep.worker import main; main()"
+
+
+class Jobs(Protocol):
+    """The jobs that are to be run, one handed out after the other."""
+
+    @property
+    def left(self) -> int:
+        """How many there are still to be handed out."""
+
+    def next(self) -> tuple[int, Any]:
+        """The number and the config of the next one."""
+
+    def ended(self, number: int) -> None:
+        """Told once a job that was handed out has ended; its state says how."""
+
+
+class Grid:
+    """Jobs that are all known."""
+
+    def __init__(self, configs: Mapping[int, Any]) -> None:
+        self._waiting = deque(configs.items())
+
+    @property
+    def left(self) -> int:
+        """How many there are still to be handed out."""
+        return len(self._waiting)
+
+    def next(self) -> tuple[int, Any]:
+        """The number and the config of the next one."""
+        return self._waiting.popleft()
+
+    def ended(self, number: int) -> None:
+        """Nothing follows from it."""
+
+
+class Worker:
+    """One process, in a session of its own: a terminal's Ctrl-C does not reach it, `stop` does."""
+
+    def __init__(self, folder: JobFolder, log: Path, threads: int | None) -> None:
+        self._folder, self._log = folder, log
+        self._tasks = 0
+        self.number: int | None = None
+        own = {"OMP_NUM_THREADS": str(threads)} if threads is not None else {}
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", START, json.dumps(sys.path), str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env=os.environ | own,
+                start_new_session=True,
+            )
+
+    def give(self, *task: Any) -> Path:
+        """Hand over a task; the file where its answer will be, if it has one."""
+        assert self._process.stdin is not None
+        self._tasks += 1
+        file = self._log.with_name(f"{self._log.name}-task-{self._tasks}")
+        file.write_bytes(pickle.dumps(task))
+        try:
+            self._process.stdin.write(f"{file}\n".encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended, which `ended` tells
+        return answer_of(file)
+
+    def ended(self) -> str | None:
+        """Why the process is gone, if it is."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        last = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        if code >= 0:
+            return f"its process ended with exit code {code}{': ' if last else ''}{''.join(last)}"
+        hint = ", as the system does when memory runs out" if code == -signal.SIGKILL else ""
+        return f"its process was ended by {signal.Signals(-code).name}{hint}"
+
+    def ask_to_end(self, *, now: bool) -> None:
+        """Now: as if interrupted; else after its task."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        if now and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for its end, and make one where it does not come."""
+        try:
+            self._process.wait(max(0.0, seconds))
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it and all processes that it started."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+class Workers:
+    """Up to `most` processes at once; `with Workers(...) as workers:` ends them, whatever happens."""
+
+    def __init__(self, folder: JobFolder, most: int) -> None:
+        self.folder = folder
+        self._most = most
+        self._started = 0
+        self._all: list[Worker] = []
+
+    def ask(self, *task: Any) -> Any:
+        """A task's answer, from one process that is kept for what comes next.
+
+        Raises:
+            TrainingFailedError: its process ended before it answered.
+        """
+        worker = self._start()
+        answer = worker.give(*task)
+        while not answer.exists():
+            reason = worker.ended()
+            if reason is not None:
+                raise TrainingFailedError(f"the jobs could not be looked at: {reason}")
+            time.sleep(POLL_S)
+        return pickle.loads(answer.read_bytes())
+
+    def run(self, jobs: Jobs) -> None:
+        """Run the jobs; each one's state says how it went."""
+        at_once = min(self._most, jobs.left)
+        while len(self._all) < at_once:
+            self._start()
+        try:
+            self._run(jobs, at_once)
+        except BaseException:
+            self.close(now=True)
+            raise
+
+    def _run(self, jobs: Jobs, at_once: int) -> None:
+        while jobs.left or any(worker.number is not None for worker in self._all):
+            for worker in list(self._all):
+                self._look_after(worker, jobs)
+            for worker in self._all:
+                if worker.number is None and jobs.left:
+                    worker.number, config = jobs.next()
+                    worker.give("job", worker.number, config, at_once)
+            time.sleep(POLL_S)
+
+    def _look_after(self, worker: Worker, jobs: Jobs) -> None:
+        """Note the end of its job; put another in its place if it is gone."""
+        reason = worker.ended()  # before the state: what it wrote last is there then
+        if worker.number is not None and self.folder.read(worker.number).state in ENDED:
+            jobs.ended(worker.number)
+            worker.number = None
+        if reason is None:
+            return
+        if worker.number is not None:
+            self.folder.change(worker.number, state=FAILED, ended=time.time(), reason=reason, code=1, lost=True)
+            jobs.ended(worker.number)
+        self._all.remove(worker)
+        self._start()
+
+    def _start(self) -> Worker:
+        self._started += 1
+        log = self.folder.path / f"worker-{self._started}"
+        self._all.append(Worker(self.folder, log, threads_each(self._most)))
+        return self._all[-1]
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(now=kind is not None)
+
+    def close(self, *, now: bool = False) -> None:
+        """End the processes: now, as if interrupted, or when they have done what they are doing."""
+        try:
+            for worker in self._all:
+                worker.ask_to_end(now=now)
+            deadline = time.monotonic() + PATIENCE_S
+            for worker in self._all:
+                worker.wait(deadline - time.monotonic())
+        finally:  # a second Ctrl-C: no more patience
+            for worker in self._all:
+                worker.kill()
+            self._all.clear()
+
+
+def threads_each(jobs: int) -> int | None:
+    """The threads of each of so many processes; None, the library's own choice, for one.
+
+    Two jobs with two threads each on two cores take ten times as long as one after the other: OpenMP's threads wait
+    for one another without letting go of the core.
+    """
+    if jobs == 1:
+        return None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = max(1, cores // jobs)
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, int(told)) if told.isdigit() and int(told) else share

@@ -1,0 +1,30 @@
+"""Settings, plans and networks as a command line would make them, without running a job."""
+
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from kd_lab.job.compose import conf_dir, expand, register
+from kd_lab.job.plan import Plan
+from kd_lab.job.settings import Settings
+
+CNNS = ["teacher=cnn", "student=cnn", "student.channels=[8,16]", "tuned/loss=none"]
+
+
+def config(*overrides: str) -> dict[str, Any]:
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        composed = compose("config", overrides=["study=test", *expand(list(overrides))])
+    found: Any = OmegaConf.to_container(composed, resolve=True)
+    return {str(k): v for k, v in found.items()}
+
+
+def settings(*overrides: str) -> Settings:
+    return Settings.of(config(*overrides))
+
+
+def plan(*overrides: str) -> Plan:
+    return Plan.of(settings(*overrides))

@@ -1,0 +1,66 @@
+"""Losses of layers between networks of every kind: they train, or say in a sentence what does not fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kd_lab.errors import UserError
+from kd_lab.job.doctor import pulls
+from tests.contracts.loss_cases import NAMES, kind
+from tests.job.composed import plan
+
+pytestmark = pytest.mark.slow
+
+OF_LAYERS = [name for name in NAMES if kind(name).layers is not None]
+COLOUR, SEQUENCE = (3, 32, 32), (12, 6)
+RESNET, VIT = "{}=timm {}.name=resnet10t", "{}=timm {}.name=vit_tiny_patch16_224"
+MOBILE, RNN, CNN = "{}=torchvision {}.name=mobilenet_v2", "{}=rnn", "{}=cnn"
+
+OF_VECTORS = {"cc", "crd", "itrd", "pkt", "rkd", "simkd", "sp", "srd", "srrl"}
+"""These can compare a sequence with a map, or take the vectors before the classifiers."""
+
+# Networks (student, teacher), the data's shape, and the losses that cannot compare these two.
+NETWORKS = {
+    "cnn from cnn of another family": (MOBILE, RESNET, COLOUR, {"cwd", "fsp", "kdsvd", "pkd", "catkd", "ofd"}),
+    "transformer from cnn": (VIT, RESNET, COLOUR, {"cwd", "fsp", "kdsvd", "pkd", "catkd", "ofd"}),
+    "transformer from transformer": (VIT, VIT, COLOUR, {"catkd", "ofd"}),
+    "recurrence from recurrence": (RNN, RNN, SEQUENCE, {"fsp", "kdsvd", "catkd", "ofd"}),
+    "recurrence from cnn": (RNN, CNN, (1, 8, 8), set(OF_LAYERS) - OF_VECTORS),
+}
+
+
+@pytest.fixture
+def images(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    shape = NETWORKS[request.getfixturevalue("networks")][2]
+    path = tmp_path / "images.npz"
+    random = np.random.default_rng(0)
+    np.savez(path, X=random.random((60, *shape), dtype=np.float32), y=np.arange(60) % 3)
+    return path
+
+
+@pytest.mark.parametrize("networks", NETWORKS)
+@pytest.mark.parametrize("name", OF_LAYERS)
+def test_networks__are_compared_or_a_sentence_says_why_not(images: Path, networks: str, name: str) -> None:
+    student, teacher, _, unfit = NETWORKS[networks]
+    line = f"{student.format('student', 'student')} {teacher.format('teacher', 'teacher')} loss={name}".split()
+    small = ["student.recipe.batch_size=8", "baseline.recipe.batch_size=8", "teacher.recipe.batch_size=8"]
+    overrides = ["dataset=arrays", f"dataset.path={images}", *line, *small]
+    if name in unfit:
+        with pytest.raises(UserError, match=rf"^loss\.terms\.{name}: "):
+            plan(*overrides)
+        return
+    made = plan(*overrides)
+    assert made.settings.teacher is not None
+    teaching = made.network("teacher", made.settings.teacher.node, 1)
+    node, _ = made.student(teaching)
+    learning = made.network("student", node, 0)
+    bound = made.bound(learning, teaching)
+    torch.manual_seed(0)
+
+    found = {pull.name: pull for pull in pulls(made, bound, learning, teaching)}
+
+    if name in found:  # else it has a first stage alone
+        assert np.isfinite(found[name].value)
+        assert found[name].gradient_norm > 0

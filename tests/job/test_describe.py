@@ -1,0 +1,43 @@
+import pytest
+
+from kd_lab.job.describe import role_params, run_name, sweep_name
+
+MLP = {"_target_": "kd_lab.models.mlp.MLP", "widths": [32]}
+ENSEMBLE = {"_target_": "kd_lab.models.ensemble.Ensemble", "size": 3, "member": {"_target_": "kd_lab.models.cnn.CNN"}}
+CONFIG = {"loss": {"terms": {"kd": {}, "at": {}}}}
+
+
+@pytest.mark.parametrize(
+    ("role", "node", "label", "expected"),
+    [
+        ("teacher", ENSEMBLE, "loss=kd seed=3", "teacher 3 x cnn"),
+        ("baseline", MLP, "loss=kd seed=3", "mlp 32 alone seed=3"),
+        ("student", MLP, "", "mlp 32 kd+at seed=3"),
+        ("student", MLP, "loss=kd loss.terms.kd.temperature=2 seed=3", "mlp 32 kd+at terms.kd.temperature=2 seed=3"),
+        ("student", MLP, "student=mlp dataset.seed=1", "mlp 32 kd+at dataset.seed=1 seed=3"),
+    ],
+)
+def test_run_name__says_once_what_tells_the_run_from_others(role: str, node: dict, label: str, expected: str) -> None:
+    assert run_name(role, CONFIG, node, label, 3) == expected
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("sweep sweep=temperature_weight study=mine", "sweep temperature_weight"),
+        ("sweep loss=kd loss.temperature=1,2 seed=0,1,2", "sweep loss=kd temperature=1,2 seed=0,1,2"),
+        ("sweep loss=kd,soft_label,mse_logits,dkd,nkd", "sweep loss=kd,soft_label,…"),
+        ("sweep 'student.widths=[16],[32]'", "sweep student.widths=[16],[32]"),
+        ("sweep", "sweep"),
+    ],
+)
+def test_sweep_name__short(title: str, expected: str) -> None:
+    assert sweep_name(title) == expected
+
+
+@pytest.mark.parametrize("role", ["baseline", "student"])
+def test_role_params__classes_left_out_only_where_there_are_any(role: str) -> None:
+    shared = {"dataset": {}, "trainer": {}, "measure": {}, "teacher": ENSEMBLE} | CONFIG
+    for left_out, expected in (([3], {"without_classes": [3]}), ([], {})):
+        found = role_params(role, {**shared, "student": {**MLP, "without_classes": left_out}}, MLP, {}, 0)
+        assert found["student"] == MLP | expected

@@ -1,0 +1,68 @@
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from kd_lab.store import client, writer
+from kd_lab.store.run import Run
+from kd_lab.store.store import Store
+from tests.store.servers import Proxy, Server
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less patience, for a test; nothing that an earlier test learned about a server."""
+    monkeypatch.setattr(writer, "PATIENCE_S", 2.0)
+    monkeypatch.setattr(writer, "RETRY_AT_THE_END_S", 0.1)
+    monkeypatch.setattr(client, "WAIT_S", 5.0)
+    monkeypatch.setattr(client, "_silent_until", {})
+    monkeypatch.setattr(client, "_told", set())
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with MLflow's tables: making them takes seconds, copying the file does not."""
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    Store.open(f"sqlite:///{path}", "template")
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
+    return Store.open("sqlite:///mlflow.db", "digits")
+
+
+@pytest.fixture
+def start(store: Store) -> Iterator[Callable[..., Run]]:
+    started = []
+
+    def start_run(**changes: object) -> Run:
+        settings = {"role": "student", "name": "a run", "params": {}, "tags": {}, "config_yaml": "{}\n", "parent": None}
+        run = store.start_run(**(settings | changes))
+        started.append(run)
+        return run
+
+    yield start_run
+    for run in started:
+        with suppress(Exception):
+            run.finish()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    server.start()
+    proxy = Proxy(server)
+    yield proxy
+    proxy.stop()

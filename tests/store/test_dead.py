@@ -1,0 +1,167 @@
+"""A run whose process was killed is found by the next one that starts; a run that may be alive is left alone."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from mlflow import MlflowClient
+
+from kd_lab.names import TAG_HOST, TAG_LOCAL_ID, TAG_PARENT, TAG_REASON, TAG_ROLE
+from kd_lab.store.client import StoreAwayError
+from kd_lab.store.dead import close_dead, waiting_here
+from kd_lab.store.lease import Lease, id_of_sweep
+from kd_lab.store.store import Store
+from kd_lab.store.sync import sync
+
+WRITING = """
+import sys, time
+from kd_lab.store.store import Store
+store = Store.open("sqlite:///mlflow.db", "digits")
+parent = store.sweep_parent("5" * 32, "a sweep")
+run = store.start_run(role="student", name="n", params={}, tags={}, config_yaml="{}", parent=parent)
+run.log(0, {"a": 0.0})
+run.flush()
+for step in range(1, 5):
+    run.log(step, {"a": float(step)})
+print(run.run_id, parent, flush=True)
+time.sleep(300)
+"""
+
+
+@pytest.fixture
+def writing(store, tmp_path):
+    """Another process in the middle of a run of a sweep: the process, the run's id and the sweep's."""
+    process = subprocess.Popen([sys.executable, "-c", WRITING], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    run_id, parent = process.stdout.readline().split()
+    yield process, run_id, parent
+    process.kill()
+    process.wait(20)
+
+
+def status(store, run_id):
+    return MlflowClient(store.uri).get_run(run_id).info.status
+
+
+@pytest.mark.slow
+def test_close_dead__killed__closed_with_all_that_it_took(store, writing, tmp_path):
+    process, run_id, parent = writing
+    assert close_dead(store) == []
+    assert status(store, run_id) == status(store, parent) == "RUNNING"
+    assert next(sync(None, "sqlite:///none.db")) == f"n ({run_id[:8]}): still running, left alone"
+
+    process.kill()
+    process.wait(20)
+    said = close_dead(Store.open("sqlite:///mlflow.db", "another study"))
+
+    assert said == [
+        f"run {run_id[:8]} (n) was killed earlier; closed as KILLED",
+        f"run {parent[:8]} (a sweep) was killed earlier; closed as KILLED",
+    ]
+    points = MlflowClient(store.uri).get_metric_history(run_id, "a")
+    assert [(point.step, point.value) for point in points] == [(step, float(step)) for step in range(5)]
+    run = MlflowClient(store.uri).get_run(run_id)
+    assert (run.info.status, run.info.end_time) == ("KILLED", points[-1].timestamp)
+    assert run.data.tags[TAG_REASON].startswith("the process ended without closing this run")
+    assert status(store, parent) == "KILLED"
+    assert not (tmp_path / "kd_lab_rescue").exists()
+    assert close_dead(store) == []
+
+
+def test_close_dead__one_search(store, start, monkeypatch):
+    start()
+    calls = []
+    plain = MlflowClient.search_runs
+    monkeypatch.setattr(MlflowClient, "search_runs", lambda *a, **k: calls.append(1) or plain(*a, **k))
+    assert close_dead(store) == []
+    assert calls == [1]
+
+
+def left_running(store, **tags):
+    """A RUNNING run whose process is gone."""
+    facts = {TAG_ROLE: "student", TAG_LOCAL_ID: os.urandom(16).hex(), **store._facts, **tags}
+    return MlflowClient(store.uri).create_run(store.experiment_id, tags=facts).info.run_id
+
+
+def test_close_dead__without_a_metric__ended_when_it_began(store):
+    run_id = left_running(store)
+    assert len(close_dead(store)) == 1
+    run = MlflowClient(store.uri).get_run(run_id).info
+    assert (run.status, run.end_time) == ("KILLED", run.start_time)
+
+
+@pytest.mark.parametrize("host", ["0" * 16, "0" * 16 + "-" + "1" * 16, ""])
+def test_close_dead__of_another_machine__left_alone(store, host):
+    run_id = left_running(store, **{TAG_HOST: host})
+    assert close_dead(store) == []
+    assert status(store, run_id) == "RUNNING"
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_close_dead__after_a_restart_or_in_another_container__closed(store, part):
+    here = store._facts[TAG_HOST].split("-")
+    if len(here) < 2:
+        pytest.skip("this system has no boot id")
+    run_id = left_running(store, **{TAG_HOST: "-".join(["0" * 16, here[part]])})
+    close_dead(store)
+    assert status(store, run_id) == "KILLED"
+
+
+def test_close_dead__sweep_with_a_job_on_another_machine__left_alone(store):
+    parent = left_running(store, **{TAG_ROLE: "sweep"})
+    child = left_running(store, **{TAG_HOST: "0" * 16, TAG_PARENT: parent})
+    assert close_dead(store) == []
+    MlflowClient(store.uri).set_terminated(child)
+    assert len(close_dead(store)) == 1
+    assert status(store, parent) == "KILLED"
+
+
+def test_close_dead__sweep_whose_process_lives__left_alone(store):
+    parent = store.sweep_parent("5" * 32, "a sweep")
+    lease = Lease.take(store.location, id_of_sweep("digits", "5" * 32))
+    assert close_dead(store) == []
+    lease.release(done=True)
+    assert close_dead(store, "5" * 32) == []
+    assert status(store, parent) == "RUNNING"
+    assert len(close_dead(store)) == 1
+    assert status(store, parent) == "KILLED"
+
+
+def test_close_dead__ended_while_the_store_was_away__left_to_sync(store, start):
+    run = start()
+    run.flush()
+    run._writer = None  # the store takes nothing any more
+    run.finish("FINISHED")
+    assert close_dead(store) == []
+    (said,) = waiting_here(store)
+    assert said.startswith("1 run waits in /")
+    assert said.endswith(f"kd_lab_rescue for {store.uri}: `kd-lab sync` brings them in.")
+    assert next(sync(None, "sqlite:///none.db")).endswith("FINISHED")
+    assert waiting_here(store) == []
+
+
+def test_close_dead__lock_held_by_another_lease__left_alone(store):
+    run_id = left_running(store, **{TAG_LOCAL_ID: "7" * 32})
+    lease = Lease.take(store.location, "7" * 32)
+    assert close_dead(store) == []
+    lease.release(done=True)
+    assert len(close_dead(store)) == 1
+    assert status(store, run_id) == "KILLED"
+
+
+def test_close_dead__store_away__nothing(store, monkeypatch):
+    def away(uri, _question):
+        raise StoreAwayError("away")
+
+    left_running(store)
+    monkeypatch.setattr("kd_lab.store.dead.asked", away)
+    assert close_dead(store) == []
+
+
+def test_close_lost__found_by_another_job_before__the_reason_is_told(store):
+    run_id = left_running(store)
+    assert len(close_dead(store)) == 1
+    store.close_lost(run_id, "FAILED", "its process was ended by SIGKILL")
+    store.close_lost(run_id, "KILLED", "a second word")
+    run = MlflowClient(store.uri).get_run(run_id)
+    assert (run.info.status, run.data.tags[TAG_REASON]) == ("FAILED", "its process was ended by SIGKILL")

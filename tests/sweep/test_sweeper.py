@@ -1,0 +1,198 @@
+"""Grids: which jobs a command makes, and what is refused."""
+
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kd_lab.cli.main import _main
+from kd_lab.errors import UserError
+from kd_lab.job.compose import conf_dir
+from kd_lab.job.settings import Settings
+from kd_lab.sweep.states import FINISHED
+from kd_lab.sweep.sweep import _release, hold, new_sweep_id, sweep_id, title
+from kd_lab.sweep.workers import Grid, Workers, threads_each
+
+Jobs = dict[str, Settings]
+
+
+@pytest.fixture
+def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Jobs]:
+    """`planned("sweep=seeds")`: the jobs of `kd-lab -m sweep=seeds` by their labels, none of which is run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["kd-lab"])
+    jobs: Jobs = {}
+
+    def note(self: Workers, grid: Grid) -> None:
+        while grid.left:
+            number, config = grid.next()
+            state = self.folder.change(number, state=FINISHED)
+            jobs[state.label] = Settings.of(config)
+
+    monkeypatch.setattr(Workers, "run", note)
+
+    def command(line: str) -> Jobs:
+        jobs.clear()
+        assert _main(["-m", *shlex.split(line)]) == 0
+        return jobs
+
+    return command
+
+
+def test_grid__seeds(planned: Callable[[str], Jobs]) -> None:
+    jobs = planned("sweep=seeds")
+    assert list(jobs) == [f"seed={seed}" for seed in range(10)]
+    assert [job.seed for job in jobs.values()] == list(range(10))
+
+
+@pytest.mark.slow
+def test_grid__losses(planned: Callable[[str], Jobs]) -> None:
+    jobs = planned("sweep=losses")
+    assert len(jobs) == 60
+    assert {"kd", "dist", "label_smoothing"} < {"+".join(job.loss.terms) for job in jobs.values()}
+    assert {job.seed for job in jobs.values()} == set(range(5))
+
+
+@pytest.mark.slow
+def test_grid__temperature_weight(planned: Callable[[str], Jobs]) -> None:
+    jobs = planned("sweep=temperature_weight")
+    cells = {
+        (job.loss.terms["kd"].node["temperature"], job.loss.terms["kd"].weight, job.loss.hard_weight)
+        for job in jobs.values()
+    }
+    weights = {0.1: 0.9, 0.5: 0.5, 0.9: 0.1, 1.0: 0.0}
+    assert cells == {(t, soft, hard) for t in (1, 2, 4, 8, 20) for soft, hard in weights.items()}
+    assert len(jobs) == 5 * len(cells)
+    assert "loss.temperature=4 loss.weight=0.5 seed=3" in jobs
+
+
+@pytest.mark.slow
+def test_grid__student_sizes(planned: Callable[[str], Jobs]) -> None:
+    jobs = planned("sweep=student_sizes")
+    assert len(jobs) == 25
+    assert sorted({tuple(job.student.node["widths"]) for job in jobs.values()}) == [(16,), (32,), (64,), (128,), (256,)]
+
+
+@pytest.mark.slow
+def test_grid__omitted_class(planned: Callable[[str], Jobs]) -> None:
+    jobs = planned("sweep=omitted_class")
+    assert len(jobs) == 20
+    for job in jobs.values():
+        assert (job.study, job.dataset["labels"]) == ("omitted_class", None)
+        assert (job.student.without_classes, job.student.node["widths"]) == ([3], [64, 64])
+        recipe = job.student.recipe
+        assert (recipe.epochs, recipe.steps, recipe.batch_size, recipe.optimizer["lr"]) == (60, None, 32, 0.005)
+        assert (job.loss.terms["kd"].weight, job.loss.hard_weight) == (1, 0)
+        assert job.baseline is not None
+        assert job.baseline.recipe.optimizer.weight_decay is None
+        assert job.teacher is not None
+        assert job.teacher.node["average"] == "logits"
+    assert {job.loss.terms["kd"].node["temperature"] for job in jobs.values()} == {1, 4, 8, 20}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["temperature_weight", "student_sizes", "omitted_class"])
+def test_grid__has_a_study_of_its_own_name_unless_told(name: str, planned: Callable[[str], Jobs]) -> None:
+    small = "seed=0 loss.temperature=2 " + ("student.widths=[16]" if name == "student_sizes" else "loss.weight=1")
+    assert {job.study for job in planned(f"sweep={name} {small}").values()} == {name}
+    assert {job.study for job in planned(f"sweep={name} {small} study=mine").values()} == {"mine"}
+
+
+@pytest.mark.slow
+def test_grid__what_the_user_says_wins(planned: Callable[[str], Jobs]) -> None:
+    assert list(planned("sweep=seeds seed=7")) == ["seed=7"]
+    assert len(planned("sweep=losses loss=kd seed=0,1")) == 2
+    (job,) = planned("sweep=temperature_weight loss.temperature=3 loss.weight=0.5 seed=0 loss.hard_weight=0.2").values()
+    assert (job.loss.terms["kd"].node["temperature"], job.loss.hard_weight) == (3, 0.2)
+    assert len(planned("sweep=seeds loss=kd,dist")) == 20
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in (conf_dir() / "sweep").glob("*.yaml")))
+def test_grid__is_listed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(["list", "sweep"]) == 0
+    assert f"  {name} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("sweep=seeds", "sweep=seeds: is a grid of jobs; expected -m before it: kd-lab -m sweep=seeds"),
+        ("-m sweep=seed", "sweep=seed: no such sweep; did you mean seeds?"),
+        ("-m seed=0,1 sweep.jobs=0", "sweep.jobs=0: expected a value greater than 0"),
+        ("-m seed=0,1 sweep.jobs=1,2", "sweep.jobs=1,2: is one for all jobs of a sweep; expected a single value"),
+        ("-m seed=0,1 sweep.resume=perhaps", "sweep.resume=perhaps: expected a valid boolean"),
+        ("-m seed=0,1 sweep.job=2", "sweep.job=2: no such key; did you mean sweep.jobs?"),
+        ("-m seed=0,1 sweep.jobs=2 trainer=ddp", "sweep.jobs=2: trainer=ddp trains each job in several processes"),
+        ("-m seed=0,1 hydra/launcher=basic sweep.cluster=pbs", "sweep.cluster=pbs: expected 'slurm' or 'local'"),
+        (
+            "-m loss.temperature=interval(1,2)",
+            "loss.temperature=interval(1,2): expected values separated by commas",
+        ),
+        ("-m sweep=student_sizes student=cnn", "student.widths: no such key; what else is chosen here does not have"),
+    ],
+)
+def test_refused__in_one_sentence(
+    line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["kd-lab"])
+    assert _main(shlex.split(line)) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"kd-lab: {message}")
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(shutil.which("sbatch") is not None, reason="there is a SLURM here")
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("sweep.cluster=slurm", r"sweep.cluster=slurm: submitit cannot use this \(.*srun"),
+        (
+            "sweep.cluster=local sweep.resources.memory=3",
+            r"sweep.cluster=local sweep.resources.memory=3: submitit cannot use this \(.*memory",
+        ),
+    ],
+)
+def test_cluster__what_submitit_cannot_use(
+    more: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["kd-lab"])
+    assert _main(["-m", "seed=0,1", *more.split()]) == 2
+    assert re.match(f"kd-lab: {message}", capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sweep_id__is_that_of_the_command_not_of_how_it_is_run() -> None:
+    first = title(["-m", "seed=0,1", "loss=kd"])
+    assert first == "sweep seed=0,1 loss=kd"
+    assert title(["seed=0,1", "-m", "loss=kd", "sweep.jobs=4", "tracking.uri=sqlite:///x.db"]) == first
+    assert sweep_id(first) == sweep_id(title(["loss=kd", "seed=0,1"])) != sweep_id(title(["seed=0,1,2", "loss=kd"]))
+    assert new_sweep_id() != new_sweep_id()
+
+
+def test_threads__are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert [threads_each(jobs) for jobs in (1, 2, 3, 8, 20)] == [None, 4, 2, 1, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert [threads_each(jobs) for jobs in (1, 2, 4, 8)] == [None, 2, 2, 1]
+
+
+def test_hold__the_same_sweep_twice_at_once(tmp_path: Path) -> None:
+    configs = [{"tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"}, "study": study} for study in ("a", "b", "b")]
+    try:
+        hold(configs[:1], "one")
+        hold(configs, "another")
+        with pytest.raises(UserError, match=r"^study=a: this sweep is running already; .* sweep\.resume=false"):
+            hold(configs, "one")
+    finally:
+        _release()
+    hold(configs, "one")
+    _release()

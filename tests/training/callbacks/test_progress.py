@@ -1,0 +1,91 @@
+import io
+import itertools
+from types import SimpleNamespace
+
+import pytest
+
+from kd_lab.training.callbacks.progress import ProgressBar
+from tests.training.toys import Plain, toy_recipe, train
+
+
+class Screen(io.StringIO):
+    """A standard error that a person looks at, or not."""
+
+    def __init__(self, *, terminal: bool) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, *, terminal: bool, step_s: float, network: Plain | None = None) -> str:
+    """What stands on the screen after ten steps that take `step_s` each by the bar's own clock."""
+    screen = Screen(terminal=terminal)
+    clock = itertools.count()
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", screen)
+        patch.setenv("TERM", "xterm")
+        patch.setenv("COLUMNS", "100")
+        patch.delenv("NO_COLOR", raising=False)
+        patch.setattr(
+            "kd_lab.training.callbacks.progress.time", SimpleNamespace(perf_counter=lambda: step_s * next(clock))
+        )
+        try:
+            train(network if network is not None else Plain(), recipe=toy_recipe(steps=10))
+        except KeyboardInterrupt:
+            screen.write("<interrupted>")
+    return screen.getvalue()
+
+
+def test_progress__nothing_where_nobody_looks_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown(monkeypatch, terminal=False, step_s=60.0) == ""
+
+
+def test_progress__nothing_under_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown(monkeypatch, terminal=True, step_s=0.19) == ""  # ten steps: 1.9 s
+
+
+def test_progress__after_two_seconds_the_label_and_the_steps_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(monkeypatch, terminal=True, step_s=0.3)  # due at the seventh step: 2.1 s
+    assert "toy" in text
+    assert "/10" in text
+
+
+def test_progress__is_taken_away_when_the_training_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(monkeypatch, terminal=True, step_s=0.3)
+    assert text.endswith(ERASED)
+    assert SHOW_CURSOR in text
+
+
+def test_progress__is_taken_away_when_the_training_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(Plain):
+        calls = itertools.count(1)
+
+        def forward(self, inputs):
+            if next(self.calls) == 9:
+                raise KeyboardInterrupt
+            return super().forward(inputs)
+
+    text = shown(monkeypatch, terminal=True, step_s=0.5, network=Interrupted())
+    assert "/10" in text
+    assert text.endswith(f"{ERASED}<interrupted>")
+    assert SHOW_CURSOR in text
+
+
+SHOW_CURSOR = "\x1b[?25h"
+ERASED = "\x1b[2K"
+
+
+def test_progress__a_label_of_others__is_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(terminal=True)
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr("kd_lab.training.callbacks.progress.PATIENCE_S", 0.0)
+    bar, trainer = ProgressBar("[/b] \x1b[2J", 2), SimpleNamespace(is_global_zero=True)
+    bar.on_train_start(trainer, None)  # type: ignore[arg-type]
+    bar.on_train_batch_end(trainer, None, None, None, 0)  # type: ignore[arg-type]
+    bar.on_train_end(trainer, None)  # type: ignore[arg-type]
+    assert "[/b] \\x1" in screen.getvalue()
+    assert "\x1b[2J" not in screen.getvalue()
