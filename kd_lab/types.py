@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 UNLABELLED = -100
@@ -19,8 +18,9 @@ Measurement = dict[str, float]
 Shape = tuple[int, ...]
 """The shape of one sample's feature, without the batch: (C,), (C, length) or (C, height, width)."""
 
-Augment = Callable[[Tensor, torch.Generator], Tensor]
-"""A batch transform: inputs [B, ...] and a source of randomness to inputs of the same shape."""
+Augment = Callable[[Tensor, Tensor], Tensor]
+"""A batch transform: inputs [B, ...] and a seed for each sample [B] int64 to inputs of the same shape. What becomes of
+a sample follows from it and its seed alone."""
 
 
 class Batch(NamedTuple):

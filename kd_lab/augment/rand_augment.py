@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from kd_lab.seeds import integers
+
 LARGEST = 30
 """The largest magnitude; torchvision divides the range of every operation into 31 steps, the first of which is 0."""
 
@@ -79,12 +81,12 @@ class RandAugment:
             raise ValueError(f"Expected `magnitude` to be from 0 to {LARGEST}, but got {magnitude}.")
         self.num_ops, self.magnitude = num_ops, magnitude
 
-    def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, inputs: Tensor, seeds: Tensor) -> Tensor:
         """Augments a batch.
 
         Args:
             inputs: [B, C, H, W] with C = 1 or 3, values from 0 to 1. One channel has no color to change.
-            generator: the source of all draws; a CPU generator draws the same on every device.
+            seeds: [B] int64, on the same device.
 
         Returns:
             A new tensor [B, C, H, W] of the same type, on the same device, values from 0 to 1.
@@ -94,15 +96,14 @@ class RandAugment:
         """
         _check(inputs)
         images, strength = inputs.clone(), self.magnitude / LARGEST
-        for _ in range(self.num_ops):
-            size, device = (len(images),), generator.device
-            drawn = torch.randint(len(SIGNED) + len(OTHERS), size, generator=generator, device=device)
-            negative = torch.randint(2, size, generator=generator, device=device) == 1
+        for turn in range(self.num_ops):
+            drawn = integers(seeds, 2 * turn, len(SIGNED) + len(OTHERS))
+            negative = integers(seeds, 2 * turn + 1, 2) == 1
             for number, operation in enumerate((*SIGNED, *OTHERS)):
                 signs = (1, -1) if number < len(SIGNED) else (1,)
                 for sign in signs:
                     of_sign = negative == (sign < 0) if len(signs) == 2 else torch.ones_like(negative)
-                    rows = torch.nonzero((drawn == number) & of_sign).squeeze(1).to(images.device)
+                    rows = torch.nonzero((drawn == number) & of_sign).squeeze(1)
                     if len(rows):
                         images[rows] = operation(images[rows], sign * strength)
         return images

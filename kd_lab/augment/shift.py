@@ -4,11 +4,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kd_lab.seeds import integers
+
 
 class Shift:
     """Moves each image by up to `pixels` along height and width, filling with zeros.
 
-    The two distances of each image are drawn independently and uniformly from the whole numbers -pixels..pixels.
+    The two distances of each image follow from its seed, uniformly from the whole numbers -pixels..pixels.
     """
 
     def __init__(self, pixels: int) -> None:
@@ -24,12 +26,12 @@ class Shift:
             raise ValueError(f"Expected `pixels` to be >= 1, but got {pixels}.")
         self.pixels = pixels
 
-    def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, inputs: Tensor, seeds: Tensor) -> Tensor:
         """Shifts a batch.
 
         Args:
             inputs: [B, C, H, W].
-            generator: the source of the distances; a CPU generator gives the same shifts on every device.
+            seeds: [B] int64, on the same device.
 
         Returns:
             A new tensor [B, C, H, W] of the same type, on the same device.
@@ -40,8 +42,9 @@ class Shift:
         if inputs.ndim != 4:
             raise ValueError(f"Expected images [B, C, H, W] to shift, but got inputs of shape {list(inputs.shape)}.")
         pixels, (count, _, height, width) = self.pixels, inputs.shape
-        offsets = torch.randint(0, 2 * pixels + 1, (2, count), generator=generator, device=generator.device)
-        down, right = offsets.to(inputs.device, non_blocking=True)
+        side = 2 * pixels + 1
+        place = integers(seeds, 0, side**2)
+        down, right = place // side, place % side
         padded = F.pad(inputs, (pixels, pixels, pixels, pixels))
         # A view [B, C, 2p+1, 2p+1, H, W] of every possible window: one gather then picks a window per image.
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)

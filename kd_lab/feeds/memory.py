@@ -8,16 +8,15 @@ import torch
 from torch import Tensor
 
 from kd_lab.errors import UserError
+from kd_lab.seeds import mixed, of_samples
 from kd_lab.types import Augment, Batch, Data
-
-_MASK = 2**64 - 1
 
 
 class Batches:
     """The batches of a training, epoch by epoch: `iter()` gives the next epoch, `total_steps` batches in all.
 
     The last, smaller batch of an epoch is kept; the last epoch stops where `total_steps` is reached, and after it
-    `iter()` is empty. Order and augmentation depend on (seed, epoch, step) alone: not on the device, nor on the number
+    `iter()` is empty. Order and augmentation depend on (seed, epoch, row) alone: not on the device, nor on the number
     of processes. `epoch` is the number of the next epoch, from 0; set it to go back or on.
     """
 
@@ -101,7 +100,7 @@ class Batches:
         """The next epoch; it counts as begun when its first batch is drawn (Lightning makes iterators to look at)."""
         epoch, self.epoch = self.epoch, self.epoch + 1
         steps = min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch)
-        generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
+        generator = torch.Generator().manual_seed(mixed(self.seed, epoch))
         order = self._rows[torch.randperm(len(self._rows), generator=generator)].to(self._inputs.device)
         # Targets are small: one gather an epoch instead of one a step.
         targets = self._targets.index_select(0, order)
@@ -118,15 +117,14 @@ class Batches:
             yield Batch(inputs.index_select(0, index), targets, index)
 
     def _augmented(self, pairs: list[tuple[Tensor, Tensor]], epoch: int) -> Iterator[Batch]:
-        generator = torch.Generator()
-        for step, (index, targets) in enumerate(pairs):
-            generator.manual_seed(_mix(self.seed, epoch, step))
-            # The whole batch, then the cut: a sample is augmented alike whatever the number of processes.
+        for whole, targets in pairs:
+            index = self._piece(whole)
+            seeds = of_samples(mixed(self.seed, epoch), index)
             inputs = raw = self._inputs.index_select(0, index)
             if self._augment is not None:
-                inputs = self._augment(raw, generator)
-            strong = None if self._strong is None else self._piece(self._strong(raw, generator))
-            yield Batch(self._piece(inputs), self._piece(targets), self._piece(index), strong)
+                inputs = self._augment(raw, seeds)
+            strong = None if self._strong is None else self._strong(raw, of_samples(1, seeds))
+            yield Batch(inputs, self._piece(targets), index, strong)
 
     def _piece(self, batch: Tensor) -> Tensor:
         """The part of a global batch [B, ...] that is this process's."""
@@ -137,17 +135,3 @@ class Batches:
             return batch[self._rank % extra].unsqueeze(0)
         start = self._rank * base + min(self._rank, extra)
         return batch[start : start + base + (self._rank < extra)]
-
-
-def _mix(*numbers: int) -> int:
-    """Numbers to one 64-bit seed: neighbouring epochs and steps must not give related streams.
-
-    The finaliser of SplitMix64 (Steele, Lea and Flood, 2014), folded over the numbers.
-    """
-    state = 0
-    for number in numbers:
-        state = (state + number + 0x9E3779B97F4A7C15) & _MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
-        state ^= state >> 31
-    return state

@@ -120,7 +120,7 @@ def _second_view(name: str, loss: Loss, data: Data) -> Augment | None:
     """What makes the second view that a loss wants, tried on a sample: what does not fit speaks now."""
     strong: Augment | None = cast("Any", loss).strong
     if strong is not None:
-        call(f"loss.terms.{name}.strong", lambda: strong(data.inputs[:1], torch.Generator()), {})
+        call(f"loss.terms.{name}.strong", lambda: strong(data.inputs[:1], torch.zeros(1, dtype=torch.int64)), {})
     return strong
 
 

@@ -31,6 +31,7 @@ ROOMS = (
     "models",
     "norm",
     "schedules",
+    "seeds",
     "teachers",
     "training",
     "types",

@@ -6,10 +6,15 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from kd_lab.augment.rand_augment import OTHERS, SIGNED, RandAugment
+from kd_lab.seeds import integers, of_samples
 
 
 def _generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def _seeds(count: int, seed: int = 0) -> Tensor:
+    return of_samples(seed, torch.arange(count))
 
 
 def _images(*shape: int, seed: int = 1) -> Tensor:
@@ -22,7 +27,7 @@ def _images(*shape: int, seed: int = 1) -> Tensor:
 def test_rand_augment__every_operation_is_torchvisions(shape: tuple[int, ...], magnitude: int) -> None:
     """Many copies of one image: what our draws make of it, and how often, is what torchvision's draws do."""
     image = _images(*shape)
-    ours = RandAugment(1, magnitude)(image.expand(600, *shape), _generator())
+    ours = RandAugment(1, magnitude)(image.expand(600, *shape), _seeds(600))
     library = v2.RandAugment(1, magnitude)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -68,7 +73,7 @@ def test_rand_augment__there_are_fourteen_operations() -> None:
 def test_rand_augment__images_of_a_batch_are_drawn_apart() -> None:
     image = _images(3, 16, 16)
 
-    views = RandAugment(2, 10)(image.expand(64, 3, 16, 16), _generator())
+    views = RandAugment(2, 10)(image.expand(64, 3, 16, 16), _seeds(64))
 
     assert len(_counted(views)[0]) > 40
 
@@ -76,9 +81,8 @@ def test_rand_augment__images_of_a_batch_are_drawn_apart() -> None:
 def test_rand_augment__equals_a_loop_over_images() -> None:
     """The operations of all that drew alike are those of each alone, whatever else is in the batch."""
     images, augment = _images(40, 3, 9, 12), RandAugment(3, 20)
-    together = augment(images, _generator())
-    drawn = _generator()
-    draws = [[torch.randint(n, (40,), generator=drawn) for n in (14, 2)] for _ in range(3)]
+    together = augment(images, _seeds(len(images)))
+    draws = [[integers(_seeds(40), 2 * turn, 14), integers(_seeds(40), 2 * turn + 1, 2)] for turn in range(3)]
 
     for b in range(40):
         alone = images[b]
@@ -92,7 +96,7 @@ def test_rand_augment__magnitude_0_is_two_operations_of_fourteen() -> None:
     """Contrast stretched and histogram equalized know no magnitude; of the others none changes what can be seen."""
     images = 0.2 + 0.5 * _images(400, 1, 28, 28)
 
-    views = RandAugment(1, 0)(images, _generator())
+    views = RandAugment(1, 0)(images, _seeds(len(images)))
 
     same = ((views - images).abs().flatten(1).max(1).values < 1 / 255).float().mean()
     assert float(same) == pytest.approx(12 / 14, abs=0.07)  # four standard deviations
@@ -100,24 +104,24 @@ def test_rand_augment__magnitude_0_is_two_operations_of_fourteen() -> None:
 
 def test_rand_augment__more_operations_change_more() -> None:
     images = _images(200, 1, 28, 28)
-    changed = [float((RandAugment(n, 15)(images, _generator()) - images).abs().mean()) for n in (1, 3)]
+    changed = [float((RandAugment(n, 15)(images, _seeds(len(images))) - images).abs().mean()) for n in (1, 3)]
 
     assert changed[1] > 1.5 * changed[0]
 
 
-def test_rand_augment__draws_from_the_generator_alone() -> None:
+def test_rand_augment__follows_from_the_seeds_alone() -> None:
     images, augment = _images(16, 1, 8, 8), RandAugment()
     torch.manual_seed(5)
     before = torch.get_rng_state()
 
-    first, second = augment(images, _generator(1)), augment(images, _generator(2))
+    first, second = augment(images, _seeds(len(images), 1)), augment(images, _seeds(len(images), 2))
     torch.manual_seed(6)
-    again = augment(images, _generator(1))
+    again = augment(images, _seeds(len(images), 1))
 
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
     torch.manual_seed(5)
-    augment(images, _generator(1))
+    augment(images, _seeds(len(images), 1))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -125,7 +129,7 @@ def test_rand_augment__input_is_left_alone() -> None:
     images = _images(32, 1, 8, 8)
     before = images.clone()
 
-    RandAugment(3, 30)(images, _generator())
+    RandAugment(3, 30)(images, _seeds(len(images)))
 
     assert torch.equal(images, before)
 
@@ -135,7 +139,7 @@ def test_rand_augment__input_is_left_alone() -> None:
 def test_rand_augment__values_stay_from_0_to_1(shape: tuple[int, ...], fill: float | None) -> None:
     images = _images(*shape) if fill is None else torch.full(shape, fill)
 
-    views = RandAugment(3, 30)(images, _generator())
+    views = RandAugment(3, 30)(images, _seeds(len(images)))
 
     assert views.shape == images.shape
     assert views.dtype == images.dtype
@@ -146,7 +150,7 @@ def test_rand_augment__values_stay_from_0_to_1(shape: tuple[int, ...], fill: flo
 def test_rand_augment__pickles() -> None:
     images = _images(8, 1, 8, 8)
     again = pickle.loads(pickle.dumps(RandAugment(1, 3)))
-    assert torch.equal(again(images, _generator()), RandAugment(1, 3)(images, _generator()))
+    assert torch.equal(again(images, _seeds(len(images))), RandAugment(1, 3)(images, _seeds(len(images))))
 
 
 @pytest.mark.parametrize(
@@ -181,14 +185,14 @@ def test_rand_augment__bad_settings_are_refused(settings: tuple[int, int], messa
 )
 def test_rand_augment__other_inputs_are_refused(inputs: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        RandAugment()(inputs, _generator())
+        RandAugment()(inputs, _seeds(len(inputs)))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_rand_augment__same_draws_on_the_gpu() -> None:
     images, before = _images(64, 3, 32, 32), torch.cuda.get_rng_state()
-    there = RandAugment(1, 10)(images.cuda(), _generator()).cpu()
-    apart = (there - RandAugment(1, 10)(images, _generator())).abs().flatten(1).max(1).values
+    there = RandAugment(1, 10)(images.cuda(), _seeds(len(images)).cuda()).cpu()
+    apart = (there - RandAugment(1, 10)(images, _seeds(len(images)))).abs().flatten(1).max(1).values
     assert float((apart < 1e-3).float().mean()) > 0.9  # a pixel on the edge may be rounded to the other side
     assert torch.equal(torch.cuda.get_rng_state(), before)

@@ -8,10 +8,10 @@ import torch
 from kd_lab.augment.shift import Shift
 from kd_lab.errors import UserError
 from kd_lab.feeds.memory import Batches
-from kd_lab.types import Batch, Data
+from kd_lab.types import Augment, Batch, Data
 
 
-def _data(count: int = 23, augment: Shift | None = None) -> Data:
+def _data(count: int = 23, augment: Augment | None = None) -> Data:
     inputs = torch.arange(count, dtype=torch.float32).view(count, 1, 1, 1) + torch.arange(16.0).view(1, 1, 4, 4) / 100
     rows = torch.arange(count)
     return Data("test", inputs, rows % 3, rows, rows, rows[:0], rows[:0], 3, "", augment)
@@ -84,18 +84,26 @@ def test_batches__augment_changes_inputs_only_and_follows_the_seed() -> None:
     assert _same(augmented, make(True))
 
 
-def test_batches__each_step_has_its_own_randomness() -> None:
-    draws = []
+def test_batches__each_sample_has_its_own_seed_in_each_epoch_whatever_its_batch() -> None:
+    def seeds(batch_size: int) -> list[dict[float, int]]:
+        seen: list[dict[float, int]] = [{}]
 
-    class Spy(Shift):
-        def __call__(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-            draws.append(float(torch.rand((), generator=generator)))
+        def spy(inputs: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+            seen[-1] |= dict(zip(inputs[:, 0, 0, 0].tolist(), seeds.tolist(), strict=True))
             return inputs
 
-    batches = Batches(_data(augment=Spy(1)), torch.arange(23), batch_size=4, total_steps=12, seed=0, augment=True)
-    for _ in range(2):
-        _epoch(batches)
-    assert len(set(draws)) == 12
+        steps = 2 * -(-23 // batch_size)
+        batches = Batches(
+            _data(augment=spy), torch.arange(23), batch_size=batch_size, total_steps=steps, seed=0, augment=True
+        )
+        for _ in range(2):
+            _epoch(batches)
+            seen.append({})
+        return seen[:2]
+
+    first, second = seeds(4)
+    assert len({*first.values(), *second.values()}) == 46
+    assert seeds(9) == [first, second]
 
 
 def test_batches__augment_without_a_transform_does_nothing() -> None:

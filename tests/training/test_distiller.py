@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kd_lab import names
 from kd_lab.feeds.memory import Batches
 from kd_lab.measures.predict import predict
+from kd_lab.seeds import integers
 from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.training.distiller import Distiller
 from kd_lab.training.objective import Objective, Term
@@ -56,8 +57,8 @@ def inputs_seen(module: nn.Module) -> list[Tensor]:
     return seen
 
 
-def shifted(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    return inputs + torch.randn(inputs.shape, generator=generator)
+def shifted(inputs: Tensor, seeds: Tensor) -> Tensor:
+    return inputs + integers(seeds, 0, 100).unsqueeze(1) / 100
 
 
 # The teacher.

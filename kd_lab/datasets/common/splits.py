@@ -246,7 +246,7 @@ def _check_augment(augment: Augment, sample: Tensor) -> None:
     """Tries the transform once, so that a bad choice is told before anything is trained."""
     name = getattr(augment, "__name__", type(augment).__name__)
     try:
-        result = augment(sample, torch.Generator().manual_seed(0))
+        result = augment(sample, torch.zeros(len(sample), dtype=torch.int64))
     except ValueError as error:
         raise UserError(f"dataset.augment={name}: {error} Choose dataset/augment=none.") from error
     if result.shape != sample.shape:
