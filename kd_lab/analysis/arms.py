@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from kd_lab.analysis.runs import PARAMS
+from kd_lab.analysis.columns import PARAMS
 from kd_lab.names import PROJECTOR
 
 SPLIT = f"{PARAMS}dataset.seed"

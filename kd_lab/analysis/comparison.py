@@ -14,9 +14,9 @@ import pandas as pd
 from kd_lab import names
 from kd_lab.analysis import remarks
 from kd_lab.analysis.arms import UNIT, told, with_arms
+from kd_lab.analysis.columns import PARAMS, SHARED, column, of_role
 from kd_lab.analysis.protocol import check, check_mix, mixed, newest, with_protocol
 from kd_lab.analysis.references import references
-from kd_lab.analysis.runs import PARAMS, SHARED, column
 from kd_lab.analysis.statistics import Difference, difference, gap_recovered, holm, spread, verdict
 from kd_lab.errors import UserError, choices
 from kd_lab.names import BASELINE, ROLES, STUDENT, TEACHER
@@ -166,16 +166,16 @@ def _apart(students: pd.DataFrame) -> pd.DataFrame:
 
 def _arms(students: pd.DataFrame, metric: str, *, timed: bool) -> pd.DataFrame:
     """One row per arm, without the differences."""
-    of_role = {role: values(students, role, metric) for role in ROLES}
-    accuracy = {role: values(students, role, ACCURACY) for role in ROLES}
+    reached = {role: of_role(students, role, metric) for role in ROLES}
+    accuracy = {role: of_role(students, role, ACCURACY) for role in ROLES}
     shown = MEANS | (ON_A_MACHINE if timed else {})
-    own = {name: values(students, STUDENT, key) for name, key in shown.items()}
+    own = {name: of_role(students, STUDENT, key) for name, key in shown.items()}
     if timed:
         own["accuracy_per_hour"] = accuracy[STUDENT] / own["train_wall_s"] * 3600
     first = students.drop_duplicates("arm").set_index("arm")[["group", "network", "loss"]]
     rows = []
     for arm, at in students.groupby("arm", sort=False).indices.items():
-        student, alone, taught = (spread(of_role[role][at]) for role in (STUDENT, BASELINE, TEACHER))
+        student, alone, taught = (spread(reached[role][at]) for role in (STUDENT, BASELINE, TEACHER))
         rows.append(
             {
                 "arm": arm,
@@ -188,17 +188,11 @@ def _arms(students: pd.DataFrame, metric: str, *, timed: bool) -> pd.DataFrame:
     return pd.DataFrame(rows).join(first, on="arm").join(means, on="arm")
 
 
-def values(students: pd.DataFrame, role: str, key: str) -> np.ndarray:
-    """One metric of one role; NaN where no run has it."""
-    name = column(role, key)
-    return students[name].to_numpy(dtype=np.float64) if name in students else np.full(len(students), np.nan)
-
-
 def _with_differences(
     arms: pd.DataFrame, students: pd.DataFrame, metric: str, *, higher_is_better: bool
 ) -> pd.DataFrame:
-    own = values(students, STUDENT, metric)
-    gain = own - values(students, BASELINE, metric)
+    own = of_role(students, STUDENT, metric)
+    gain = own - of_role(students, BASELINE, metric)
     at = students.groupby("arm", sort=False).indices
     units = students.groupby(UNIT, dropna=False).ngroup().to_numpy()
     to_baseline = [gain[at[arm]] for arm in arms["arm"]]

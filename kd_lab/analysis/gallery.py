@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
+from kd_lab.analysis.columns import each_run
 from kd_lab.analysis.figures.forest import forest
 from kd_lab.analysis.figures.heat_map import temperature_and_weight
 from kd_lab.analysis.figures.learning import MAX_LINES, learning_curves
@@ -12,7 +13,6 @@ from kd_lab.analysis.figures.networks import reliability_diagrams
 from kd_lab.analysis.figures.style import COLOURS, arm_styles
 from kd_lab.analysis.figures.trade_off import accuracy_against, accuracy_against_agreement
 from kd_lab.analysis.inline_svg import settle
-from kd_lab.analysis.runs import each_run
 from kd_lab.errors import UserError
 from kd_lab.names import BASELINE, COST_LATENCY_MS_P50, COST_PARAMS_TOTAL, TEACHER
 

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from kd_lab import names
+from kd_lab.analysis.columns import column, each_run
 from kd_lab.analysis.comparison import Comparison
 from kd_lab.analysis.headline import headline
-from kd_lab.analysis.runs import column, each_run
 from kd_lab.analysis.statistics import BETTER, WORSE, spread
 from kd_lab.analysis.wording import DASH, fixed, number, p_value, percent
 from kd_lab.names import BASELINE, TEACHER

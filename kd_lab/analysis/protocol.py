@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from kd_lab.analysis.arms import SPLIT, UNIT
-from kd_lab.analysis.runs import PARAMS, column
+from kd_lab.analysis.columns import PARAMS, of_role
 from kd_lab.errors import UserError, choices
 from kd_lab.names import COST_TRAIN_SAMPLES_PER_S, COST_TRAIN_STEPS, COST_TRAIN_WALL_S, STUDENT
 
@@ -197,5 +197,4 @@ def _budget(students: pd.DataFrame, data: pd.Series) -> pd.Series:
 
 
 def _metric(students: pd.DataFrame, key: str) -> pd.Series:
-    name = column(STUDENT, key)
-    return students[name].astype(float) if name in students else pd.Series(np.nan, students.index)
+    return pd.Series(of_role(students, STUDENT, key), students.index)

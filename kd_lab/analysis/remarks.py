@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from kd_lab.analysis.arms import UNIT
+from kd_lab.analysis.columns import column
 from kd_lab.analysis.protocol import tally
-from kd_lab.analysis.runs import column
 from kd_lab.analysis.unit import Unit
 from kd_lab.analysis.wording import counted
 from kd_lab.names import (

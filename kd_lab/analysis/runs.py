@@ -1,14 +1,11 @@
-"""Runs as tables: one row per trained network, one row per student beside its teacher and baseline.
-
-Column names: a metric has its key (`test/accuracy_top1`), in `pairs` with the role before it
-(`student.test/accuracy_top1`); a parameter is `params.` and its dotted name.
-"""
+"""Runs as tables: one row per trained network, one row per student beside its teacher and baseline."""
 
 import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from kd_lab.analysis.columns import IDENTITY, LINKS, OMITTED, PARAMS, PROTOCOL, SHARED, column
 from kd_lab.analysis.reading import Reader, reading
 from kd_lab.analysis.records import Record
 from kd_lab.errors import UserError, choices
@@ -34,13 +31,6 @@ from kd_lab.names import (
     TEACHER,
 )
 
-IDENTITY = ["study", "run_id", "name", "role", "status", "seed", "dataset", "network", "loss"]
-LINKS = ["teacher_run", "baseline_run", "sweep", "tried", "start_time"]
-PROTOCOL = ["fingerprint", "teacher_weights", "machine", "code", "test_samples"]
-PARAMS = "params."
-SHARED = ", jobs at once="
-OMITTED = f"{PARAMS}student.without_classes"
-"""Classes that student and baseline never saw: a column wherever a run has it, also where all have the same."""
 COUNT = re.compile("[1-9][0-9]{0,11}")
 SKIPPED = ("seed", "network", "loss_name")
 """Parameters that are columns of their own, or say in short what others say."""
@@ -110,29 +100,6 @@ def runs(study: str | Sequence[str] | None = None, uri: str = "sqlite:///mlflow.
     return pd.concat(
         [frame[[*known, *sorted(set(frame.columns) - {*known})]], _differing_params(found)], axis="columns"
     )
-
-
-def column(role: str, key: str) -> str:
-    """The name of one role's metric in the table of `pairs`."""
-    return f"{role}.{key}"
-
-
-def each_run(students: pd.DataFrame, role: str, key: str = "") -> pd.DataFrame:
-    """One row for each run of a role in the table of `pairs`, however many students refer to it.
-
-    Args:
-        students: rows of `pairs`.
-        role: whose runs.
-        key: the metric that is asked for. A baseline's fidelity is one to each teacher that its students had: there is
-            a row for each of these.
-    """
-    run, name = f"{role}_run", column(role, key)
-    if run not in students:
-        return students.iloc[:0]
-    found = students[students[run].notna()]
-    if role == BASELINE and key in OF_ALONE and name in found:
-        return found[found[name].notna()].drop_duplicates([run, "teacher_weights"])
-    return found.drop_duplicates(run)
 
 
 def pairs(frame: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from kd_lab.analysis.runs import column, each_run
+from kd_lab.analysis.columns import column, each_run
 from kd_lab.analysis.unit import Unit
 from kd_lab.analysis.wording import DASH, fixed, number, percent, told_p
 from kd_lab.names import BASELINE, HIGHER_IS_BETTER, TEACHER, TEST_ACCURACY_TOP1

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kd_lab import names
-from kd_lab.analysis.runs import column
+from kd_lab.analysis.columns import column
 
 ALONE, TAUGHT = 0.90, 0.96
 SIZE = {names.COST_PARAMS_TOTAL: 100.0, names.COST_MACS: 90.0, names.COST_LATENCY_MS_P50: 0.02}

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from kd_lab import names
-from kd_lab.analysis.runs import column
+from kd_lab.analysis.columns import column
 
 SHA = {"fingerprint": "d" * 64, "teacher_weights": "e" * 64}
 SHARED = {

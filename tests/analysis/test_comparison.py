@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from kd_lab import names
+from kd_lab.analysis.columns import column
 from kd_lab.analysis.comparison import Comparison, compare
-from kd_lab.analysis.runs import column, pairs, runs
+from kd_lab.analysis.runs import pairs, runs
 from kd_lab.errors import UserError
 from tests.analysis.students import each, seeds, table
 

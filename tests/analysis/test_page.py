@@ -187,7 +187,7 @@ def test_page_of__a_study_from_its_store(uri, tmp_path):
 def test_page__is_drawn_without_torch_and_without_pyplot():
     code = """
 import sys
-import kd_lab.analysis.figures.roles, kd_lab.analysis.page
+import kd_lab.analysis.studies.figures.roles, kd_lab.analysis.page
 print([name for name in ("torch", "pytorch_lightning", "matplotlib.pyplot") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from kd_lab import names
+from kd_lab.analysis.columns import column
 from kd_lab.analysis.comparison import compare
 from kd_lab.analysis.printed import MAX_ROWS, markdown, show, tables
-from kd_lab.analysis.runs import column
 from kd_lab.outside.console import PlainConsole
 from tests.analysis.students import each, seeds, table
 

@@ -1,9 +1,9 @@
 import pytest
 
 from kd_lab import names
+from kd_lab.analysis.columns import column
 from kd_lab.analysis.comparison import compare
 from kd_lab.analysis.protocol import MIXABLE, with_protocol
-from kd_lab.analysis.runs import column
 from kd_lab.errors import UserError
 from tests.analysis.students import STEPS, each, seeds, table
 

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from kd_lab import names
+from kd_lab.analysis.columns import column
 from kd_lab.analysis.comparison import compare
-from kd_lab.analysis.runs import column
 from tests.analysis.students import each, seeds, table
 
 START = "Intervals over seeds of one split do not contain the sampling error of the test part itself"

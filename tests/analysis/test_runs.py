@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from kd_lab import names
-from kd_lab.analysis.runs import column, each_run, first_study, pairs, runs, studies
+from kd_lab.analysis.columns import column, each_run
+from kd_lab.analysis.runs import first_study, pairs, runs, studies
 from kd_lab.errors import UserError
 from kd_lab.names import TEST_ACCURACY_TOP1
 from kd_lab.store.store import Store
@@ -141,7 +142,7 @@ def test_runs__other_addresses__user_error(uri):
 def test_analysis__imports_no_torch(uri):
     code = f"""
 import sys
-from kd_lab.analysis.figures import roles
+from kd_lab.analysis.studies.figures import roles
 from kd_lab.analysis.runs import pairs, runs
 pairs(runs("digits", {uri!r}))
 print([name for name in ("torch", "pytorch_lightning", "matplotlib.pyplot") if name in sys.modules])

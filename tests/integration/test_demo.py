@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from kd_lab import names
-from kd_lab.analysis.runs import column, pairs, runs
+from kd_lab.analysis.columns import column
+from kd_lab.analysis.runs import pairs, runs
 
 
 @pytest.mark.slow

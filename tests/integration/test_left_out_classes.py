@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kd_lab import names
-from kd_lab.analysis.omitted import omitted_class
+from kd_lab.analysis.studies.omitted import omitted_class
 from kd_lab.analysis.predictions import predictions
 from kd_lab.analysis.runs import pairs, runs
 from tests.job.composed import plan

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kd_lab.analysis.figures.style import plain, values
+from kd_lab.analysis.columns import values
+from kd_lab.analysis.figures.style import plain
 from kd_lab.analysis.statistics import BETTER, WORSE
 from kd_lab.analysis.unit import Unit
 from kd_lab.analysis.wording import number, told_p

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kd_lab.analysis.figures.style import ON_DARK, ON_LIGHT, mean_and_sd, of_role, plain
-from kd_lab.analysis.runs import PARAMS
+from kd_lab.analysis.columns import PARAMS, of_role
+from kd_lab.analysis.figures.style import ON_DARK, ON_LIGHT, mean_and_sd, plain
 from kd_lab.errors import UserError
 from kd_lab.names import BASELINE, STUDENT, TEST_ACCURACY_TOP1
 

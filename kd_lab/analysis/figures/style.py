@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from kd_lab.analysis.runs import column
+from kd_lab.analysis.columns import of_role
 from kd_lab.names import BASELINE, STUDENT, TEACHER, TEST_ACCURACY_TOP1
 from kd_lab.outside.text import visible
 
@@ -63,17 +63,6 @@ def plain(text: object, width: int = LABEL_WIDTH) -> str:
     lines = textwrap.wrap(visible(str(text)), width, break_long_words=True) or [" "]
     told = "\n".join(lines).replace("$", r"\$")
     return f" {told}" if told.startswith("_") else told
-
-
-def values(rows: pd.DataFrame, name: str) -> np.ndarray:
-    """A column as float64, NaN where it is not there."""
-    found: pd.Series = rows[name] if name in rows else pd.Series(np.nan, rows.index)
-    return np.asarray(pd.to_numeric(found, errors="coerce"), dtype=np.float64)
-
-
-def of_role(rows: pd.DataFrame, role: str, key: str) -> np.ndarray:
-    """The values of one role's metric in the table of `pairs`."""
-    return values(rows, column(role, key))
 
 
 def mean_and_sd(found: np.ndarray) -> tuple[float, float]:

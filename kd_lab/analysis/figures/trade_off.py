@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from kd_lab.analysis.columns import each_run, of_role
 from kd_lab.analysis.figures.style import (
     OTHERS,
     ROLE_STYLES,
@@ -15,10 +16,8 @@ from kd_lab.analysis.figures.style import (
     label_of,
     legend_below,
     mean_and_sd,
-    of_role,
     plain,
 )
-from kd_lab.analysis.runs import each_run
 from kd_lab.errors import UserError
 from kd_lab.names import (
     BASELINE,

@@ -5,9 +5,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from kd_lab.analysis.disagreement import BOTH_RIGHT, OUTCOMES
 from kd_lab.analysis.figures.style import ROLE_STYLES, plain
-from kd_lab.analysis.quality import CALLED
+from kd_lab.analysis.studies.disagreement import BOTH_RIGHT, OUTCOMES
+from kd_lab.analysis.studies.quality import CALLED
 from kd_lab.errors import UserError
 from kd_lab.names import BASELINE, STUDENT
 
@@ -18,7 +18,7 @@ def who_is_right(found: pd.DataFrame, arm: str) -> Figure:
     """How often each outcome but `both right` happens, alone and distilled: means as bars, seeds as dots.
 
     Args:
-        found: what `kd_lab.analysis.disagreement.shares` returned.
+        found: what `kd_lab.analysis.studies.disagreement.shares` returned.
         arm: one of its arms.
     """
     shown = [name for name in OUTCOMES if name != BOTH_RIGHT]
@@ -44,7 +44,7 @@ def disputed_samples(images: np.ndarray, found: pd.DataFrame) -> Figure:
 
     Args:
         images: [N, height, width], of the rows of `found`.
-        found: rows of what `kd_lab.analysis.disagreement.disputed` returned.
+        found: rows of what `kd_lab.analysis.studies.disagreement.disputed` returned.
 
     Raises:
         UserError: there are none.

@@ -1,8 +1,8 @@
 import pytest
 
-from kd_lab.analysis.figures.sizes import gain_by_size
+from kd_lab.analysis.studies.figures.sizes import gain_by_size
 from tests.analysis.made_up import drawn
-from tests.analysis.test_sizes import sizes
+from tests.analysis.studies.test_sizes import sizes
 
 
 def test_gain_by_size__alone_distilled_and_the_teacher():

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from kd_lab.analysis.disagreement import OUTCOMES, disputed, shares
-from kd_lab.analysis.figures.disagreement import disputed_samples, who_is_right
+from kd_lab.analysis.studies.disagreement import OUTCOMES, disputed, shares
+from kd_lab.analysis.studies.figures.disagreement import disputed_samples, who_is_right
 from kd_lab.errors import UserError
 from tests.analysis.made_up import drawn
-from tests.analysis.test_disagreement import OWN, TAUGHT, answers, made
+from tests.analysis.studies.test_disagreement import OWN, TAUGHT, answers, made
 
 
 def test_who_is_right__means_and_seeds_of_what_is_not_both_right():

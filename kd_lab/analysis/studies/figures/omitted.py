@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kd_lab.analysis.figures.style import COLOURS, ROLE_STYLES, Style, dots, legend_below, plain, series_style
-from kd_lab.analysis.omitted import bias_for_rate, recall_against_bias
-from kd_lab.analysis.softening import probabilities, softened
+from kd_lab.analysis.studies.omitted import bias_for_rate, recall_against_bias
+from kd_lab.analysis.studies.softening import probabilities, softened
 from kd_lab.names import BASELINE, SAMPLE_TARGET, STUDENT, TEACHER
 
 
@@ -16,7 +16,7 @@ def recall_by_arm(found: pd.DataFrame, number: int) -> Figure:
     """The recall of the class, raw and corrected: the student alone, each distilled one, the teacher; seeds as dots.
 
     Args:
-        found: what `kd_lab.analysis.omitted.recalls` returned.
+        found: what `kd_lab.analysis.studies.omitted.recalls` returned.
         number: the class.
     """
     arms = list(dict.fromkeys(found.loc[found["role"] != TEACHER, "arm"]))

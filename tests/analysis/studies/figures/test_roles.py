@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from kd_lab.analysis.figures.roles import accuracy_by_role, fidelity_and_calibration
 from kd_lab.analysis.runs import pairs, runs
+from kd_lab.analysis.studies.figures.roles import accuracy_by_role, fidelity_and_calibration
 from kd_lab.errors import UserError
 from kd_lab.names import TEST_ACCURACY_TOP1, TEST_ALONE_AGREEMENT_TOP1
 from tests.analysis.made_up import drawn

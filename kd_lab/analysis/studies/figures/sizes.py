@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kd_lab.analysis.figures.style import ROLE_STYLES, legend_below, mean_and_sd, of_role, plain, series_style
+from kd_lab.analysis.columns import of_role
+from kd_lab.analysis.figures.style import ROLE_STYLES, legend_below, mean_and_sd, plain, series_style
 from kd_lab.analysis.figures.trade_off import COSTS, log_axis
-from kd_lab.analysis.sizes import by_size
+from kd_lab.analysis.studies.sizes import by_size
 from kd_lab.names import BASELINE, COST_PARAMS_TOTAL, TEACHER, TEST_ACCURACY_TOP1
 
 

@@ -2,8 +2,7 @@
 
 import pandas as pd
 
-from kd_lab.analysis.figures.style import of_role
-from kd_lab.analysis.runs import each_run
+from kd_lab.analysis.columns import each_run, of_role
 from kd_lab.analysis.statistics import spread
 from kd_lab.analysis.wording import fixed
 from kd_lab.names import BASELINE, STUDENT, TEACHER, TEST_ACCURACY_TOP1, TEST_BRIER, TEST_ECE, TEST_NLL_NATS

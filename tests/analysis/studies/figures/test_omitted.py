@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kd_lab.analysis.figures.omitted import lookalikes, recall_by_arm, recall_by_bias
-from kd_lab.analysis.omitted import bias_for_rate, recall_against_bias
-from kd_lab.analysis.softening import probabilities
+from kd_lab.analysis.studies.figures.omitted import lookalikes, recall_by_arm, recall_by_bias
+from kd_lab.analysis.studies.omitted import bias_for_rate, recall_against_bias
+from kd_lab.analysis.studies.softening import probabilities
 from tests.analysis.made_up import drawn
-from tests.analysis.test_omitted import frame, logits
+from tests.analysis.studies.test_omitted import frame, logits
 
 
 def test_recall_by_arm__raw_and_corrected_of_each_and_the_teacher():

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from kd_lab.analysis.sizes import by_size, dominated, told
+from kd_lab.analysis.studies.sizes import by_size, dominated, told
 from kd_lab.errors import UserError
 from tests.analysis.made_up import SIZE, students
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from kd_lab.analysis.columns import OMITTED, each_run
 from kd_lab.analysis.predictions import predictions_of
-from kd_lab.analysis.runs import OMITTED, each_run
-from kd_lab.analysis.softening import log_probabilities, probabilities
+from kd_lab.analysis.studies.softening import log_probabilities, probabilities
 from kd_lab.errors import UserError
 from kd_lab.names import BASELINE, SAMPLE_TARGET, STUDENT, TEACHER
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from kd_lab.analysis.omitted import (
+from kd_lab.analysis.columns import OMITTED
+from kd_lab.analysis.studies.omitted import (
     bias_for_rate,
     by_arm,
     cross_fitted,
@@ -15,7 +16,6 @@ from kd_lab.analysis.omitted import (
     recalls,
     told,
 )
-from kd_lab.analysis.runs import OMITTED
 from kd_lab.errors import UserError
 from tests.analysis.made_up import copied, students
 from tests.analysis.test_predictions import keep

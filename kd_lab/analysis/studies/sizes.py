@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from kd_lab.analysis.figures.style import of_role
-from kd_lab.analysis.runs import column, each_run
+from kd_lab.analysis.columns import column, each_run, of_role
 from kd_lab.analysis.statistics import difference, spread
 from kd_lab.errors import UserError
 from kd_lab.names import BASELINE, COST_PARAMS_TOTAL, STUDENT, TEACHER, TEST_ACCURACY_TOP1

@@ -6,7 +6,7 @@ import pytest
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from kd_lab.analysis.softening import entropy_nats, log_probabilities, probabilities, softened, spread_out
+from kd_lab.analysis.studies.softening import entropy_nats, log_probabilities, probabilities, softened, spread_out
 from kd_lab.errors import UserError
 
 LOGITS = np.random.default_rng(0).normal(0, 6, size=(200, 10))

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from kd_lab.analysis.figures.style import COLOURS, MARKERS
-from kd_lab.analysis.softening import entropy_nats, probabilities, softened
+from kd_lab.analysis.studies.softening import entropy_nats, probabilities, softened
 from kd_lab.names import SAMPLE_TARGET, TEACHER
 
 QUANTILES = (0.1, 0.9)

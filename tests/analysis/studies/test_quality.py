@@ -1,6 +1,6 @@
 from kd_lab import names
-from kd_lab.analysis.quality import quality_by_role
-from kd_lab.analysis.runs import column
+from kd_lab.analysis.columns import column
+from kd_lab.analysis.studies.quality import quality_by_role
 from tests.analysis.made_up import students
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kd_lab.analysis.figures.softening import entropy_against_temperature, softened_answers
+from kd_lab.analysis.studies.figures.softening import entropy_against_temperature, softened_answers
 from tests.analysis.made_up import drawn
 
 KEPT = np.array([[0.5, 0.25, 0.25], [0.8, 0.1, 0.1]])

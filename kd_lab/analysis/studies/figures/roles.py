@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kd_lab.analysis.figures.style import ROLE_STYLES, Style, dots, of_role, plain, series_style, values
-from kd_lab.analysis.runs import column, each_run, pairs
+from kd_lab.analysis.columns import column, each_run, of_role, values
+from kd_lab.analysis.figures.style import ROLE_STYLES, Style, dots, plain, series_style
+from kd_lab.analysis.runs import pairs
 from kd_lab.errors import UserError
 from kd_lab.names import BASELINE, STUDENT, TEACHER, TEST_ACCURACY_TOP1, TEST_AGREEMENT_TOP1, TEST_ECE
 

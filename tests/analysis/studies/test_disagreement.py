@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kd_lab.analysis.disagreement import (
+from kd_lab.analysis.studies.disagreement import (
     BOTH_RIGHT,
     OTHER_ERROR,
     OTHER_RIGHT,
