@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from kd_lab import names
-from kd_lab.analysis.studies.omitted import omitted_class
 from kd_lab.analysis.predictions import predictions
 from kd_lab.analysis.runs import pairs, runs
+from kd_lab.analysis.studies.omitted import omitted_class
 from tests.job.composed import plan
 
 LINE = "dataset.labels=null teacher=mlp teacher.recipe.steps=150 teacher.recipe.augment=false"
