@@ -8,8 +8,9 @@ reference is compared at. reference: its independent version (see tests/referenc
 import copy
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from kd_lab.losses.common.loss import Loss
 from kd_lab.types import UNLABELLED, Batch, Outputs, Shape
-from tests.contracts.plugins import REPOSITORY, arguments, settings, target, with_target
+from tests.contracts.plugins import arguments, settings, target, with_target
 
 Shapes = tuple[tuple[Shape, ...], tuple[Shape, ...]]
 
@@ -30,8 +31,9 @@ VECTOR: Shapes = (((5,),), ((7,),))
 STAGES: Shapes = (((4, 8, 8), (6, 4, 4), (8, 2, 2)), ((6, 8, 8), (8, 4, 4), (10, 2, 2)))
 
 
+@cache
 def kind(name: str) -> type[Loss]:
-    found = target(settings(REPOSITORY, "loss", name))
+    found = target(settings("loss", name))
     assert isinstance(found, type)
     assert issubclass(found, Loss)
     return found
@@ -52,7 +54,7 @@ def shapes_of(name: str) -> list[Shapes]:
 
 def default_settings(name: str) -> dict[str, Any]:
     """The loss's arguments in its YAML; what describes an object (an augmentation) is left out."""
-    content = arguments("loss", settings(REPOSITORY, "loss", name))
+    content = arguments("loss", settings("loss", name))
     return {k: v for k, v in content.items() if not isinstance(v, dict)}
 
 
@@ -71,7 +73,7 @@ def facts(name: str, shapes: Shapes, classes: int = CLASSES) -> dict[str, Any]:
         "strong": None,
     }
     wanted = inspect.signature(kind(name)).parameters
-    torch.manual_seed(1)
+    seed(1)
     for head, shape in (("student_head", own), ("teacher_head", theirs)):
         if head in wanted:
             given[head] = nn.Linear(shape[0][0], classes).double()
@@ -82,15 +84,18 @@ def facts(name: str, shapes: Shapes, classes: int = CLASSES) -> dict[str, Any]:
 
 def make(name: str, shapes: Shapes | None = None, *, classes: int = CLASSES, **changes: Any) -> Loss:
     """The loss with its YAML's settings and what it wants to know of two networks; seeded, in float64."""
-    given = facts(name, shapes if shapes is not None else shapes_of(name)[0], classes)
-    torch.manual_seed(0)
+    return built(name, facts(name, shapes if shapes is not None else shapes_of(name)[0], classes), **changes)
+
+
+def built(name: str, given: Mapping[str, Any], **changes: Any) -> Loss:
+    seed(0)
     return kind(name)(**{**default_settings(name), **given, **changes}).double()
 
 
-def modules_told(name: str, shapes: Shapes, classes: int = CLASSES) -> dict[str, Tensor]:
+def modules_told(given: Mapping[str, Any]) -> dict[str, Tensor]:
     """The numbers of the modules in `facts`: `teacher_head.weight`, `teacher_norms.0.bias`."""
     found: dict[str, Tensor] = {}
-    for key, value in facts(name, shapes, classes).items():
+    for key, value in given.items():
         if isinstance(value, nn.Module):
             found |= {f"{key}.{n}": t for n, t in value.state_dict().items()}
         elif key == "teacher_norms":
@@ -100,8 +105,13 @@ def modules_told(name: str, shapes: Shapes, classes: int = CLASSES) -> dict[str,
 
 def same_draws(loss: Loss) -> Loss:
     """The loss, about to draw what it would have drawn the last time that this was asked for."""
-    torch.manual_seed(1)
+    seed(1)
     return loss
+
+
+def seed(number: int) -> None:
+    """As `torch.manual_seed`, which without CUDA keeps the stack of every caller: 2 ms."""
+    (torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed)(number)
 
 
 def norm(channels: int, generator: torch.Generator) -> nn.BatchNorm2d:
@@ -150,9 +160,9 @@ class Case:
         classes = more.get("classes", CLASSES)
         teacher = outputs(name, theirs, 1, rows, classes)
         student = copy.deepcopy(teacher) if equal else outputs(name, own, 0, rows, classes)
-        made = cls(name, make(name, (own, theirs), **more), student, teacher, batch(rows, classes=classes))
-        made.told = modules_told(name, (own, theirs), classes)
-        return made
+        given = facts(name, (own, theirs), classes)
+        loss = built(name, given, **{k: v for k, v in more.items() if k != "classes"})
+        return cls(name, loss, student, teacher, batch(rows, classes=classes), modules_told(given))
 
     def value(self, **changes: Any) -> Tensor:
         """Of a fresh copy, so that a memory is as it was; what is drawn at random is the same each time."""
@@ -176,7 +186,7 @@ def tensors(outputs: Outputs) -> list[Tensor]:
     return [outputs.logits, *outputs.features, *strong]
 
 
-def mapped(outputs: Outputs, change: Any) -> Outputs:
+def mapped(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
     """The outputs with every tensor changed."""
     strong = None if outputs.strong_logits is None else change(outputs.strong_logits)
     return Outputs(change(outputs.logits), tuple(change(f) for f in outputs.features), strong)
@@ -184,3 +194,17 @@ def mapped(outputs: Outputs, change: Any) -> Outputs:
 
 def leaves(outputs: Outputs) -> Outputs:
     return mapped(outputs, lambda t: t.detach().clone().requires_grad_())
+
+
+def every(case: Case, change: Callable[[Tensor], Tensor]) -> dict[str, object]:
+    """All tensors of the case, changed."""
+    own, theirs = mapped(case.student, change), mapped(case.teacher, change)
+    return {"student": own, "teacher": theirs, "batch": Batch(*map(change, case.batch[:3]))}
+
+
+def is_finite(case: Case, **changes: object) -> list[Tensor]:
+    """Value and gradients are; the gradients."""
+    value, gradients = case.value_and_gradients(**changes)
+    assert value.isfinite()
+    assert all(g.isfinite().all() for g in gradients)
+    return gradients

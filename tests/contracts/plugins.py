@@ -7,7 +7,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,32 +30,24 @@ LOSS_KEYS = ("weight", "hard_weight", "schedules")
 HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "defaults")
 
 
-@dataclass(frozen=True)
-class Tree:
-    """The three folders that are walked."""
-
-    package: Path
-    conf: Path
-    tests: Path
-
-
 ROOT = Path(kd_lab.__file__).parents[1]
-REPOSITORY = Tree(package=ROOT / "kd_lab", conf=ROOT / "conf", tests=ROOT / "tests")
+PACKAGE, CONF = ROOT / "kd_lab", ROOT / "conf"
 
 
-def modules(tree: Tree, group: str) -> list[str]:
+def modules(group: str) -> list[str]:
     """The names of the plug-ins that have a Python file."""
-    return sorted(p.stem for p in (tree.package / PACKAGES[group]).glob("*.py") if p.stem != "__init__")
+    return sorted(p.stem for p in (PACKAGE / PACKAGES[group]).glob("*.py") if p.stem != "__init__")
 
 
-def yamls(tree: Tree, group: str) -> list[str]:
+def yamls(group: str) -> list[str]:
     """The names of the YAML files of a group."""
-    return sorted(p.stem for p in (tree.conf / group).glob("*.yaml"))
+    return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
 
 
-def settings(tree: Tree, group: str, name: str) -> dict[str, Any]:
-    """The content of a YAML file, as Hydra's own parser reads it."""
-    content = OmegaConf.to_container(OmegaConf.load(tree.conf / group / f"{name}.yaml"))
+@cache
+def settings(group: str, name: str) -> dict[str, Any]:
+    """The content of a YAML file, as Hydra's own parser reads it; to be read, not changed."""
+    content = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
     assert isinstance(content, dict), f"conf/{group}/{name}.yaml: Expected keys and values."
     return {str(key): value for key, value in content.items()}
 
@@ -79,25 +71,25 @@ def has_target(name: str, content: Mapping[str, Any]) -> bool:
     return name != "none" and content.get("_target_", "") not in (None, "???")
 
 
-def missing_files(tree: Tree, group: str, name: str) -> list[str]:
+def missing_files(group: str, name: str) -> list[str]:
     """What the plug-in with this Python file still needs."""
     package = PACKAGES[group]
     needed = {
-        tree.conf / group / f"{name}.yaml": f"so that `{group}={name}` can be chosen",
-        tree.tests / package / f"test_{name}.py": "so that it is tested",
+        f"conf/{group}/{name}.yaml": f"so that `{group}={name}` can be chosen",
+        f"tests/{package}/test_{name}.py": "so that it is tested",
     }
     return [
-        f"kd_lab/{package}/{name}.py: write {path.relative_to(path.parents[2])}, {why} "
+        f"kd_lab/{package}/{name}.py: write {path}, {why} "
         f"(a helper that is no plug-in belongs in kd_lab/{package}/common/)."
         for path, why in needed.items()
-        if not path.is_file()
+        if not (ROOT / path).is_file()
     ]
 
 
-def header_problems(tree: Tree, group: str, name: str) -> list[str]:
+def header_problems(group: str, name: str) -> list[str]:
     """What is wrong with the comments at the top of a YAML file."""
     where = f"conf/{group}/{name}.yaml"
-    lines = (tree.conf / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / where).read_text(encoding="utf-8").splitlines()
     described = next((line for line in lines if not is_header(line)), "")
     problems = []
     if not re.match(r"# \w", described):
@@ -113,14 +105,14 @@ def is_header(line: str) -> bool:
     return re.match(r"\s*#\s*@", line) is not None
 
 
-def target_problems(tree: Tree, group: str, name: str) -> list[str]:
+def target_problems(group: str, name: str) -> list[str]:
     """What is wrong with the target of a YAML file and the arguments it passes."""
-    where, content = f"conf/{group}/{name}.yaml", settings(tree, group, name)
+    where, content = f"conf/{group}/{name}.yaml", settings(group, name)
     if not has_target(name, content):
         return []
     if group in PACKAGES:
         home = f"kd_lab.{PACKAGES[group]}.{name}"
-        if not (tree.package / PACKAGES[group] / f"{name}.py").is_file():
+        if not (PACKAGE / PACKAGES[group] / f"{name}.py").is_file():
             return [f"{where}: write kd_lab/{PACKAGES[group]}/{name}.py, or delete the YAML."]
         if str(content.get("_target_", "")).rpartition(".")[0] != home:
             return [f"{where}: Expected `_target_` in {home}, but got {content.get('_target_')}."]
@@ -147,10 +139,10 @@ def _call_problems(content: Mapping[str, Any], passed: Mapping[str, Any]) -> lis
 
 def with_target(group: str) -> list[str]:
     """The names of this repository's YAML files of a group that build something."""
-    return [name for name in yamls(REPOSITORY, group) if has_target(name, settings(REPOSITORY, group, name))]
+    return [name for name in yamls(group) if has_target(name, settings(group, name))]
 
 
 def build(group: str, name: str) -> Any:
     """The object that a YAML of this repository describes, with the settings it ships with."""
-    content = settings(REPOSITORY, group, name)
+    content = settings(group, name)
     return target(content)(**arguments(group, content))

@@ -2,7 +2,7 @@
 trainable part, to 1e-6 relative in float64.
 
 The naive version is `reference` of the loss's test file (most live in tests/reference/losses). The gradients are
-compared along random directions: two dense vectors find any entry that is wrong.
+compared along a random direction: a dense vector finds any entry that is wrong.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from kd_lab.types import UNLABELLED
 from tests.contracts.agreement import agree
 from tests.contracts.loss_cases import NAMES, Case, batch, default_settings, file_of_tests, kind, mapped, shapes_of
 
-GRID = [(b, k) for k in (2, 10, 100, 1000) for b in (2, 7, 64)]
+SIZES = [(7, 2), (64, 10), (2, 100), (7, 200)]
 TEMPERATURES = (0.5, 1.0, 4.0, 20.0)
 
 
@@ -44,7 +44,7 @@ def test_reference__is_there_and_independent(name: str) -> None:
         assert not [v for v in vars(module).values() if getattr(v, "__module__", "").startswith(("kd_lab", "torch"))]
 
 
-@pytest.mark.parametrize(("rows", "classes"), GRID)
+@pytest.mark.parametrize(("rows", "classes"), SIZES)
 @pytest.mark.parametrize("name", OF_LOGITS)
 def test_logits__value_and_gradients_are_the_references(name: str, rows: int, classes: int) -> None:
     agree(Case.of(name, rows=rows, classes=classes, **fitting(name, classes)))
@@ -81,7 +81,7 @@ def test_unlabelled__value_and_gradients_are_the_references(name: str) -> None:
 def test_anything__value_and_gradients_are_the_references(name: str) -> None:
     """Sizes, scales and temperatures that nobody chose."""
 
-    @settings(max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(
         rows=st.integers(2, 9),
         classes=st.integers(2, 12),

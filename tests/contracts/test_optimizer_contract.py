@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from tests.contracts.plugins import REPOSITORY, arguments, settings, target, with_target
+from tests.contracts.plugins import arguments, settings, target, with_target
 
 pytestmark = pytest.mark.parametrize("name", with_target("optimizer"))
 
 
 def test_yaml__is_partial_and_names_what_people_tune(name: str) -> None:
-    content = settings(REPOSITORY, "optimizer", name)
+    content = settings("optimizer", name)
 
     assert content["_partial_"] is True
     assert content["lr"] > 0
@@ -17,7 +17,7 @@ def test_yaml__is_partial_and_names_what_people_tune(name: str) -> None:
 
 
 def test_step__descends(name: str) -> None:
-    content = settings(REPOSITORY, "optimizer", name)
+    content = settings("optimizer", name)
     parameter = torch.nn.Parameter(torch.tensor([2.0, -3.0]))
     optimizer = target(content)([parameter], **arguments("optimizer", content))
 

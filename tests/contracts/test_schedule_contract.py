@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.contracts.plugins import REPOSITORY, arguments, settings, target, with_target
+from tests.contracts.plugins import arguments, settings, target, with_target
 
 Schedule = Callable[..., float]
 NAMES = with_target("schedule")
@@ -19,21 +19,21 @@ pytestmark = pytest.mark.parametrize("name", NAMES)
 
 def schedule(name: str) -> Schedule:
     """The function with the settings that its YAML ships with, warm-up left to the caller."""
-    content: dict[str, Any] = settings(REPOSITORY, "schedule", name)
+    content: dict[str, Any] = settings("schedule", name)
     function = target(content)
     own = {key: v for key, v in arguments("schedule", content).items() if key not in OF_TRAINING}
     return lambda step, **of_training: function(step, **own, **of_training)
 
 
 def test_yaml__is_partial_and_has_no_warmup_unless_asked(name: str) -> None:
-    content = settings(REPOSITORY, "schedule", name)
+    content = settings("schedule", name)
 
     assert content["_partial_"] is True
     assert content["warmup_steps"] == 0
 
 
 def test_signature__is_the_step_then_keywords(name: str) -> None:
-    parameters = inspect.signature(target(settings(REPOSITORY, "schedule", name))).parameters
+    parameters = inspect.signature(target(settings("schedule", name))).parameters
 
     assert next(iter(parameters)) == "step"
     assert set(OF_TRAINING) < set(parameters)

@@ -10,7 +10,7 @@ from kd_lab.losses.kd import KD
 from kd_lab.schedules.constant import constant
 from kd_lab.types import Outputs
 from tests.contracts.loss_cases import batch, noise
-from tests.contracts.plugins import REPOSITORY, settings
+from tests.contracts.plugins import settings
 from tests.reference.losses.ctkd import reference
 
 __all__ = ["reference"]
@@ -131,7 +131,7 @@ def test_ctkd__says_nothing_of_a_temperature_before_the_first_batch() -> None:
 
 def test_ctkd__its_curriculum_rises_as_half_a_cosine_over_10_of_240_epochs() -> None:
     """In the authors' code the factor of epoch i is (1 - cos(pi i / 10)) / 2, up to epoch 10."""
-    given = settings(REPOSITORY, "loss", "ctkd")["schedules"]["reversal"]
+    given = settings("loss", "ctkd")["schedules"]["reversal"]
     shape = {k: v for k, v in given.items() if not k.startswith("_")}
 
     steps = [constant(t, base=1.0, total_steps=2400, **shape) for t in range(2400)]

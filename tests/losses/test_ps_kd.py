@@ -16,7 +16,7 @@ from kd_lab.schedules.constant import constant
 from kd_lab.training.objective import Objective, Term
 from kd_lab.types import UNLABELLED, Batch, Outputs
 from tests.contracts.loss_cases import leaves, noise
-from tests.contracts.plugins import REPOSITORY, settings
+from tests.contracts.plugins import settings
 from tests.reference import arrays
 from tests.reference.losses.ps_kd import first_memory, next_memory, reference
 
@@ -141,7 +141,7 @@ def test_ps_kd__the_memory_is_float32_and_in_the_checkpoint() -> None:
 
 
 def test_ps_kd__its_schedule_rises_linearly_over_the_training() -> None:
-    shares = settings(REPOSITORY, "loss", "ps_kd")["schedules"]["alpha"]
+    shares = settings("loss", "ps_kd")["schedules"]["alpha"]
     rise = [constant(t, base=0.8, total_steps=100, warmup_steps=shares["warmup_steps"]) for t in range(100)]
 
     assert rise == pytest.approx([0.8 * (t + 1) / 100 for t in range(100)])

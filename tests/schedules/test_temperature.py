@@ -12,14 +12,14 @@ from kd_lab.schedules.cosine import cosine
 from kd_lab.schedules.inverse_time import inverse_time
 from kd_lab.schedules.multistep import multistep
 from kd_lab.training.objective import Objective, Term
-from tests.contracts.plugins import REPOSITORY, arguments, settings, target, with_target
+from tests.contracts.plugins import arguments, settings, target, with_target
 
 STEPS = 1000
 
 
 def shipped(name: str) -> Any:
     """As the YAML of the choice makes it."""
-    content = settings(REPOSITORY, "schedule", name)
+    content = settings("schedule", name)
     return partial(target(content), **arguments("schedule", content))
 
 
