@@ -82,8 +82,6 @@ TAG_REASON = "kd_lab.reason"
 TAG_PARENT = "mlflow.parentRunId"
 TAG_LOCAL_ID = "kd_lab.local_id"
 TAG_HOST = "kd_lab.host"
-TAG_SYNC_TO = "kd_lab.sync_to"
-TAG_SYNCED_RUN = "kd_lab.synced_run"
 REFERENCES = (TAG_TEACHER_RUN, TAG_BASELINE_RUN, TAG_PARENT)
 """The tags whose value is the id of another run."""
 TAG_GIT_COMMIT = "mlflow.source.git.commit"

@@ -12,7 +12,7 @@ from typing import Any
 
 from kd_lab.errors import TrainingFailedError, UserError, choices
 from kd_lab.job.compose import NOT_A_NAME, check_complete, conf_dir, expand, explain, register, separated
-from kd_lab.job.offline import default_uri, settle
+from kd_lab.job.offline import check_servers, default_uri
 from kd_lab.outside.address import hide_login, without_login
 from kd_lab.store.location import Location
 from kd_lab.sweep.endings import terminate_like_interrupt
@@ -90,9 +90,9 @@ def job(config: Any) -> None:
     reporter = Reporter()
     try:
         check_complete(resolved)
-        (server,) = settle([resolved], default_uri(), reporter.warn)
+        check_servers([resolved])
         with reporter.listening():
-            run_job(resolved, Context(server=server), reporter)
+            run_job(resolved, Context(), reporter)
     except (UserError, TrainingFailedError) as error:
         FAILED.append(error)
 
@@ -165,6 +165,7 @@ def ui(arguments: list[str]) -> int:
     """`kd-lab ui [port=5000] [tracking.uri=URI]`: MLflow's own server on the store, until Ctrl-C."""
     options = options_of(arguments[1:], {"port": "5000", "tracking.uri": default_uri()})
     uri = options["tracking.uri"]
+    tell_waiting(uri)
     if uri.startswith("http"):
         print("That store is a server already, open:")  # noqa: T201
         _pages(uri, uri)
@@ -190,6 +191,15 @@ def ui(arguments: list[str]) -> int:
             return subprocess.run(command, cwd=folder, env=own, check=False).returncode
     except KeyboardInterrupt:
         return 0
+
+
+def tell_waiting(uri: str) -> None:
+    """Say beside what is shown that runs wait for a store, and how they are seen."""
+    from kd_lab.outside.text import visible
+    from kd_lab.store.sync import waiting_here
+
+    for sentence in waiting_here(uri):
+        print(visible(sentence), file=sys.stderr)  # noqa: T201
 
 
 def _pages(uri: str, server: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kd_lab.cli.commands import tell_waiting
 from kd_lab.errors import UserError, choices
 from kd_lab.job.offline import default_uri
 from kd_lab.outside.address import without_login
@@ -37,6 +38,7 @@ def compare(arguments: list[str]) -> int:
     from kd_lab.outside.text import csv, visible
 
     uri = options.uri or default_uri()
+    tell_waiting(uri)
     studies = options.studies or _only_study(uri)
     comparison = compared(
         pairs(runs(studies, uri)),

@@ -1,7 +1,6 @@
 """`kd-lab sync [tracking.uri=URI]`: runs that were kept while a server was away are brought to it."""
 
 from kd_lab.cli.commands import options_of
-from kd_lab.job.offline import default_uri
 
 
 def sync(arguments: list[str]) -> int:
@@ -10,6 +9,6 @@ def sync(arguments: list[str]) -> int:
     from kd_lab.outside.text import visible
     from kd_lab.store.sync import sync as bring_in
 
-    for line in bring_in(options["tracking.uri"] or None, default_uri()):
+    for line in bring_in(options["tracking.uri"] or None):
         print(visible(line), flush=True)  # noqa: T201
     return 0

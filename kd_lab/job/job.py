@@ -21,9 +21,10 @@ from kd_lab.job.teacher import given_teacher, look_up
 from kd_lab.measures.fidelity import fidelity
 from kd_lab.measures.gap import gap_recovered
 from kd_lab.models.ensemble import Ensemble
-from kd_lab.store.dead import close_dead, waiting_here
+from kd_lab.store.dead import close_dead
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
+from kd_lab.store.sync import bring_in, waiting_here
 from kd_lab.training.objective import Objective
 from kd_lab.types import Measurement, NetworkResult, RunResult
 
@@ -48,7 +49,7 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
     student = _student(keeper, teacher, baseline, node, bound)
     result = _result(teacher, baseline, student.result)
     reporter.finished(result, config)
-    for sentence in waiting_here(keeper.store):
+    for sentence in waiting_here(keeper.store.uri):
         reporter.note(sentence)
     return result
 
@@ -61,13 +62,14 @@ def begin(config: Mapping[str, Any], context: Context, reporter: Reporter) -> Ke
     """
     with busy("checking the config, loading the data"):
         plan = Plan.of(Settings.of(config))
-    uri, teacher = plan.settings.tracking.uri, plan.settings.teacher
+    tracking, teacher = plan.settings.tracking, plan.settings.teacher
+    although_away = tracking.offline == "fallback" or context.sweep is not None
     if teacher is not None and (teacher.weights or "").startswith("run:"):
-        look_up(plan.data, Store.existing(uri), str(teacher.weights))
-    with busy(f"opening {uri}"):
-        store = Store.open(uri, plan.settings.study, instead_of=context.server, begun=context.sweep is not None)
-        closed = close_dead(store, context.sweep)
-    for sentence in closed:
+        look_up(plan.data, Store.existing(tracking.uri, although_away=although_away), str(teacher.weights))
+    with busy(f"opening {tracking.uri}"):
+        store = Store.open(tracking.uri, plan.settings.study, although_away=although_away)
+        said = [*close_dead(store, context.sweep), *bring_in(store)]
+    for sentence in said:
         reporter.note(sentence)
     return Keeper(plan, store, config, context, reporter)
 

@@ -37,7 +37,6 @@ class Context:
 
     jobs_at_once: how many jobs of the sweep share this machine; what is timed then is not what a job alone would take.
     tried: from how many configurations this one was chosen on the validation part, if it was.
-    server: the server that the runs are meant for, if it is away and a local store stands in for it.
     """
 
     sweep: str | None = None
@@ -45,7 +44,6 @@ class Context:
     label: str = ""
     jobs_at_once: int = 1
     tried: int | None = None
-    server: str | None = None
 
 
 @dataclass(frozen=True)

@@ -41,13 +41,18 @@ ENVIRONMENT = {
 }
 
 
-_silent_until: dict[str, float] = {}
+_silent: dict[str, tuple[float, str]] = {}
+"""Until when a server is not asked again, and why."""
 _told: set[str] = set()
 _logger = logging.getLogger(__name__)
 
 
 class StoreAwayError(TrainingFailedError):
-    """The store does not answer now."""
+    """The store does not answer now; `cause` says why."""
+
+    def __init__(self, uri: str, cause: str) -> None:
+        super().__init__(f"tracking.uri={uri}: the store does not answer ({cause}).")
+        self.cause = cause
 
 
 def client(uri: str) -> "GuardedClient":
@@ -130,7 +135,7 @@ def one_sentence(uri: str) -> Iterator[None]:
         if is_disk_full(error):
             raise disk_full_error(uri) from error
         if is_away(error):
-            raise StoreAwayError(f"tracking.uri={uri}: the store does not answer ({first_line(error)}).") from error
+            raise StoreAwayError(uri, first_line(error)) from error
         raise
 
 
@@ -144,19 +149,25 @@ def asked(uri: str, question: Callable[[], T]) -> T:
     if not uri.startswith("http"):  # a file answers or fails, it does not hang
         with one_sentence(uri):
             return question()
-    if time.monotonic() < _silent_until.get(uri, 0.0):
-        raise StoreAwayError(f"tracking.uri={uri}: the store does not answer (it did not a moment ago).")
+    until, cause = _silent.get(uri, (0.0, ""))
+    if time.monotonic() < until:
+        raise StoreAwayError(uri, cause)
     try:
         with one_sentence(uri):
             return _in_time(question)
-    except StoreAwayError:
-        _silent_until[uri] = time.monotonic() + NOT_AGAIN_FOR_S
+    except StoreAwayError as error:
+        does_not_answer(uri, error.cause)
         raise
+
+
+def does_not_answer(uri: str, cause: str) -> None:
+    """The store was asked, and did not answer: it is not asked again for a while."""
+    _silent[uri] = time.monotonic() + NOT_AGAIN_FOR_S, cause
 
 
 def answers_again(uri: str) -> None:
     """The store was asked by other means, and answered."""
-    _silent_until.pop(uri, None)
+    _silent.pop(uri, None)
     if uri in _told:
         _told.discard(uri)
         _logger.warning("tracking.uri=%s: the store answers again.", uri)

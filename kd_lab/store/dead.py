@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from kd_lab.names import TAG_HOST, TAG_LOCAL_ID, TAG_PARENT, TAG_ROLE, TAG_SWEEP
 from kd_lab.outside.paths import is_own_rescue
 from kd_lab.store.client import StoreAwayError, asked, one_sentence
-from kd_lab.store.deliver import Parcel, close_killed, deliver
-from kd_lab.store.journal import Kept, kept_runs
+from kd_lab.store.deliver import close_killed, deliver
+from kd_lab.store.journal import Kept
 from kd_lab.store.lease import Lease, host, same_host
 from kd_lab.store.queries import SWEEP, search
 from kd_lab.store.store import Store
@@ -53,11 +53,11 @@ def _close(store: Store, run: "MlflowRun") -> bool:
         kept = Kept(lease.folder or store.location.rescue() / run.info.run_id)
         if not _keeps(kept, store, run):
             asked(store.uri, lambda: close_killed(store.uri, run.info.run_id))
-        elif kept.pending().end is not None:  # it ended by itself while the store was away: for `kd-lab sync`
+        elif kept.pending().end is not None:  # it ended by itself while the store was away
             return False
         else:
             with one_sentence(store.uri):
-                deliver(Parcel.of_kept(kept), store.uri)
+                deliver(kept, store.uri)
             kept.remove()
         done = True
     finally:
@@ -75,13 +75,3 @@ def _keeps(kept: Kept, store: Store, run: "MlflowRun") -> bool:
         return False
     same = header.run_id == run.info.run_id or header.local_id == run.data.tags.get(TAG_LOCAL_ID)
     return same and header.uri == store.uri
-
-
-def waiting_here(store: Store) -> list[str]:
-    """A sentence on the runs that `kd-lab sync` could bring to this store, if there are any."""
-    kept = [one for one in kept_runs(store.location.rescue()) if one.header().uri == store.uri]
-    ended = [one for one in kept if one.pending().end is not None]
-    if not ended:
-        return []
-    them = f"{len(ended)} runs wait" if len(ended) > 1 else "1 run waits"
-    return [f"{them} in {store.location.rescue()} for {store.uri}: `kd-lab sync` brings them in."]

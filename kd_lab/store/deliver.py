@@ -4,7 +4,6 @@ import re
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,9 +13,11 @@ from kd_lab.outside.ids import is_run_id
 from kd_lab.outside.paths import read_text, regular
 from kd_lab.store.client import client, http_status
 from kd_lab.store.journal import Header, Kept
+from kd_lab.store.lease import alone
+from kd_lab.store.location import Location
+from kd_lab.store.opening import being_opened, experiment
 from kd_lab.store.pending import Pending, send, unwritten
 from kd_lab.store.queries import KILLED, SWEEP, by_local_id, last_time_ms, search, tag_is
-from kd_lab.store.store import Store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -25,26 +26,8 @@ NAME_RUNS = (ARTIFACT_REPORT, ARTIFACT_JOBS, ARTIFACT_MLMODEL)
 """The texts that name runs by their ids."""
 
 
-@dataclass(frozen=True)
-class Parcel:
-    """A run on its way to a store.
-
-    files: the folder with the artifacts that `pending` names. aliases: ids that runs had elsewhere, to their local ids.
-    """
-
-    header: Header
-    pending: Pending
-    files: Path
-    aliases: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of_kept(cls, kept: Kept) -> "Parcel":
-        """What a rescue folder holds."""
-        return cls(kept.header(), kept.pending(), kept.files)
-
-
 class Delivered(NamedTuple):
-    """What became of a parcel."""
+    """What became of a run: its id in the store, how it ended, and how much of it the store did not have."""
 
     run_id: str
     status: str
@@ -52,28 +35,34 @@ class Delivered(NamedTuple):
     artifacts: int
 
 
-def deliver(parcel: Parcel, uri: str) -> Delivered:
+def deliver(kept: Kept, uri: str) -> Delivered:
     """Bring a run into the store; whoever calls has made sure that no process writes it.
+
+    One at a time: runs that refer to one another find each other there.
 
     Raises:
         UserError: the store cannot be used, another store has the rest of this run, or an artifact is no file there.
         StoreAwayError: the store went away meanwhile (or what MLflow raises then).
     """
-    header, pending = parcel.header, parcel.pending
+    with alone(Location.parse(uri).lock_file("delivery")):
+        return _deliver(kept, uri)
+
+
+def _deliver(kept: Kept, uri: str) -> Delivered:
+    header, pending = kept.header(), kept.pending()
     for artifact in pending.artifacts:
         with suppress(FileNotFoundError):  # told when its turn comes
-            regular(parcel.files, artifact)
+            kept.there(artifact)
     found = _known(header, uri)
-    new_ids = _new_ids(parcel, uri)
+    new_ids = _new_ids(header, uri)
     run_id = str(found.info.run_id) if found else _make(header, uri, new_ids)
     if run_id != header.run_id:
-        own = [old for old in (header.local_id, *parcel.aliases) if new_ids.get(old, old) == header.local_id]
-        new_ids |= dict.fromkeys(own, run_id)
+        new_ids[header.local_id] = run_id
     pending.params = {**header.params, **pending.params}
     pending.points = unwritten(uri, run_id, pending.points)
     count = len(pending.points), len(set(pending.artifacts))
     end, pending.end = pending.end, None
-    _send_all(uri, run_id, pending, parcel.files, new_ids)
+    _send_all(uri, run_id, pending, kept.files, new_ids)
     _point_to(uri, header.local_id, run_id)
     if end is not None:
         client(uri).set_terminated(run_id, end.status, end.time_ms)
@@ -100,31 +89,29 @@ def _known(header: Header, uri: str) -> "MlflowRun | None":
         except MlflowException as error:
             if http_status(error) != 404:
                 raise
-        found = by_local_id(uri, header.local_id)
-        if found is None:
-            raise UserError(
-                f"tracking.uri={uri}: run {header.run_id} is not there; it was begun in {header.uri}, where it belongs."
-            )
-        return found
-    return by_local_id(uri, header.local_id)
+    found = by_local_id(uri, header.local_id)
+    if found is None and header.run_id is not None:
+        raise UserError(
+            f"tracking.uri={uri}: run {header.run_id} is not there; it was begun in {header.uri}, where it belongs."
+        )
+    return found
 
 
 def _make(header: Header, uri: str, new_ids: Mapping[str, str]) -> str:
     tags = {key: new_ids.get(value, value) if key in REFERENCES else value for key, value in header.tags.items()}
-    study = Store.open(uri, header.study).experiment_id
+    location = Location.parse(uri)
+    location.check()
+    with being_opened(location):
+        study = experiment(location, header.study)
     made = client(uri).create_run(study, start_time=header.started_ms, tags=tags, run_name=header.name)
     return str(made.info.run_id)
 
 
-def _new_ids(parcel: Parcel, uri: str) -> dict[str, str]:
-    """What the store calls the runs that this one refers to, by what it calls them; local ids where it has none yet."""
-    found = dict(parcel.aliases)
-    for tag in REFERENCES:
-        old = parcel.header.tags.get(tag)
-        run = by_local_id(uri, found.get(old, old)) if old else None
-        if old and run is not None:
-            found[old] = str(run.info.run_id)
-    return found
+def _new_ids(header: Header, uri: str) -> dict[str, str]:
+    """What the store calls the runs that this one refers to, by what it calls them, where the store has them."""
+    ids = {header.tags[tag] for tag in REFERENCES if tag in header.tags}
+    found = {local_id: by_local_id(uri, local_id) for local_id in ids}
+    return {local_id: str(run.info.run_id) for local_id, run in found.items() if run is not None}
 
 
 def _point_to(uri: str, local_id: str, run_id: str) -> None:
@@ -137,9 +124,8 @@ def _point_to(uri: str, local_id: str, run_id: str) -> None:
 def _renamed(text: str, uri: str, new_ids: Mapping[str, str]) -> str:
     """With the ids that the store has for the runs that the text names."""
     for old in set(re.findall(r"\b[0-9a-f]{32}\b", text)):
-        known = new_ids.get(old, old)
-        run = by_local_id(uri, known)
-        text = text.replace(old, known if run is None else str(run.info.run_id))
+        run = None if old in new_ids else by_local_id(uri, old)
+        text = text.replace(old, new_ids.get(old, old) if run is None else str(run.info.run_id))
     return text
 
 

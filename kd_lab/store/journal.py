@@ -14,13 +14,12 @@ this user's own is read, of it only regular files, and it is for this user alone
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from kd_lab.errors import UserError
-from kd_lab.names import ARTIFACT_WEIGHTS, TAG_KEY
+from kd_lab.names import ARTIFACT_WEIGHTS
 from kd_lab.outside.ids import is_run_id
 from kd_lab.outside.paths import is_own_rescue, make_own_folder, read_text, regular
 from kd_lab.store.location import Location
@@ -81,6 +80,10 @@ class Kept:
         self._make()
         self._replace(self.folder / HEADER, json.dumps(asdict(header), indent=1))
 
+    def is_there(self) -> bool:
+        """Whether a run was begun in this folder, which is this user's own."""
+        return is_own_rescue(self.folder) and (self.folder / HEADER).is_file()
+
     def header(self) -> Header:
         """What the run is.
 
@@ -112,7 +115,7 @@ class Kept:
     def pending(self, *, of_others: bool = False) -> Pending:
         """What is kept, by all processes of the run or by all but this one."""
         found = Pending()
-        for log in sorted(self.folder.glob("log-*.jsonl")):
+        for log in self._logs():
             if of_others and log == self._own():
                 continue
             with suppress(OSError, ValueError):  # no file of its own, or no text
@@ -120,6 +123,12 @@ class Kept:
                     with suppress(ValueError):  # a line that the machine did not finish
                         found.add(Pending.of_line(line))
         return found
+
+    def go_on(self) -> None:
+        """Forget how it ended, and what it said of that: it is written anew."""
+        if self.pending().end is not None:
+            for log in self._logs():
+                log.unlink(missing_ok=True)
 
     def place(self, artifact: str) -> Path:
         """Where the artifact's content goes; its folder is made."""
@@ -155,6 +164,12 @@ class Kept:
         with suppress(OSError):
             self.folder.parent.rmdir()
 
+    def _logs(self) -> list[Path]:
+        """Of all processes, the one that wrote last at the end."""
+        with suppress(FileNotFoundError):  # brought into its store meanwhile
+            return sorted(self.folder.glob("log-*.jsonl"), key=lambda log: log.lstat().st_mtime_ns)
+        return []
+
     def _own(self) -> Path:
         return self.folder / f"log-{os.getpid()}.jsonl"
 
@@ -185,15 +200,15 @@ def kept_runs(root: Path) -> list[Kept]:
     return [kept for _, _, kept in sorted(found, key=lambda entry: entry[:2])]
 
 
-def finished_with_key(root: Path, key: str) -> Kept | None:
-    """The newest FINISHED run with this tag kd_lab.key whose weights are in the folder."""
+def finished_runs(root: Path, uri: str, tags: Mapping[str, str]) -> Iterator[Kept]:
+    """The FINISHED runs for this store that were begun with these tags and whose weights are here, the newest first."""
     for kept in reversed(kept_runs(root)):
-        with suppress(OSError, UserError):
-            end = kept.pending().end
-            if kept.header().tags.get(TAG_KEY) == key and end is not None and end.status == "FINISHED":
-                kept.there(ARTIFACT_WEIGHTS)
-                return kept
-    return None
+        with suppress(OSError, ValueError):  # no weights, or brought into its store at this moment
+            header = kept.header()
+            if header.uri == uri and tags.items() <= header.tags.items():
+                end = kept.pending().end
+                if end is not None and end.status == "FINISHED" and kept.there(ARTIFACT_WEIGHTS):
+                    yield kept
 
 
 def last_values(points: list[Point]) -> dict[str, float]:

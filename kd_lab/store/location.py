@@ -55,13 +55,21 @@ class Location:
         Raises:
             UserError: a folder cannot be written, the file is a folder, or the server does not answer.
         """
+        if (cause := self.silence()) is not None:
+            raise UserError(
+                f"tracking.uri={self.uri}: no MLflow server answers there ({cause}); start one with `mlflow server`, "
+                "use tracking=local, or tracking.offline=fallback to keep the runs here until it is back."
+            )
+        self.check_folders()
+
+    def check_folders(self) -> None:
+        """Make the folder of a SQLite file, look at those that a job of a server writes in.
+
+        Raises:
+            UserError: one of them cannot be written, or the file is a folder.
+        """
         self._check_rescue()
         if self.database is None:
-            if (cause := self.silence()) is not None:
-                raise UserError(
-                    f"tracking.uri={self.uri}: no MLflow server answers there ({cause}); start one with "
-                    "`mlflow server`, use tracking=local, or tracking.offline=fallback until it is back."
-                )
             if not os.access(Path.cwd(), os.W_OK):
                 raise UserError(
                     f"tracking.uri={self.uri}: cannot write in {Path.cwd()}, where a job keeps what a server does "
@@ -100,12 +108,8 @@ class Location:
         except (OSError, ValueError) as error:  # OSError: URLError and time-outs; ValueError: not a valid address
             return str(getattr(error, "reason", error))
 
-    def remember(self) -> None:
-        """Note that this user has named this store: what waits for it may be brought there later."""
-        self.locks.mkdir(parents=True, exist_ok=True)
-
     def was_used(self) -> bool:
-        """Whether this user has used or named this store before; for a file, whether it is there."""
+        """Whether this user has used this store before, away or not; for a file, whether it is there."""
         return self.database.is_file() if self.database else self.locks.is_dir()
 
     def creation_lock(self) -> Path:

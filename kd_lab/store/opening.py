@@ -38,10 +38,9 @@ def being_opened(location: Location) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError, StoreAwayError) as error:
         if is_disk_full(error):
             raise disk_full_error(location.uri) from error
-        cause = error.__cause__ if isinstance(error, StoreAwayError) and error.__cause__ else error
+        cause = error.cause if isinstance(error, StoreAwayError) else first_line(error)
         raise UserError(
-            f"tracking.uri={location.uri}: MLflow cannot use this store ({first_line(cause)}); "
-            "choose another file or server."
+            f"tracking.uri={location.uri}: MLflow cannot use this store ({cause}); choose another file or server."
         ) from error
 
 
@@ -83,5 +82,5 @@ def away(uri: str) -> str | None:
     try:
         asked(uri, lambda: client(uri).search_experiments(max_results=1))
     except StoreAwayError as error:
-        return first_line(error.__cause__ or error)
+        return error.cause
     return None

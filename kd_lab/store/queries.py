@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from kd_lab.names import TAG_LOCAL_ID, TAG_REASON, TAG_SYNCED_RUN
+from kd_lab.names import TAG_LOCAL_ID, TAG_REASON
 from kd_lab.outside.ids import is_run_id
 from kd_lab.store.client import client
 
@@ -65,8 +65,8 @@ def last_time_ms(uri: str, run: "MlflowRun") -> int:
 def run_again(uri: str, run: "MlflowRun", tags: Mapping[str, str]) -> None:
     """Make a run that has ended RUNNING again, with these tags and none that speak of its end."""
     mlflow, run_id = client(uri), run.info.run_id
-    for tag in {TAG_REASON, TAG_SYNCED_RUN} & set(run.data.tags):
-        mlflow.delete_tag(run_id, tag)
+    if TAG_REASON in run.data.tags:
+        mlflow.delete_tag(run_id, TAG_REASON)
     for tag, value in tags.items():
         mlflow.set_tag(run_id, tag, value)
     mlflow.update_run(run_id, status="RUNNING")

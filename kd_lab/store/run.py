@@ -1,8 +1,8 @@
 """One run of the store while it is written.
 
-A store that goes away, or is slow, never costs a training and never holds it up: what a run says goes to the local disk
-(see kept.py), and from there to the store in a thread of its own (see writer.py). What the store could not be told by
-the end of the run stays in `kd_lab_rescue/RUN_ID`, for `kd-lab sync`. Only a full disk ends the training.
+A store that goes away, or is slow, never costs a training and never holds it up: what a run says goes to the local
+disk (see journal.py), and from there to the store in a thread of its own (see writer.py). What the store could not be
+told by the end of the run stays in `kd_lab_rescue/RUN_ID`, for `kd-lab sync`. Only a full disk ends the training.
 """
 
 import logging
@@ -18,7 +18,7 @@ from kd_lab.errors import PrunedError, TrainingFailedError
 from kd_lab.names import TAG_REASON
 from kd_lab.outside.ids import run_id as checked_id
 from kd_lab.store.client import disk_full_error, first_line, is_disk_full
-from kd_lab.store.journal import HEADER, Header, Kept
+from kd_lab.store.journal import Header, Kept
 from kd_lab.store.lease import Lease
 from kd_lab.store.location import Location
 from kd_lab.store.pending import End, Input, Pending, Point
@@ -163,7 +163,7 @@ class Run:
             self.seconds += time.perf_counter() - started
 
     def _is_kept_only(self) -> bool:
-        return (self._kept.folder / HEADER).exists() and self._kept.header().run_id is None
+        return self._kept.is_there() and self._kept.header().run_id is None
 
     def _end(self, last: Pending) -> bool:
         """Write what is left; whether the store has everything now."""
@@ -181,7 +181,7 @@ class Run:
 
     def _take(self, more: Pending) -> None:
         with _disk_full_as_error(self._uri):
-            if not self._begun and not (self._kept.folder / HEADER).exists():
+            if not self._begun and not self._kept.is_there():
                 self._kept.begin(Header(self._uri, self.run_id))
             self._begun = True
             if self._writer is not None:

@@ -17,17 +17,18 @@ from kd_lab.store.client import (
     answers_again,
     asked,
     client,
-    first_line,
+    does_not_answer,
     http_status,
     one_sentence,
     tell_away,
 )
-from kd_lab.store.journal import HEADER, Header, Kept, finished_with_key
+from kd_lab.store.deliver import deliver
+from kd_lab.store.journal import Header, Kept, finished_runs
 from kd_lab.store.lease import Lease, alone, host, id_of_sweep
 from kd_lab.store.location import Location
 from kd_lab.store.opening import being_opened, experiment
 from kd_lab.store.params import flatten
-from kd_lab.store.pending import Input
+from kd_lab.store.pending import Input, Pending
 from kd_lab.store.queries import KILLED, SWEEP, UNMEASURED, by_local_id, run_again, search, studies, tag_is
 from kd_lab.store.run import MAX_TAG_LENGTH, Run
 from kd_lab.store.stored import StoredRun
@@ -44,14 +45,13 @@ class Store:
         self._facts = facts
 
     @classmethod
-    def open(cls, uri: str, study: str, *, instead_of: str | None = None, begun: bool = False) -> "Store":
+    def open(cls, uri: str, study: str, *, although_away: bool = False) -> "Store":
         """Open the store, made first where it does not exist; safe for many processes at once.
 
         Args:
             uri: its address.
             study: whose runs are written.
-            instead_of: the server that the runs are meant for, if it is away; `kd-lab sync` brings them there.
-            begun: this is a part of something that is running already, and goes on where a server has gone away.
+            although_away: go on where a server is away; what is written is kept here, for `kd-lab sync` to bring it in.
 
         Raises:
             UserError: the address, the file or the server cannot be used, or the study was deleted.
@@ -60,16 +60,13 @@ class Store:
         location = Location.parse(uri)
         if not study.strip():
             raise UserError("study=: expected the name of a study, but it is empty.")
-        silent = begun and location.silence() is not None
-        if not silent:
-            location.check()
-            answers_again(location.uri)
+        _look(location, although_away)
         with being_opened(location):
-            facts = {names.TAG_HOST: host(location)} | ({names.TAG_SYNC_TO: instead_of} if instead_of else {})
+            facts = {names.TAG_HOST: host(location)}
             try:
-                found = None if silent else experiment(location, study)
+                found = experiment(location, study)
             except StoreAwayError:
-                if not begun:
+                if not although_away:
                     raise
                 found = None
         return cls(location, study, found, facts)
@@ -86,8 +83,12 @@ class Store:
         return self._experiment_id
 
     @classmethod
-    def existing(cls, uri: str) -> "Store":
+    def existing(cls, uri: str, *, although_away: bool = False) -> "Store":
         """Open a store to read from it, whatever the study; never makes one.
+
+        Args:
+            uri: its address.
+            although_away: where a server is away, read what waits here for `kd-lab sync`.
 
         Raises:
             UserError: there is no store at this address, or MLflow cannot use it.
@@ -98,12 +99,16 @@ class Store:
             raise UserError(
                 f"tracking.uri={uri}: there is no file {location.database}; run kd-lab first, or name the right file."
             )
-        location.check()
+        _look(location, although_away)
         with being_opened(location):
             # An empty file is one that MLflow would fill.
             if location.database is not None and location.database.stat().st_size == 0:
                 raise UserError(f"tracking.uri={uri}: {location.database} is empty; run kd-lab first.")
-            asked(location.uri, lambda: client(location.uri).search_experiments(max_results=1))
+            try:
+                asked(location.uri, lambda: client(location.uri).search_experiments(max_results=1))
+            except StoreAwayError:
+                if not although_away:
+                    raise
         return cls(location, "", None, {})
 
     def start_run(
@@ -165,27 +170,26 @@ class Store:
                     return StoredRun.of(self.uri, found[0], study_names[found[0].info.experiment_id])
             return None
 
-        try:
-            found = asked(self.uri, newest)
-        except StoreAwayError:
-            found = None
-        if found is None and (kept := finished_with_key(self.location.rescue(), key)) is not None:
-            found = StoredRun.of_kept(kept)
-        return found
+        with suppress(StoreAwayError):
+            if (found := asked(self.uri, newest)) is not None:
+                return found
+        waiting = finished_runs(self.location.rescue(), self.uri, {names.TAG_KEY: key})
+        return next(map(StoredRun.of_kept, waiting), None)
 
     def finished(self, study: str, role: str) -> list[StoredRun]:
-        """The FINISHED runs of one role in a study, the newest first; none where there is no such study.
+        """The FINISHED runs of one role in a study, the newest first; those that wait for `kd-lab sync` come before."""
 
-        Raises:
-            TrainingFailedError: the store does not answer.
-        """
-        with one_sentence(self.uri):
+        def there() -> list[StoredRun]:
             known = client(self.uri).get_experiment_by_name(study)
-            if known is None:
-                return []
             rule = f"{tag_is(names.TAG_ROLE, role)} and attributes.status = 'FINISHED'"
-            found = search(self.uri, rule, [known.experiment_id])
-        return [StoredRun.of(self.uri, run, study) for run in reversed(found)]
+            found = search(self.uri, rule, [known.experiment_id]) if known is not None else []
+            return [StoredRun.of(self.uri, run, study) for run in reversed(found)]
+
+        waiting = map(StoredRun.of_kept, finished_runs(self.location.rescue(), self.uri, {names.TAG_ROLE: role}))
+        here = [run for run in waiting if run.study == study]
+        with suppress(StoreAwayError):
+            return here + asked(self.uri, there)
+        return here
 
     def get(self, run_id: str) -> StoredRun:
         """A run of any study, by its id or by the one that it had before `kd-lab sync` brought it in.
@@ -196,6 +200,9 @@ class Store:
         """
         from mlflow.exceptions import MlflowException
 
+        for kept in finished_runs(self.location.rescue(), self.uri, {}):
+            if kept.folder.name == run_id:
+                return StoredRun.of_kept(kept)
         with one_sentence(self.uri):
             try:
                 run = client(self.uri).get_run(run_id)
@@ -239,7 +246,12 @@ class Store:
         """
         local_id = id_of_sweep(self.study, sweep_id)
 
+        kept = Kept(self.location.rescue() / local_id)
+
         def resumed() -> str | None:
+            if kept.is_there():  # begun while the store was away
+                deliver(kept, self.uri)
+                kept.remove()
             found = by_local_id(self.uri, local_id)
             if found is not None and found.info.status != "RUNNING":
                 run_again(self.uri, found, self._facts)
@@ -251,13 +263,18 @@ class Store:
                 run_id = asked(self.uri, resumed) or self._created(header).run_id
                 if run_id is not None:
                     return run_id
-            kept = Kept(self.location.rescue() / local_id)
-            if not kept.folder.exists():
+            if not kept.is_there():
                 kept.begin(header)
+            kept.go_on()
             return local_id
 
     def tag(self, run_id: str, key: str, value: str) -> None:
-        """Tag a run that has ended; left undone where the store is away."""
+        """Tag a run that has ended, or waits for `kd-lab sync`; left undone where the store is away."""
+        kept = Kept(self.location.rescue() / run_id)
+        if kept.is_there():
+            kept.append(Pending(tags={key: value}))
+            kept.close()
+            return
         with suppress(StoreAwayError):
             asked(self.uri, lambda: client(self.uri).set_tag(run_id, key, value))
 
@@ -268,7 +285,7 @@ class Store:
             TrainingFailedError: the disk is full.
         """
         kept = Kept(self.location.rescue() / run_id)
-        if (kept.folder / HEADER).exists():
+        if kept.is_there():
             still_open = kept.pending().end is None
         else:
             still_open = False
@@ -306,5 +323,15 @@ class Store:
         try:
             return replace(header, run_id=asked(self.uri, create))
         except StoreAwayError as error:
-            tell_away(self.uri, first_line(error.__cause__ or error), self.location.rescue())
+            tell_away(self.uri, error.cause, self.location.rescue())
             return header
+
+
+def _look(location: Location, although_away: bool) -> None:
+    """Make sure that a store can be used, or note that it is away."""
+    if although_away and (cause := location.silence()) is not None:
+        location.check_folders()
+        does_not_answer(location.uri, cause)
+    else:
+        location.check()
+        answers_again(location.uri)

@@ -1,98 +1,140 @@
-"""`kd-lab sync`: everything that was kept locally is brought into its store, one line of text per run."""
+"""Runs that were kept here, brought into their stores: by `kd-lab sync`, or by the next job that finds the store."""
 
-import tempfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from kd_lab.errors import UserError
-from kd_lab.names import TAG_ROLE
-from kd_lab.outside.database import has_runs
+from kd_lab.names import TAG_HOST, TAG_ROLE
 from kd_lab.outside.paths import RESCUE
 from kd_lab.store.client import StoreAwayError, first_line, one_sentence
-from kd_lab.store.deliver import Delivered, Parcel, deliver
-from kd_lab.store.journal import Kept, kept_runs
-from kd_lab.store.lease import Lease
-from kd_lab.store.local import local_parcel, mark_synced, waiting
+from kd_lab.store.deliver import Delivered, deliver
+from kd_lab.store.journal import Header, Kept, kept_runs
+from kd_lab.store.lease import Lease, host, same_host
 from kd_lab.store.location import Location
 from kd_lab.store.opening import away
 from kd_lab.store.queries import SWEEP
+from kd_lab.store.store import Store
+
+LOCAL = "sqlite:///mlflow.db"
+"""The file that `kd-lab compare` and `kd-lab ui` read where they are told nothing."""
 
 
 @dataclass(frozen=True)
-class Item:
-    """A run that waits.
+class Waiting:
+    """A run that waits in a folder, and the store that it is to be brought to."""
 
-    home: the store that it was written for, or lies in; its locks tell whether the run is still written. folder: where
-    it waits. parcel: packs it, given a scratch folder. done: called with the id that it has now. is_sweep: it comes
-    after its jobs, which it names.
-    """
-
-    started_ms: int
-    run_id: str
-    local_id: str
-    name: str
+    kept: Kept
+    header: Header
     target: str
-    home: Location
-    folder: Path
-    parcel: Callable[[Path], Parcel]
-    done: Callable[[str], None]
-    is_sweep: bool
+
+    @property
+    def stays(self) -> bool:
+        """Whether it is only copied: a file is where one looks at the runs that are meant for a server."""
+        return Location.parse(self.header.uri).database is None and Location.parse(self.target).database is not None
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        run_id = self.kept.folder.name[:8]
+        return f"{self.header.name} ({run_id})" if self.header.name else f"run {run_id}"
 
 
-def sync(uri: str | None, local_uri: str) -> Iterator[str]:
+def sync(uri: str | None) -> Iterator[str]:
     """Bring in all that waits here, and say so run by run.
 
     Args:
         uri: where to; by default where each run was meant to go.
-        local_uri: the SQLite store that stands in for a server that is away.
 
     Raises:
         UserError: a store is still away, or a run cannot go there; the others were brought in.
     """
-    items = _items(uri, local_uri)
-    if not items:
+    named = [Location.parse(uri)] if uri else []
+    roots = dict.fromkeys([Path.cwd() / RESCUE, *(location.rescue() for location in named)])
+    waiting = [run for root in roots for run in _waiting(root, named[0].uri if named else None)]
+    waiting.sort(key=_turn)
+    if not waiting:
         yield "Nothing to bring in: no run is kept here that its store does not have."
     problems: dict[str, UserError] = {}
-    for item in items:
-        if (refusal := _not_meant(item, uri)) is not None:
-            problems.setdefault(item.target, refusal)
-    items = [item for item in items if item.target not in problems]
-    unusable = {target: cause for target in {item.target for item in items} if (cause := away(target)) is not None}
+    for run in waiting:
+        if (refusal := _not_meant(run, uri)) is not None:
+            problems.setdefault(run.target, refusal)
+    waiting = [run for run in waiting if run.target not in problems]
+    unusable = {target: cause for target in {run.target for run in waiting} if (cause := away(target)) is not None}
     for target, cause in unusable.items():
-        count = sum(item.target == target for item in items)
+        count = sum(run.target == target for run in waiting)
         problems[target] = UserError(
             f"tracking.uri={target}: the server is still away ({cause}); {_counted(count, 'run')} kept here for it, "
             "try again when it is back."
         )
-    for item in items:
-        if item.target in unusable:
+    for run in waiting:
+        if run.target in unusable:
             continue
         try:
-            yield _bring(item)
+            yield _bring(run) or f"{run.label}: still running, left alone"
         except (UserError, StoreAwayError) as error:
-            problems.setdefault(item.target, UserError(str(error)))
+            problems.setdefault(run.target, UserError(str(error)))
     if problems:
         raise next(iter(problems.values()))
 
 
-def _not_meant(item: Item, uri: str | None) -> UserError | None:
-    """Why a run does not go where its folder or file says, which may have come with a clone or an archive.
+def bring_in(store: Store) -> list[str]:
+    """Bring to a store that answers what waits for it: how many runs that were, and what it did not take."""
+    brought, said = 0, []
+    for run in _waiting(store.location.rescue(), None):
+        if run.target != store.uri or not (_has_ended(run) or _is_dead(run, store)):
+            continue
+        try:
+            brought += _bring(run) is not None
+        except StoreAwayError:
+            break
+        except UserError as error:
+            said.append(str(error))
+    if brought:
+        said.append(f"{_counted(brought, 'run')} that waited in {store.location.rescue()} brought to {store.uri}")
+    return said
+
+
+def waiting_here(uri: str) -> list[str]:
+    """A sentence on the runs that wait here, for each store; `uri` is the one that a command uses."""
+    said = []
+    for root in dict.fromkeys([Location.parse(uri).rescue(), Path.cwd() / RESCUE]):
+        counts = Counter(run.target for run in _waiting(root, None) if _has_ended(run))
+        said += [_told(root, target, number) for target, number in counts.items()]
+    return said
+
+
+def _told(root: Path, target: str, number: int) -> str:
+    them, wait = ("them", "wait") if number > 1 else ("it", "waits")
+    told = f"{_counted(number, 'run')} {wait} in {root} for {target}: `kd-lab sync` brings {them} there"
+    if Location.parse(target).database is not None:
+        return f"{told}."
+    return f"{told}; `kd-lab sync tracking.uri={LOCAL}` copies {them} to where `kd-lab compare` and `kd-lab ui` look."
+
+
+def _has_ended(run: Waiting) -> bool:
+    return run.kept.pending().end is not None
+
+
+def _is_dead(run: Waiting, store: Store) -> bool:
+    """Whether its process was one of this machine; its lease tells whether that lives. Others are `close_dead`'s."""
+    return run.header.run_id is None and same_host(run.header.tags.get(TAG_HOST, ""), host(store.location))
+
+
+def _not_meant(run: Waiting, uri: str | None) -> UserError | None:
+    """Why a run does not go where its folder says, which may have come with a clone or an archive.
 
     A server is one that this user has used before, or names now: others would be given the login of this user's
     environment. A SQLite file is the one beside the folder.
     """
-    try:
-        location = Location.parse(item.target)
-    except UserError as error:
-        return error
-    if uri is not None or (location.rescue() == item.folder if location.database else location.was_used()):
+    root, location = run.kept.folder.parent, Location.parse(run.target)
+    if uri is not None or (location.rescue() == root if location.database else location.was_used()):
         return None
     return UserError(
-        f"tracking.uri={item.target}: runs in {item.folder} are meant for this store, which you have not used from "
-        f"here; if you know it: kd-lab sync tracking.uri={item.target}"
+        f"tracking.uri={run.target}: runs in {root} are meant for this store, which you have not used from here; "
+        f"if you know it: kd-lab sync tracking.uri={run.target}"
     )
 
 
@@ -100,62 +142,45 @@ def _counted(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
-def _items(uri: str | None, local_uri: str) -> list[Item]:
-    uri = Location.parse(uri).uri if uri else None
-    roots = {Path.cwd() / RESCUE} | ({Location.parse(uri).rescue()} if uri else set())
-    items = [_kept_item(kept, uri) for root in roots for kept in kept_runs(root)]
-    local = Location.parse(local_uri)
-    if local.database is not None and has_runs(local.database):
-        for run in waiting(local.uri, uri):
-            items.append(
-                Item(
-                    *(run.started_ms, run.run_id, run.local_id, run.name, run.target, local, local.rescue()),
-                    parcel=partial(local_parcel, local.uri, run.run_id),
-                    done=partial(mark_synced, local.uri, run.run_id),
-                    is_sweep=run.is_sweep,
-                )
-            )
-    return sorted(items, key=lambda item: (item.is_sweep, item.started_ms))
+def _waiting(root: Path, target: str | None) -> list[Waiting]:
+    """What waits in a folder; where to, by default, each run says itself."""
+    found = [(kept, kept.header()) for kept in kept_runs(root)]
+    return sorted((Waiting(kept, header, target or header.uri) for kept, header in found), key=_turn)
 
 
-def _kept_item(kept: Kept, uri: str | None) -> Item:
-    header, run_id = kept.header(), kept.folder.name
-    return Item(
-        header.started_ms,
-        run_id,
-        header.local_id or run_id,
-        header.name,
-        uri or header.uri,
-        Location.parse(header.uri),
-        kept.folder.parent,
-        parcel=lambda _: Parcel.of_kept(kept),
-        done=lambda _: kept.remove(),
-        is_sweep=header.tags.get(TAG_ROLE) == SWEEP,
-    )
+def _turn(run: Waiting) -> tuple[bool, int]:
+    """Sweeps come after their jobs, whose ids their lists name."""
+    return run.header.tags.get(TAG_ROLE) == SWEEP, run.header.started_ms
 
 
-def _bring(item: Item) -> str:
-    lease = Lease.take(item.home, item.local_id)
-    label = f"{item.name} ({item.run_id[:8]})" if item.name else f"run {item.run_id[:8]}"
+def _bring(run: Waiting) -> str | None:
+    """Bring it in and say so; None where a process writes it."""
+    lease = Lease.take(Location.parse(run.header.uri), run.header.local_id or run.kept.folder.name)
     if lease is None:
-        return f"{label}: still running, left alone"
+        return None
     brought: Delivered | None = None
     try:
-        with tempfile.TemporaryDirectory() as scratch, _refused(item), one_sentence(item.target):
-            brought = deliver(item.parcel(Path(scratch)), item.target)
-        item.done(brought.run_id)
+        with _refused(run), one_sentence(run.target):
+            brought = deliver(run.kept, run.target)
+        if not run.stays:
+            run.kept.remove()
     finally:
-        lease.release(done=brought is not None)
+        lease.release(done=brought is not None and not run.stays)
     what = f"{_counted(brought.points, 'metric point')} and {_counted(brought.artifacts, 'artifact')}"
-    return f"{label}: {what} brought to run {brought.run_id} in {item.target}; {brought.status}"
+    where = f"run {brought.run_id} in {run.target}; {brought.status}"
+    if run.stays:
+        return f"{run.label}: {what} copied to {where}; it waits for {run.header.uri} all the same"
+    return f"{run.label}: {what} brought to {where}"
 
 
 @contextmanager
-def _refused(item: Item) -> Iterator[None]:
+def _refused(run: Waiting) -> Iterator[None]:
     """What the store does not take is one sentence too; the run stays where it is."""
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except MlflowException as error:
-        raise UserError(f"tracking.uri={item.target}: run {item.run_id} was refused ({first_line(error)}).") from error
+        raise UserError(
+            f"tracking.uri={run.target}: run {run.kept.folder.name} was refused ({first_line(error)})."
+        ) from error

@@ -71,7 +71,7 @@ class _Known:
 def _students(uri: str, study: str) -> dict[str, StoredRun]:
     """The finished students of a study by their job's key, the newest of each."""
     try:
-        found = Store.existing(uri).finished(study, names.STUDENT)
-    except UserError:  # there is no store yet, or none that answers: the first job says so
+        found = Store.existing(uri, although_away=True).finished(study, names.STUDENT)
+    except UserError:  # there is no store yet, or none that can be used: the first job says so
         return {}
     return {run.tags[names.TAG_JOB_KEY]: run for run in reversed(found) if names.TAG_JOB_KEY in run.tags}

@@ -15,14 +15,10 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a sweep: what is special about it, and its composed config.
-
-    server: the one that its runs are meant for, if a local store stands in for it.
-    """
+    """One job of a sweep: what is special about it, and its composed config."""
 
     label: str
     config: Config
-    server: str | None = None
 
 
 def check_processes(settings: SweepSettings, configs: Sequence[Config]) -> None:
@@ -57,7 +53,7 @@ def planned(
 def state_of(number: int, job: Job, sweep: str, **facts: Any) -> JobState:
     """A job's state, waiting unless the facts say otherwise."""
     uri, study = str(job.config["tracking"]["uri"]), str(job.config["study"])
-    return JobState(number=number, label=job.label, uri=uri, study=study, sweep=sweep, server=job.server, **facts)
+    return JobState(number=number, label=job.label, uri=uri, study=study, sweep=sweep, **facts)
 
 
 def _has_store(config: Config) -> bool:

@@ -78,7 +78,7 @@ def run_member(config: Mapping[str, Any], number: int, at_once: int) -> None:
     folder = JobFolder(Path(os.environ[FOLDER]))
     state = folder.change(number, state=RUNNING, started=time.time())
     reporter = MemberReporter(folder, number)
-    context = Context(state.sweep, os.environ[TITLE], state.label, at_once, state.tried, state.server)
+    context = Context(state.sweep, os.environ[TITLE], state.label, at_once, state.tried)
     try:
         check_complete(config)
         with reporter.listening():

@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from kd_lab.errors import UserError
-from kd_lab.job.console import Reporter, busy
-from kd_lab.job.offline import default_uri, settle
+from kd_lab.job.console import busy
+from kd_lab.job.offline import check_servers
 from kd_lab.job.search_settings import TIMED, SearchSettings
 from kd_lab.job.settings import SweepSettings
 from kd_lab.outside.console import console
@@ -43,7 +43,6 @@ class Search:
         check_installed()
         self._sweep, self._settings, self._space = sweep, settings, space
         self._composed, self._folder = composed, folder
-        self._server: str | None = None
 
     def run(self, started: float) -> None:
         """Run it all; how each trial and job went is in the folder.
@@ -53,17 +52,17 @@ class Search:
         """
         sweep = self._sweep
         configs = [self._composed(self._space.overrides(corner)) for corner in self._space.corners()]
-        self._server = settle(configs, default_uri(), Reporter().warn)[0]
+        check_servers(configs)
         self._check(configs)
         cluster = Cluster(self._folder, sweep.cluster, sweep.jobs, sweep.resources) if sweep.cluster else None
         with Workers(self._folder, sweep.jobs) as workers:
             with busy("checking the space"):
                 name = self._name(configs, workers)
             location = Location.parse(str(configs[0]["tracking"]["uri"]))
-            location.check()
+            location.check_folders()
             hold(configs[:1], name, "sweep=optuna: this search")  # another one would take these trials for lost
             trials = Trials(location.searches, name, self._settings, self._space.dimensions)
-            base = Job("", configs[0], self._server)
+            base = Job("", configs[0])
             queue = Queue(trials, self._settings.trials, self._folder, name, drawn=self._drawn, base=base)
             with Board(self._folder, sweep.jobs, started, resumes=sweep.resume, noun="trial"):
                 (cluster or workers).run(queue.until(self._settings.timeout))
@@ -98,10 +97,7 @@ class Search:
     def _drawn(self, values: Mapping[str, Any], *more: str) -> Job:
         """The job of one configuration."""
         label = " ".join([*(f"{key}={text(value)}" for key, value in values.items()), *more])
-        config = self._composed([*self._space.overrides(values), *more])
-        if self._server is not None:
-            config["tracking"]["uri"] = default_uri()
-        return Job(label, config, self._server)
+        return Job(label, self._composed([*self._space.overrides(values), *more]))
 
     def _run_chosen(
         self, chosen: Sequence[Mapping[str, Any]], name: str, workers: Workers, cluster: Cluster | None

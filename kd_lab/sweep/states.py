@@ -36,8 +36,8 @@ class JobState:
     stage: what it is doing. started, ended: seconds since 1970. run_id: the student's run. told: its result in words.
     score: accuracy, on the validation part where there is one (on_validation). reason: one sentence, why it failed.
     code: the exit code that it would have ended with. trace: of an error that nobody expected. open_run: the run that
-    it began last. lost: its process ended without a word, so that this run may still be open. server: the one that its
-    runs are meant for, if a local store stands in for it. warnings: what a user has to know meanwhile.
+    it began last. lost: its process ended without a word, so that this run may still be open. warnings: what a user
+    has to know meanwhile.
 
     Of a search: trial, for a job that tries out a configuration; params, the configuration; values, one of each
     objective; chosen, whether it is one of those that are run again; tried, for such a job, from how many.
@@ -66,7 +66,6 @@ class JobState:
     values: list[float] | None = None
     chosen: bool = False
     tried: int | None = None
-    server: str | None = None
     warnings: list[str] = field(default_factory=list)
 
     @property

@@ -18,10 +18,10 @@ from kd_lab.job.describe import sweep_name
 from kd_lab.outside.console import console
 from kd_lab.outside.text import code, csv, line, visible
 from kd_lab.outside.text import markdown as safe
-from kd_lab.store.dead import waiting_here
 from kd_lab.store.opening import away
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
+from kd_lab.store.sync import waiting_here
 from kd_lab.sweep.searched import Searched
 from kd_lab.sweep.states import FAILED, FOUND, KILLED, JobState
 
@@ -38,7 +38,7 @@ def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
     first = jobs[0]
     if not any(job.run_id or job.open_run for job in jobs):
         return
-    store = Store.open(first.uri, first.study, instead_of=first.server, begun=True)
+    store = Store.open(first.uri, first.study, although_away=True)
     for job in jobs:
         if job.tried is not None and job.state == FOUND and job.run_id is not None:  # the others have it from the start
             store.tag(job.run_id, names.TAG_CONFIGURATIONS_TRIED, str(job.tried))
@@ -49,7 +49,7 @@ def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
         _describe(parent, jobs, title)
     finally:
         parent.finish(status)
-    for sentence in waiting_here(store):
+    for sentence in waiting_here(store.uri):
         console().print(sentence, style="yellow", soft_wrap=True)
 
 

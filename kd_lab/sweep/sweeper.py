@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kd_lab.errors import UserError
 from kd_lab.job.compose import GRID, expand
-from kd_lab.job.console import Reporter, busy
-from kd_lab.job.offline import default_uri, settle
+from kd_lab.job.console import busy
+from kd_lab.job.offline import check_servers
 from kd_lab.job.settings import SweepSettings
 from kd_lab.job.strict import parsed
 from kd_lab.outside.address import hide_login
@@ -65,8 +64,7 @@ class GridSweeper(Sweeper):
             return
         with busy("putting the jobs together"):
             jobs = self._jobs(overrides)
-            servers = settle([job.config for job in jobs], default_uri(), Reporter().warn)
-        jobs = [replace(job, server=server) for job, server in zip(jobs, servers, strict=True)]
+            check_servers([job.config for job in jobs])
         check_processes(settings, [job.config for job in jobs])
         cluster = Cluster(folder, settings.cluster, settings.jobs, settings.resources) if settings.cluster else None
         with Workers(folder, settings.jobs) as workers:

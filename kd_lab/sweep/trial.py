@@ -65,7 +65,7 @@ def _kept(keeper: Keeper, order: Order, objectives: Sequence[str]) -> tuple[str,
     network = plan.network(order.role, order.node, order.seed)
     with keeper.open(order) as run:
         measured = order.train(network, run)
-        measured |= parameters(network) | macs(network, plan.data.input_shape) | weights_bytes(network)
+        measured |= parameters(network) | macs(network, plan.data.example(1)) | weights_bytes(network)
         if set(objectives) & set(TIMED):
             measured |= timed(plan.bench, network)
         missing = [objective for objective in objectives if objective not in measured]

@@ -15,7 +15,7 @@ from tests.integration.processes import SMALL, all_runs, end_all, finish, kd_lab
 from tests.store.servers import Server, free_port
 
 pytestmark = pytest.mark.slow
-LINKS = {*names.REFERENCES, names.TAG_LOCAL_ID, names.TAG_HOST, names.TAG_SYNC_TO, names.TAG_SYNCED_RUN}
+LINKS = {*names.REFERENCES, names.TAG_LOCAL_ID, names.TAG_HOST}
 NOTHING = "Nothing to bring in: no run is kept here that its store does not have.\n"
 
 
@@ -83,25 +83,39 @@ def test_server__away_at_the_start__one_sentence_and_nothing_is_written(here: Pa
     assert list(here.iterdir()) == []
 
 
-def test_fallback__a_sweep_runs_and_sync_brings_all_of_it_once(here: Path, server: Server) -> None:
-    fallback = [*SMALL, f"tracking.uri={server.uri}", "tracking.offline=fallback"]
-    code, out, err = kd_lab(here, "-m", *fallback, "seed=0,1", "sweep.jobs=2")
+def test_fallback__a_sweep_runs_and_is_seen_and_the_next_job_brings_all_of_it(here: Path, server: Server) -> None:
+    job = [*SMALL, f"tracking.uri={server.uri}", "tracking.offline=fallback"]
+    code, out, err = kd_lab(here, "-m", *job, "seed=0,1", "sweep.jobs=2")
     assert code == 0, err
-    assert out.count(f"tracking.uri={server.uri}: the server is away (") == 1
-    assert "runs go to sqlite:///mlflow.db, and `kd-lab sync` brings them to the server" in out
-    local = all_runs(here)
-    assert roles(local) == {"sweep": 1, "teacher": 1, "baseline": 2, "student": 2}
-
+    assert out.count(f"tracking.uri={server.uri}: the store does not answer (") == 1
+    assert "2 jobs: 2 done in " in out
+    wait = f"6 runs wait in {here}/kd_lab_rescue for {server.uri}: `kd-lab sync` brings them there; `kd-lab sync "
+    assert out.splitlines()[-1].startswith(f"{wait}tracking.uri=sqlite:///mlflow.db` copies them to where `kd-lab c")
+    assert [path.name for path in here.iterdir()] == ["kd_lab_rescue"]
+    for command in ("compare", "ui"):
+        assert kd_lab(here, command)[2].startswith(wait)
     code, _, err = kd_lab(here, "sync")
     assert code == 2
     assert err.startswith(f"kd-lab: tracking.uri={server.uri}: the server is still away (")
     assert "6 runs kept here for it, try again when it is back." in err
 
+    code, out, err = kd_lab(here, "sync", "tracking.uri=sqlite:///mlflow.db")
+    assert (code, len(out.splitlines())) == (0, 6), err
+    code, out, err = kd_lab(here, "compare")
+    assert (code, err.startswith(wait)) == (0, True)
+    assert "reaches a mean test accuracy of" in out
+    local = all_runs(here)
+    assert roles(local) == {"sweep": 1, "teacher": 1, "baseline": 2, "student": 2}
+
     server.start()
-    code, out, err = kd_lab(here, "sync")
+    code, out, err = kd_lab(here, *job, "seed=1")
     assert code == 0, err
-    assert len(out.splitlines()) == 6
-    brought = there(server.uri)
+    assert out.startswith(f"6 runs that waited in {here}/kd_lab_rescue brought to {server.uri}\n")
+    assert "baseline: run " in out
+    assert out.count(" found again and verified") == 2
+    assert kd_lab(here, "sync") == (0, NOTHING, "")
+    *brought, student = there(server.uri)
+    assert student.data.tags["role"] == "student"
     own = f"sqlite:///{here}/mlflow.db"
     assert [content(own, run) for run in local] == [content(server.uri, run) for run in brought]
     ids = {run.data.tags[names.TAG_LOCAL_ID]: run.info.run_id for run in brought}
@@ -113,9 +127,6 @@ def test_fallback__a_sweep_runs_and_sync_brings_all_of_it_once(here: Path, serve
     with open(MlflowClient(server.uri).download_artifacts(parent.info.run_id, names.ARTIFACT_JOBS), newline="") as file:
         named = [row["student_run"] for row in csv.DictReader(file)]
     assert sorted(named) == sorted(run.info.run_id for run in brought if run.data.tags["role"] == "student")
-
-    assert kd_lab(here, "sync") == (0, NOTHING, "")
-    assert len(there(server.uri)) == 6
 
 
 def test_server__killed_in_the_middle_of_a_job__the_job_ends_and_sync_brings_the_rest_once(

@@ -5,20 +5,25 @@ from pathlib import Path
 
 import pytest
 
+from kd_lab.outside.nodes import TRUST
 from kd_lab.store import client, writer
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
-from tests.store.servers import Proxy, Server
+from tests.store.servers import Proxy, Server, free_port
+
+START = {"role": "student", "name": "a run", "params": {}, "tags": {}, "config_yaml": "a: 1\n", "parent": None}
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Less patience, for a test; nothing that an earlier test learned about a server."""
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Less patience, for a test; nothing that an earlier test learned about a server, and a home of its own."""
     monkeypatch.setattr(writer, "PATIENCE_S", 2.0)
     monkeypatch.setattr(writer, "RETRY_AT_THE_END_S", 0.1)
     monkeypatch.setattr(client, "WAIT_S", 5.0)
-    monkeypatch.setattr(client, "_silent_until", {})
+    monkeypatch.setattr(client, "_silent", {})
     monkeypatch.setattr(client, "_told", set())
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv(TRUST, "")
 
 
 @pytest.fixture(scope="session")
@@ -37,12 +42,18 @@ def store(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
+def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The store of a server that is not there."""
+    monkeypatch.chdir(tmp_path)
+    return Store.open(f"http://127.0.0.1:{free_port()}", "digits", although_away=True)
+
+
+@pytest.fixture
 def start(store: Store) -> Iterator[Callable[..., Run]]:
     started = []
 
     def start_run(**changes: object) -> Run:
-        settings = {"role": "student", "name": "a run", "params": {}, "tags": {}, "config_yaml": "{}\n", "parent": None}
-        run = store.start_run(**(settings | changes))
+        run = store.start_run(**(START | changes))
         started.append(run)
         return run
 

@@ -8,11 +8,10 @@ import pytest
 from mlflow import MlflowClient
 
 from kd_lab.names import TAG_HOST, TAG_LOCAL_ID, TAG_PARENT, TAG_REASON, TAG_ROLE
-from kd_lab.store.client import StoreAwayError
-from kd_lab.store.dead import close_dead, waiting_here
+from kd_lab.store.dead import close_dead
 from kd_lab.store.lease import Lease, id_of_sweep
 from kd_lab.store.store import Store
-from kd_lab.store.sync import sync
+from kd_lab.store.sync import bring_in, sync
 
 WRITING = """
 import sys, time
@@ -48,7 +47,7 @@ def test_close_dead__killed__closed_with_all_that_it_took(store, writing, tmp_pa
     process, run_id, parent = writing
     assert close_dead(store) == []
     assert status(store, run_id) == status(store, parent) == "RUNNING"
-    assert next(sync(None, "sqlite:///none.db")) == f"n ({run_id[:8]}): still running, left alone"
+    assert next(sync(None)) == f"n ({run_id[:8]}): still running, left alone"
 
     process.kill()
     process.wait(20)
@@ -127,17 +126,14 @@ def test_close_dead__sweep_whose_process_lives__left_alone(store):
     assert status(store, parent) == "KILLED"
 
 
-def test_close_dead__ended_while_the_store_was_away__left_to_sync(store, start):
+def test_close_dead__ended_while_the_store_was_away__left_to_the_next_job(store, start, tmp_path):
     run = start()
     run.flush()
     run._writer = None  # the store takes nothing any more
     run.finish("FINISHED")
     assert close_dead(store) == []
-    (said,) = waiting_here(store)
-    assert said.startswith("1 run waits in /")
-    assert said.endswith(f"kd_lab_rescue for {store.uri}: `kd-lab sync` brings them in.")
-    assert next(sync(None, "sqlite:///none.db")).endswith("FINISHED")
-    assert waiting_here(store) == []
+    assert bring_in(store) == [f"1 run that waited in {tmp_path}/kd_lab_rescue brought to {store.uri}"]
+    assert status(store, run.run_id) == "FINISHED"
 
 
 def test_close_dead__lock_held_by_another_lease__left_alone(store):
@@ -149,13 +145,8 @@ def test_close_dead__lock_held_by_another_lease__left_alone(store):
     assert status(store, run_id) == "KILLED"
 
 
-def test_close_dead__store_away__nothing(store, monkeypatch):
-    def away(uri, _question):
-        raise StoreAwayError("away")
-
-    left_running(store)
-    monkeypatch.setattr("kd_lab.store.dead.asked", away)
-    assert close_dead(store) == []
+def test_close_dead__store_away__nothing(away):
+    assert close_dead(away) == []
 
 
 def test_close_lost__found_by_another_job_before__the_reason_is_told(store):

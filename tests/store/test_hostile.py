@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from kd_lab.analysis.runs import runs
 from kd_lab.errors import UserError
-from kd_lab.names import TAG_HOST, TAG_LOCAL_ID, TAG_ROLE, TAG_SYNC_TO
+from kd_lab.names import TAG_HOST, TAG_LOCAL_ID, TAG_ROLE
 from kd_lab.outside.nodes import TRUST
 from kd_lab.store.dead import close_dead
 from kd_lab.store.lease import Lease
@@ -21,16 +21,10 @@ from kd_lab.store.location import Location
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.store.sync import sync
+from tests.store.conftest import START
 
-START = {"role": "student", "name": "n", "params": {}, "tags": {}, "config_yaml": "a: 1\n", "parent": None}
 LOCAL = "sqlite:///mlflow.db"
 KEPT = "c" * 32
-
-
-@pytest.fixture(autouse=True)
-def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-    monkeypatch.setenv(TRUST, "")
 
 
 @pytest.fixture
@@ -200,7 +194,7 @@ def test_sync__what_a_rescue_folder_points_to__not_uploaded(store, tmp_path, way
         shutil.rmtree(folder / "artifacts")
         (folder / "artifacts").symlink_to(secret.parent)
     with pytest.raises(UserError, match=r"leads out of|is a link"):
-        list(sync(None, LOCAL))
+        list(sync(None))
     assert MlflowClient(store.uri).search_runs([store.experiment_id]) == []
     assert not list((tmp_path / "mlartifacts").rglob("id_rsa"))
     assert folder.is_dir()
@@ -210,7 +204,7 @@ def test_sync__log_that_is_a_link__not_read(store, tmp_path):
     folder = kept(tmp_path, store.uri)
     (tmp_path / "notes.jsonl").write_text('{"params": {"password": "secret"}}\n')
     (folder / "log-2.jsonl").symlink_to(tmp_path / "notes.jsonl")
-    list(sync(None, LOCAL))
+    list(sync(None))
     (run,) = MlflowClient(store.uri).search_runs([store.experiment_id])
     assert "password" not in run.data.params
 
@@ -220,30 +214,23 @@ def test_sync__a_server_never_used__not_asked(store, tmp_path):
     with pytest.raises(
         UserError, match=r"^tracking\.uri=http://127\.0\.0\.1:9: runs in .*have not used .*kd-lab sync tracking"
     ):
-        list(sync(None, LOCAL))
+        list(sync(None))
     with pytest.raises(UserError, match="still away"):  # it is asked where one names it
-        list(sync("http://127.0.0.1:9", LOCAL))
+        list(sync("http://127.0.0.1:9"))
 
 
 def test_sync__another_database_than_the_one_beside__not_made(store, tmp_path):
     kept(tmp_path, f"sqlite:///{tmp_path}/home/other.db")
     with pytest.raises(UserError, match="are meant for this store, which you have not used"):
-        list(sync(None, LOCAL))
+        list(sync(None))
     assert not (tmp_path / "home").exists()
-
-
-def test_sync__a_database_that_came_along__its_runs_go_to_no_server_never_used(store, start):
-    with start(tags={TAG_SYNC_TO: "http://127.0.0.1:9"}):
-        pass
-    with pytest.raises(UserError, match="are meant for this store, which you have not used"):
-        list(sync(None, LOCAL))
 
 
 @pytest.mark.parametrize("line", ["[" * 100_000, "[]", '{"points": [1]}', '{"points": 5}', '{"x": 1}', '{"end": 5}'])
 def test_sync__line_that_no_run_writes__passed_over(store, tmp_path, line):
     folder = kept(tmp_path, store.uri)
     (folder / "log-2.jsonl").write_text(line + "\n")
-    assert "FINISHED" in "".join(sync(None, LOCAL))
+    assert "FINISHED" in "".join(sync(None))
 
 
 @pytest.mark.parametrize(
@@ -252,7 +239,7 @@ def test_sync__line_that_no_run_writes__passed_over(store, tmp_path, line):
 def test_sync__header_that_no_run_has__passed_over(store, tmp_path, header):
     folder = kept(tmp_path, store.uri)
     (folder / "run.json").write_text(header)
-    assert list(sync(None, LOCAL)) == ["Nothing to bring in: no run is kept here that its store does not have."]
+    assert list(sync(None)) == ["Nothing to bring in: no run is kept here that its store does not have."]
     assert folder.is_dir()
 
 
@@ -261,7 +248,7 @@ def test_sync__folder_of_somebody_else__left_alone(store, tmp_path, monkeypatch)
     from kd_lab.outside import paths
 
     monkeypatch.setattr(paths, "_user", lambda _: os.getuid() + 1)
-    assert list(sync(None, LOCAL)) == ["Nothing to bring in: no run is kept here that its store does not have."]
+    assert list(sync(None)) == ["Nothing to bring in: no run is kept here that its store does not have."]
     assert (folder / "run.json").is_file()
 
 
@@ -342,5 +329,5 @@ def test_open__another_programs_database__left_as_it_is(tmp_path, monkeypatch):
         with pytest.raises(UserError, match="holds tables of another program"):
             open_it("sqlite:///places.sqlite")
     shutil.copy("places.sqlite", "mlflow.db")
-    list(sync(None, LOCAL))
+    list(sync(None))
     assert Path("places.sqlite").read_bytes() == Path("mlflow.db").read_bytes() == before

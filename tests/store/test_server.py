@@ -16,7 +16,6 @@ from kd_lab.store.sync import sync
 
 pytestmark = pytest.mark.slow
 START = {"role": "student", "name": "n", "params": {"seed": 1}, "config_yaml": "a: 1\n", "parent": None}
-LOCAL = "sqlite:///mlflow.db"
 
 
 @pytest.fixture
@@ -98,7 +97,7 @@ def test_server__that_misbehaves__run_goes_on_and_sync_brings_the_rest_once(prox
     assert (folder / "kd_lab_rescue" / run.run_id).is_dir()
     proxy.mode = "pass"
     time.sleep(1)  # a request that slept is served now
-    lines = list(sync(None, LOCAL))
+    lines = list(sync(None))
     assert len(lines) == 1
     assert lines[0].endswith("FINISHED")
     assert history(proxy.uri, run.run_id, "a") == [(step, float(step)) for step in range(50)]
@@ -117,7 +116,7 @@ def test_server__hangs_when_a_run_begins__the_run_is_kept(proxy, folder, monkeyp
     assert time.monotonic() - started < 3  # asked once, not again by the next call
     proxy.mode = "pass"
     time.sleep(1)
-    (line,) = list(sync(None, LOCAL))
+    (line,) = list(sync(None))
     assert f"({run.run_id[:8]}): 1 metric point and 1 artifact brought to run " in line
     found = store.get(run.run_id)  # by the id that it had here
     assert found.run_id != run.run_id

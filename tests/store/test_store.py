@@ -11,11 +11,8 @@ from mlflow import MlflowClient
 
 from kd_lab.errors import UserError
 from kd_lab.names import TAG_KEY, TAG_PARENT, TAG_REASON, TAG_ROLE, TAG_SWEEP
-from kd_lab.store.journal import kept_runs
-from kd_lab.store.location import Location
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
-from tests.store.servers import free_port
 
 
 def test_open__twice__same_study(store):
@@ -171,27 +168,6 @@ def test_sweep_parent__resumed__runs_again(store):
 def test_sweep_parent__of_two_studies__two_runs(store):
     other = Store.open(store.uri, "other")
     assert store.sweep_parent("s1", "my sweep") != other.sweep_parent("s1", "my sweep")
-
-
-@pytest.mark.parametrize("silent", ["refused", "500"])
-def test_open__begun__goes_on_without_a_server(tmp_path, monkeypatch, silent):
-    monkeypatch.chdir(tmp_path)
-    uri = f"http://127.0.0.1:{free_port()}"
-    if silent == "500":
-        monkeypatch.setattr(Location, "silence", lambda _: None)
-    else:
-        with pytest.raises(UserError, match=rf"^tracking\.uri={uri}: no MLflow server answers there"):
-            Store.open(uri, "digits")
-    store = Store.open(uri, "digits", begun=True)
-    parent = store.sweep_parent("s1", "my sweep")
-    assert store.find("k") is None
-    with store.start_run(role="student", name="n", params={}, tags={}, config_yaml="{}", parent=parent) as run:
-        run.log(0, {"a": 1.0})
-    Run(uri, parent).finish()
-    assert {kept.folder.name: kept.pending().end.status for kept in kept_runs(tmp_path / "kd_lab_rescue")} == {
-        parent: "FINISHED",
-        run.run_id: "FINISHED",
-    }
 
 
 def test_store__pickles(store):

@@ -2,64 +2,30 @@
 
 import json
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from kd_lab import names
 from kd_lab.errors import UserError
-from kd_lab.names import (
-    ROLES,
-    TAG_BASELINE_RUN,
-    TAG_DATA_CONTEXT,
-    TAG_KEY,
-    TAG_PARENT,
-    TAG_REASON,
-    TAG_ROLE,
-    TAG_SYNC_TO,
-    TAG_SYNCED_RUN,
-    TAG_TEACHER_RUN,
-)
 from kd_lab.store import pending
-from kd_lab.store.client import StoreAwayError
 from kd_lab.store.journal import Kept
+from kd_lab.store.lease import host
 from kd_lab.store.location import Location
 from kd_lab.store.pending import Input
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
-from kd_lab.store.sync import sync
+from kd_lab.store.sync import bring_in, sync, waiting_here
+from tests.store.servers import free_port
 
-LOCAL = "sqlite:///local.db"
+NOTHING = ["Nothing to bring in: no run is kept here that its store does not have."]
 READS = [
-    Input("digits", f"ab-{part}", "code", "{}", None, "{}", {TAG_DATA_CONTEXT: context})
+    Input("digits", f"ab-{part}", "code", "{}", None, "{}", {names.TAG_DATA_CONTEXT: context})
     for part, context in (("train", "training"), ("test", "test"))
 ]
-WRITES = (
-    "create_run",
-    "log_batch",
-    "log_artifact",
-    "set_terminated",
-    "set_tag",
-    "log_inputs",
-)
-
-
-def away(uri, _question):
-    raise StoreAwayError(f"tracking.uri={uri}: the store does not answer (in this test).")
-
-
-@pytest.fixture
-def gone(monkeypatch):
-    """Around what happens while the store is away for whoever starts a run."""
-
-    @contextmanager
-    def around():
-        with monkeypatch.context() as patch:
-            patch.setattr("kd_lab.store.store.asked", away)
-            yield
-
-    return around
+WRITES = ("create_run", "log_batch", "log_artifact", "set_terminated", "set_tag", "log_inputs")
+WEIGHTS = names.ARTIFACT_WEIGHTS
 
 
 @pytest.fixture(autouse=True)
@@ -68,14 +34,9 @@ def _small_requests(monkeypatch):
 
 
 def started(store, role, **tags):
+    parent = tags.get(names.TAG_PARENT)
     run = store.start_run(
-        role=role,
-        name=f"{role} of a test",
-        params={"seed": 3},
-        tags=tags,
-        config_yaml="a: 1\n",
-        parent=tags.get(TAG_PARENT),
-        inputs=READS,
+        role=role, name=f"{role} of a test", params={"seed": 3}, tags=tags, config_yaml="", parent=parent, inputs=READS
     )
     for step in range(100):
         run.log(step, {"train/loss_total": 1 / (1 + step)})
@@ -83,31 +44,38 @@ def started(store, role, **tags):
 
 
 def a_family(store):
-    """A sweep's teacher, baseline and student, begun and ended."""
+    """A sweep's teacher, baseline and student, begun and ended; the ids of sweep and teacher."""
     parent = store.sweep_parent("5" * 32, "a sweep")
-    with started(store, "teacher", **{TAG_KEY: "k", TAG_PARENT: parent}) as teacher:
-        teacher.log_text("weights", "model/weights.safetensors")
+    with started(store, "teacher", **{names.TAG_KEY: "k", names.TAG_PARENT: parent}) as teacher:
+        teacher.log_text("weights", WEIGHTS)
         teacher.log_text(f"run_id: {teacher.run_id}\n", "model/MLmodel")
-    with started(store, "baseline", **{TAG_PARENT: parent}) as baseline:
+    with started(store, "baseline", **{names.TAG_PARENT: parent}) as baseline:
         pass
-    links = {TAG_TEACHER_RUN: teacher.run_id, TAG_BASELINE_RUN: baseline.run_id, TAG_PARENT: parent}
+    links = {names.TAG_TEACHER_RUN: teacher.run_id, names.TAG_BASELINE_RUN: baseline.run_id, names.TAG_PARENT: parent}
     with started(store, "student", **links) as student:
         student.log_text(f"- teacher: run {teacher.run_id}\n- student: run {student.run_id}\n", "report.md")
         student.log_measurement({"nan": float("nan"), "inf": float("inf")})
     ended = Run(store.uri, parent)
     ended.log_text(f"job,student_run\nseed=0,{student.run_id}\n", "jobs.csv")
     ended.finish()
-    return parent, teacher
+    return parent, teacher.run_id
+
+
+def meant_for(uri, *folders):
+    """As if the runs that wait here had been begun for this store."""
+    for header in [folder / "run.json" for folder in folders] or Path("kd_lab_rescue").glob("*/run.json"):
+        said = json.loads(header.read_text())
+        said["tags"][names.TAG_HOST] = host(Location.parse(uri))
+        header.write_text(json.dumps(said | {"uri": uri}))
 
 
 def contents(uri):
-    """Everything in a store, by role."""
+    """Everything in a store, by role: the run, and how many points each metric has."""
     mlflow = MlflowClient(uri)
-    studies = [study.experiment_id for study in mlflow.search_experiments()]
     found = {}
-    for run in mlflow.search_runs(studies):
+    for run in mlflow.search_runs([study.experiment_id for study in mlflow.search_experiments()]):
         points = {key: len(mlflow.get_metric_history(run.info.run_id, key)) for key in run.data.metrics}
-        role = run.data.tags[TAG_ROLE]
+        role = run.data.tags[names.TAG_ROLE]
         assert role not in found
         found[role] = (run, points)
     return found
@@ -115,51 +83,84 @@ def contents(uri):
 
 def check_family(uri):
     found = contents(uri)
-    assert set(found) == {"sweep", *ROLES}
+    assert set(found) == {"sweep", *names.ROLES}
     student, teacher = found["student"][0], found["teacher"][0]
     ids = {role: run.info.run_id for role, (run, _) in found.items()}
-    assert student.data.tags[TAG_TEACHER_RUN] == ids["teacher"]
-    assert student.data.tags[TAG_BASELINE_RUN] == ids["baseline"]
-    for role in ROLES:
+    assert student.data.tags[names.TAG_TEACHER_RUN] == ids["teacher"]
+    assert student.data.tags[names.TAG_BASELINE_RUN] == ids["baseline"]
+    for role in names.ROLES:
         run, points = found[role]
-        assert run.data.tags[TAG_PARENT] == ids["sweep"]
+        assert run.data.tags[names.TAG_PARENT] == ids["sweep"]
         assert run.info.run_name == f"{role} of a test"
         assert run.data.params == {"seed": "3"}
         assert points["train/loss_total"] == 100
         assert [Input.of(one) for one in run.inputs.dataset_inputs] == READS
     assert found["student"][1] == {"train/loss_total": 100, "nan": 1, "inf": 1}
     assert {run.info.status for run, _ in found.values()} == {"FINISHED"}
-    mlflow = MlflowClient(uri)
-    report = Path(mlflow.download_artifacts(ids["student"], "report.md")).read_text()
-    assert report == f"- teacher: run {ids['teacher']}\n- student: run {ids['student']}\n"
-    jobs = Path(mlflow.download_artifacts(ids["sweep"], "jobs.csv")).read_text()
-    assert jobs == f"job,student_run\nseed=0,{ids['student']}\n"
-    assert Path(mlflow.download_artifacts(ids["teacher"], "model/weights.safetensors")).read_text() == "weights"
-    model = Path(mlflow.download_artifacts(ids["teacher"], "model/MLmodel")).read_text()
-    assert model == f"run_id: {ids['teacher']}\n"
+    for role, artifact, text in (
+        ("student", "report.md", f"- teacher: run {ids['teacher']}\n- student: run {ids['student']}\n"),
+        ("sweep", "jobs.csv", f"job,student_run\nseed=0,{ids['student']}\n"),
+        ("teacher", "model/MLmodel", f"run_id: {ids['teacher']}\n"),
+        ("teacher", WEIGHTS, "weights"),
+    ):
+        assert Path(MlflowClient(uri).download_artifacts(ids[role], artifact)).read_text() == text
     assert teacher.info.start_time < teacher.info.end_time <= student.info.start_time < student.info.end_time
 
 
-def test_sync__a_family__all_there_with_its_links_and_times(store, gone, tmp_path):
-    with gone():
-        parent, teacher = a_family(store)
-    assert contents(store.uri) == {}
-    assert store.find("k").run_id == teacher.run_id  # a teacher is found again before it is brought in
-    assert store.find("k").download("model/weights.safetensors").read_text() == "weights"
-    assert store.find("k").metrics["train/loss_total"] == 1 / 100
+def test_waiting__found_by_key_and_by_id_before_it_is_brought_in(away):
+    _, teacher = a_family(away)
+    for found in (away.find("k"), away.get(teacher), *away.finished("digits", "teacher")):
+        assert found.run_id == teacher
+        assert found.download(WEIGHTS).read_text() == "weights"
+        assert found.metrics["train/loss_total"] == 1 / 100
+    assert away.find("another") is None
+    assert away.finished("another study", "teacher") == []
 
-    lines = list(sync(None, LOCAL))
+
+def test_sync__a_family__all_there_with_its_links_and_times(away, store, tmp_path):
+    parent, teacher = a_family(away)
+    meant_for(store.uri)
+    (said,) = waiting_here(store.uri)
+    assert said == f"4 runs wait in {tmp_path}/kd_lab_rescue for {store.uri}: `kd-lab sync` brings them there."
+
+    lines = list(sync(None))
 
     check_family(store.uri)
     assert not (tmp_path / "kd_lab_rescue").exists()
-    assert len(lines) == 4
+    assert lines[0].startswith(f"teacher of a test ({teacher[:8]}): 100 metric points and 3 artifacts brought to run ")
     assert lines[3].startswith(f"a sweep ({parent[:8]}): 0 metric points and 1 artifact brought to run ")
-    assert lines[0].startswith(
-        f"teacher of a test ({teacher.run_id[:8]}): 100 metric points and 3 artifacts brought to"
+    assert len(lines) == 4
+    assert list(sync(None)) == NOTHING
+    assert waiting_here(store.uri) == []
+    assert store.get(teacher).run_id == store.find("k").run_id != teacher
+
+
+def test_sync__to_a_file__copied_once_and_still_waiting_for_the_server(away, store, tmp_path):
+    a_family(away)
+    for points in (100, 0):
+        lines = list(sync("sqlite:///mlflow.db"))
+        assert f": {points} metric points and 3 artifacts copied to run " in lines[0]
+        assert lines[0].endswith(f" in {store.uri}; FINISHED; it waits for {away.uri} all the same")
+        check_family(store.uri)
+    (said,) = waiting_here(store.uri)
+    assert said.startswith(f"4 runs wait in {tmp_path}/kd_lab_rescue for {away.uri}: `kd-lab sync` brings them there; ")
+    assert said.endswith(
+        "`kd-lab sync tracking.uri=sqlite:///mlflow.db` copies them to where `kd-lab compare` and `kd-lab ui` look."
     )
-    assert list(sync(None, LOCAL)) == ["Nothing to bring in: no run is kept here that its store does not have."]
-    check_family(store.uri)
-    assert store.get(teacher.run_id).run_id == store.find("k").run_id != teacher.run_id
+
+
+def test_bring_in__the_next_job__all_that_waits_for_its_store_and_nothing_else(away, store, tmp_path):
+    a_family(away)
+    started(away, "killed")._lease.release(done=False)  # as the system does when the process dies
+    meant_for(store.uri)
+    elsewhere, alive = started(away, "elsewhere"), started(store, "alive")
+    elsewhere.finish()
+    assert bring_in(store) == [f"5 runs that waited in {tmp_path}/kd_lab_rescue brought to {store.uri}"]
+    found = contents(store.uri)
+    assert (found["killed"][0].info.status, found["alive"][0].info.status) == ("KILLED", "RUNNING")
+    assert {path.name for path in (tmp_path / "kd_lab_rescue").iterdir()} == {elsewhere.run_id, alive.run_id}
+    assert bring_in(store) == []
+    alive.finish()
 
 
 class Steps:
@@ -184,162 +185,122 @@ class Steps:
 
 
 @pytest.mark.slow
-def test_sync__interrupted_anywhere_and_started_again__the_same(store, gone, tmp_path, empty_database, monkeypatch):
+def test_sync__interrupted_anywhere_and_started_again__the_same(away, tmp_path, empty_database, monkeypatch):
     """Ended before and after each single request that writes, and before a folder is removed."""
-    with gone():
-        a_family(store)
-    shutil.copytree(tmp_path / "kd_lab_rescue", tmp_path / "all")
+    a_family(away)
+    (tmp_path / "kd_lab_rescue").rename(tmp_path / "all")
     plain = {name: getattr(MlflowClient, name) for name in WRITES}
     stop_at, whole = 0, False
     while not whole:
         target = tmp_path / f"{stop_at}.db"
+        uri = f"sqlite:///{target}"
         shutil.copyfile(empty_database, target)
         shutil.copytree(tmp_path / "all", tmp_path / "kd_lab_rescue", dirs_exist_ok=True)
-
+        meant_for(uri)
         steps = Steps(stop_at)
         with monkeypatch.context() as patch:
             for name in WRITES:
                 patch.setattr(MlflowClient, name, steps.around(plain[name]))
             patch.setattr(Kept, "remove", steps.around(Kept.remove))
             try:
-                list(sync(f"sqlite:///{target}", LOCAL))
+                list(sync(None))
                 whole = True
             except KeyboardInterrupt:
                 pass
-        list(sync(f"sqlite:///{target}", LOCAL))
-        check_family(f"sqlite:///{target}")
+        list(sync(None))
+        check_family(uri)
         stop_at += 5  # a step that is no divisor of what one run takes: all kinds of requests are met
     assert stop_at > 50
 
 
-def test_sync__a_student_before_its_teacher__linked_all_the_same(store, gone, tmp_path):
-    with gone():
-        a_family(store)
-    header = tmp_path / "kd_lab_rescue"
-    teacher = next(
-        path for path in header.glob("*/run.json") if json.loads(path.read_text())["name"].startswith("teacher")
-    )
-    teacher.parent.rename(tmp_path / "later")
-    list(sync(None, LOCAL))
-    ids = {role: run.info.run_id for role, (run, _) in contents(store.uri).items()}
-    header.mkdir()
-    (tmp_path / "later").rename(teacher.parent)
-    list(sync(None, LOCAL))
+def test_sync__a_student_before_its_teacher__linked_all_the_same(away, store, tmp_path):
+    _, teacher = a_family(away)
+    meant_for(store.uri)
+    folder = tmp_path / "kd_lab_rescue" / teacher
+    folder.rename(tmp_path / "later")
+    list(sync(None))
+    student = contents(store.uri)["student"][0].info.run_id
+    folder.parent.mkdir()
+    (tmp_path / "later").rename(folder)
+    list(sync(None))
     found = contents(store.uri)
-    assert found["student"][0].info.run_id == ids["student"]
-    assert found["student"][0].data.tags[TAG_TEACHER_RUN] == found["teacher"][0].info.run_id
+    assert found["student"][0].info.run_id == student
+    assert found["student"][0].data.tags[names.TAG_TEACHER_RUN] == found["teacher"][0].info.run_id
 
 
-def test_sync__a_run_that_is_still_written__left_alone(store, gone):
-    with gone():
-        run = started(store, "student")
-    (line,) = list(sync(None, LOCAL))
-    assert line == f"student of a test ({run.run_id[:8]}): still running, left alone"
+def test_sync__a_run_that_is_still_written__left_alone(away, store):
+    run = started(away, "student")
+    assert list(sync(store.uri)) == [f"student of a test ({run.run_id[:8]}): still running, left alone"]
     assert contents(store.uri) == {}
     run.finish()
-    assert next(sync(None, LOCAL)).endswith("FINISHED")
+    assert "; FINISHED; " in next(sync(store.uri))
 
 
-def test_sync__killed_before_it_ended__killed_as_of_its_last_metric(store, gone, tmp_path):
-    with gone():
-        run = started(store, "student")
+def test_sync__killed_before_it_ended__killed_as_of_its_last_metric(away, store, tmp_path):
+    run = started(away, "student")
     run._lease.release(done=False)  # as the system does when the process dies
     last = Kept(tmp_path / "kd_lab_rescue" / run.run_id).pending().points[-1]
-    assert next(sync(None, LOCAL)).endswith("KILLED")
+    assert "; KILLED; " in next(sync(store.uri))
     found = contents(store.uri)["student"][0]
     assert (found.info.status, found.info.end_time) == ("KILLED", last.timestamp_ms)
-    assert "the process ended without closing this run" in found.data.tags[TAG_REASON]
+    assert "the process ended without closing this run" in found.data.tags[names.TAG_REASON]
 
 
-def test_sync__half_a_line__the_rest_comes_in(store, gone, tmp_path):
-    with gone(), started(store, "student") as run:
+def test_sync__half_a_line__the_rest_comes_in(away, store, tmp_path):
+    with started(away, "student") as run:
         pass
     log = next((tmp_path / "kd_lab_rescue" / run.run_id).glob("log-*.jsonl"))
     log.write_text(log.read_text() + '{"points": [["a", 1.0, 5')
-    list(sync(None, LOCAL))
+    list(sync(store.uri))
     assert contents(store.uri)["student"][1] == {"train/loss_total": 100}
 
 
-def test_sync__a_run_of_another_store__one_sentence_and_kept(store, tmp_path, empty_database):
-    run = started(store, "student")
+def test_sync__a_run_of_another_store__one_sentence_and_kept(start, tmp_path, empty_database):
+    run = start()
     run.flush()
     run._writer = None  # a process that ends here
     run.finish()
     shutil.copyfile(empty_database, tmp_path / "other.db")
     with pytest.raises(UserError, match=rf"^tracking\.uri=.*other\.db: run {run.run_id} is not there; it was begun in"):
-        list(sync(f"sqlite:///{tmp_path}/other.db", LOCAL))
+        list(sync(f"sqlite:///{tmp_path}/other.db"))
     assert (tmp_path / "kd_lab_rescue" / run.run_id).is_dir()
 
 
-def test_sync__server_still_away__one_sentence_and_the_others_come_in(store, gone, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    Location.parse("http://127.0.0.1:9").locks.mkdir(parents=True)  # it was used before
-    with gone(), started(store, "student") as run:
+def test_sync__server_still_away__one_sentence_and_the_others_come_in(away, store, tmp_path):
+    with started(away, "teacher") as waits, started(away, "student") as comes:
         pass
-    there = tmp_path / "kd_lab_rescue" / ("0" * 32)
-    shutil.copytree(tmp_path / "kd_lab_rescue" / run.run_id, there)
-    header = json.loads((there / "run.json").read_text()) | {"uri": "http://127.0.0.1:9", "local_id": "0" * 32}
-    (there / "run.json").write_text(json.dumps(header))
-    said = []
-    with pytest.raises(
-        UserError, match=r"^tracking\.uri=http://127\.0\.0\.1:9: the server is still away \(.*refused\); 1 run kept"
-    ):
-        said.extend(sync(None, LOCAL))
+    meant_for(store.uri, tmp_path / "kd_lab_rescue" / comes.run_id)
+    with pytest.raises(UserError, match=rf"^tracking\.uri={away.uri}: the server is still away \(.*refused\); 1 run"):
+        list(sync(None))
     assert set(contents(store.uri)) == {"student"}
-    assert there.is_dir()
+    assert (tmp_path / "kd_lab_rescue" / waits.run_id).is_dir()
 
 
-@pytest.fixture
-def stand_in(tmp_path, empty_database, monkeypatch):
-    """A local file that stands in for the store "server.db", which is there but pretends to be a server."""
-    shutil.copyfile(empty_database, tmp_path / "local.db")
-    shutil.copyfile(empty_database, tmp_path / "server.db")
+def test_sweep_parent__begun_while_the_store_was_away__the_same_one_there(away, store, tmp_path):
+    parent = away.sweep_parent("5" * 32, "a sweep")
+    Run(away.uri, parent).finish("KILLED", "Ctrl-C")
+    meant_for(store.uri)
+    there = store.sweep_parent("5" * 32, "a sweep")
+    assert not (tmp_path / "kd_lab_rescue").exists()
+    found = contents(store.uri)["sweep"][0]
+    assert (found.info.run_id, found.info.status) == (there, "RUNNING")
+    assert names.TAG_REASON not in found.data.tags
+
+
+def test_sweep_parent__gone_on_with_while_the_store_is_away__one_that_ends_as_the_last(away, store):
+    for status, reason in (("KILLED", "Ctrl-C"), ("FINISHED", None)):
+        parent = away.sweep_parent("5" * 32, "a sweep")
+        Run(away.uri, parent).finish(status, reason)
+    list(sync(store.uri))
+    found = contents(store.uri)["sweep"][0]
+    assert (found.info.status, names.TAG_REASON in found.data.tags) == ("FINISHED", False)
+
+
+def test_open__away__refused_unless_wanted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return Store.open(LOCAL, "digits", instead_of=f"sqlite:///{tmp_path}/server.db")
-
-
-def test_sync__runs_of_a_stand_in__all_there_and_marked(stand_in, tmp_path):
-    server = f"sqlite:///{tmp_path}/server.db"
-    _, teacher = a_family(stand_in)
-    lines = list(sync(None, LOCAL))
-    assert len(lines) == 4
-    check_family(server)
-    tags = {tag for run, _ in contents(server).values() for tag in run.data.tags}
-    assert not {TAG_SYNC_TO, TAG_SYNCED_RUN} & tags
-    local = stand_in.get(teacher.run_id)
-    assert local.tags[TAG_SYNCED_RUN] == contents(server)["teacher"][0].info.run_id
-    assert list(sync(None, LOCAL)) == ["Nothing to bring in: no run is kept here that its store does not have."]
-    assert stand_in.find("k").run_id == teacher.run_id  # still there for the next time without a server
-
-
-def test_sync__a_teacher_that_was_in_the_stand_in_before__comes_along(tmp_path, stand_in):
-    server = f"sqlite:///{tmp_path}/server.db"
-    earlier = Store.open(LOCAL, "digits")
-    with started(earlier, "teacher") as teacher:
-        pass
-    with started(earlier, "baseline"):
-        pass  # of no concern to the server
-    with started(stand_in, "student", **{TAG_TEACHER_RUN: teacher.run_id}):
-        pass
-    assert len(list(sync(None, LOCAL))) == 2
-    found = contents(server)
-    assert set(found) == {"teacher", "student"}
-    assert found["student"][0].data.tags[TAG_TEACHER_RUN] == found["teacher"][0].info.run_id
-
-
-def test_sync__stand_in_interrupted__the_same(stand_in, tmp_path, monkeypatch):
-    a_family(stand_in)
-    plain = MlflowClient.set_tag
-
-    def stop(*arguments, **more):
-        if arguments[2] == TAG_SYNCED_RUN:
-            raise KeyboardInterrupt
-        return plain(*arguments, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MlflowClient, "set_tag", stop)
-        for _ in range(3):
-            with pytest.raises(KeyboardInterrupt):
-                list(sync(None, LOCAL))
-    list(sync(None, LOCAL))
-    check_family(f"sqlite:///{tmp_path}/server.db")
+    uri = f"http://127.0.0.1:{free_port()}"
+    for refused in (lambda: Store.open(uri, "digits"), lambda: Store.existing(uri)):
+        with pytest.raises(UserError, match=rf"^tracking\.uri={uri}: no MLflow server answers there"):
+            refused()
+    assert list(tmp_path.iterdir()) == []
+    assert Store.existing(uri, although_away=True).find("k") is None
