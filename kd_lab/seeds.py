@@ -26,17 +26,20 @@ def of_samples(seed: int, index: Tensor) -> Tensor:
     state = index + _signed(seed + _STEP)
     state = (state ^ _shifted(state, 30)) * _signed(_FIRST)
     state = (state ^ _shifted(state, 27)) * _signed(_SECOND)
-    return state ^ _shifted(state, 31)
+    mixed_B: Tensor = state ^ _shifted(state, 31)
+    return mixed_B
 
 
 def integers(seeds: Tensor, draw: int, below: int) -> Tensor:
     """A number from 0 to `below` - 1 (at most 2^31 - 1) for each sample [B] int64, another one for another `draw`."""
-    return (_shifted(of_samples(mixed(draw), seeds), 33) * below) >> 31
+    drawn_B: Tensor = (_shifted(of_samples(mixed(draw), seeds), 33) * below) >> 31
+    return drawn_B
 
 
 def _shifted(state: Tensor, bits: int) -> Tensor:
     """To the right, as if the numbers had no sign."""
-    return (state >> bits) & (2 ** (64 - bits) - 1)
+    shifted: Tensor = (state >> bits) & (2 ** (64 - bits) - 1)
+    return shifted
 
 
 def _signed(number: int) -> int:

@@ -1,13 +1,16 @@
-"""The objects that are handed from layer to layer, each defined once.
+"""The objects that are handed from layer to layer, and the contracts between the rooms, each defined once.
 
-Legend: B batch, K classes, N samples of a dataset, C channels.
+Legend: B batch, K classes, N samples of a dataset, R rows, C channels.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from kd_lab.inputs import Inputs, facts, moved, select
 
 UNLABELLED = -100
 """The target of a point without a label; `torch.nn.functional.cross_entropy` ignores the same number."""
@@ -18,38 +21,70 @@ Measurement = dict[str, float]
 Shape = tuple[int, ...]
 """The shape of one sample's feature, without the batch: (C,), (C, length) or (C, height, width)."""
 
-Augment = Callable[[Tensor, Tensor], Tensor]
-"""A batch transform: inputs [B, ...] and a seed for each sample [B] int64 to inputs of the same shape. What becomes of
-a sample follows from it and its seed alone."""
+Augment = Callable[[Inputs, Tensor], Inputs]
+"""A batch transform: inputs [B, ...] as the dataset has them and a seed for each sample [B] int64 to inputs of the same
+shape. What becomes of a sample follows from it and its seed alone."""
+
+Prepare = Callable[[Inputs], Inputs]
+"""What is done to a batch on its device, augmented or not: rows as the dataset has them to what a network is given."""
+
+
+class Share(NamedTuple):
+    """What turns the means of one process's piece of a batch into its part of the means of the whole, scalars.
+
+    DDP averages gradients over processes, so a mean over the whole batch is the average of
+    `own mean * own count * processes / count of the whole`; hard: of labelled samples, soft: of all.
+    """
+
+    hard: Tensor
+    soft: Tensor
 
 
 class Batch(NamedTuple):
     """What a training step sees.
 
-    inputs: [B, *input_shape] float32. targets: [B] int64, `UNLABELLED` where there is no label.
-    index: [B] int64, the row of each sample in its dataset, the same in every epoch. strong: the same samples under a
-    stronger augmentation, where a loss asks for a second view, else None.
+    inputs: [B, ...], as a network is given them. targets: [B] int64, `UNLABELLED` where there is no label.
+    index: [B] int64, the row of each sample in its dataset, the same in every epoch. views: the same samples under
+    other augmentations, one for each view that a loss asks for. share: of a batch that several processes divide.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     targets: Tensor
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a batch
-    strong: Tensor | None = None
+    views: tuple[Inputs, ...] = ()
+    share: Share | None = None
+
+
+class Source(Protocol):
+    """Where the rows of a dataset lie."""
+
+    def read(self, rows: Tensor) -> Inputs:
+        """The rows [R], int64 numbers on the CPU: inputs [R, ...] as the dataset has them."""
+
+
+class InMemory(NamedTuple):
+    """Rows that lie in memory, [N, ...]."""
+
+    inputs: Inputs
+
+    def read(self, rows: Tensor) -> Inputs:
+        """See `Source.read`."""
+        return select(self.inputs, rows)
 
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset in memory, cut into its four parts.
+    """A dataset, cut into its four parts.
 
-    inputs: [N, *input_shape] float32. targets: [N] int64, `UNLABELLED` where the label is unknown or hidden.
+    source: its rows. targets: [N] int64, `UNLABELLED` where the label is unknown or hidden.
     train, transfer, validation, test: int64 row numbers. `train` is labelled; `transfer` is what a student sees while
     it is distilled, labelled and unlabelled points; validation and test are labelled and disjoint from both.
-    fingerprint: sha256 (hex) over inputs, targets and parts. augment: the batch transform that keeps this data's
-    labels true, or None.
+    fingerprint: sha256 (hex) over rows, targets, parts and what prepares them. augment: the batch transform that keeps
+    this data's labels true, or None. prepare: what a network is given instead of the rows as they are, or None.
     """
 
     name: str
-    inputs: Tensor
+    source: Source
     targets: Tensor
     train: Tensor
     transfer: Tensor
@@ -58,32 +93,146 @@ class Data:
     num_classes: int
     fingerprint: str
     augment: Augment | None = None
+    prepare: Prepare | None = None
+
+    def read(self, rows: Tensor) -> Inputs:
+        """The rows [R] as the dataset has them, [R, ...]."""
+        return self.source.read(rows)
+
+    def rows(self, rows: Tensor) -> "Rows":
+        """Some rows, read as they are wanted."""
+        return Rows(self, rows)
+
+    def example(self, count: int) -> Inputs:
+        """Real samples [count, ...] as a network is given them, on the CPU: those it trains on, repeated if need be."""
+        return self.rows(self.transfer[torch.arange(count) % len(self.transfer)]).batch(0, count, "cpu")
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """The shape of one sample, without the batch dimension."""
-        return tuple(self.inputs.shape[1:])
+    def input_shape(self) -> Any:
+        """The shape of one sample as a network is given it, a `Shape`, or one by each name."""
+        return facts(self.example(1), lambda one: tuple(one.shape[1:]))
+
+
+class Rows(NamedTuple):
+    """Rows [R] of a dataset, which are read a batch at a time."""
+
+    data: Data
+    numbers: Tensor
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.numbers)
+
+    @property
+    def targets(self) -> Tensor:
+        """Theirs, [R]."""
+        return self.data.targets[self.numbers]
+
+    def batch(self, start: int, size: int, device: torch.device | str) -> Inputs:
+        """At most `size` of them from `start` on, as a network is given them, on the device."""
+        read = moved(self.data.read(self.numbers[start : start + size]), device)
+        return read if self.data.prepare is None else self.data.prepare(read)
+
+
+class Feed(Protocol):
+    """The batches of one training, epoch by epoch: `iter()` gives the next epoch, until `total_steps` are taken.
+
+    Order and augmentation follow from (seed, epoch, row) alone: the same on every device, with any number of workers
+    and processes, and from whichever step it is started.
+    """
+
+    total_steps: int
+
+    @property
+    def epochs(self) -> int:
+        """How many are left, the last one perhaps cut short."""
+
+    def start(self, step: int) -> Self:
+        """The next batch is that of this step, from 0."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """Batches come on that device from now on."""
+
+    def shard(self, rank: int, world: int) -> Self:
+        """Each batch is this process's piece from now on."""
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The next epoch."""
 
 
 @dataclass(frozen=True)
 class Outputs:
     """What a network says of a batch.
 
-    logits: [B, K]. features: of the layers that were tapped, in their order, channels first: vectors [B, C],
-    sequences [B, C, length] or maps [B, C, height, width]. strong_logits: [B, K] of the batch's second view.
+    logits: [R, K], a row for each sample (of a language model, for each token that counts). features: of the layers
+    that were tapped, in their order, channels first: vectors [B, C], sequences [B, C, length] or maps
+    [B, C, height, width]. views: the logits [R, K] of each of the batch's views.
     """
 
     logits: Tensor
     features: tuple[Tensor, ...] = ()
-    strong_logits: Tensor | None = None
+    views: tuple[Tensor, ...] = ()
+
+
+class Teacher(Protocol):
+    """Whatever answers a batch and never changes: no parameter of a training, in no checkpoint."""
+
+    @property
+    def identity(self) -> str:
+        """What its answers follow from, beside the batch."""
+
+    def attach(self, device: torch.device | str) -> Self:
+        """Be ready to answer on this device."""
+
+    def __call__(self, batch: Batch) -> Outputs:
+        """Logits, features and the logits of the views, without a graph."""
+
+    def release(self) -> None:
+        """Leave no trace on what it holds."""
 
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The objective of one step: `total` (scalar, with gradient) and each term by name, before its weight."""
+    """The objective of one step: `total` (scalar, with gradient) and each term by name, before its weight.
+
+    labelled: the terms that are means over the labelled samples alone. teacher_top: the largest logit of the teacher's
+    answer, a scalar: not finite where one is NaN or infinite. A class that is masked with -inf is none of that.
+    """
 
     total: Tensor
     terms: Mapping[str, Tensor]
+    labelled: frozenset[str] = frozenset()
+    teacher_top: Tensor | None = None
+
+
+class Step(Protocol):
+    """What a training does with a batch: a module, whose parameters are trained. Distilling is one.
+
+    network: what comes out of the training, and is followed on the validation part.
+    """
+
+    network: nn.Module
+
+    def attach(self, device: torch.device) -> None:
+        """A training on this device begins."""
+
+    def __call__(self, batch: Batch) -> LossTerms:
+        """The objective of one batch; nothing is moved."""
+
+    def release(self) -> None:
+        """The training is over, however it ended."""
+
+    def at_step(self, step: int, total_steps: int) -> None:
+        """Set what is scheduled to its value for this optimizer step, 0 for the first."""
+
+    def readings(self) -> dict[str, float]:
+        """What is worth a curve beside the terms."""
+
+    def own_buffers(self) -> list[str]:
+        """Buffers that all processes keep alike by themselves, by name: DDP need not send them."""
 
 
 @dataclass(frozen=True)

@@ -108,8 +108,7 @@ def caller(name: str, rows: int, classes: int, device: str) -> tuple[Callable[[]
     wanted = inspect.signature(kind).parameters
     loss: Loss = build(name, node, {k: v for k, v in given.items() if k in wanted}).to(device)
     student, teacher = outputs(kind, rows, classes, device), outputs(kind, rows, classes, device)
-    leaves = [student.logits, *student.features]
-    leaves += [student.strong_logits] if student.strong_logits is not None else []
+    leaves = [student.logits, *student.features, *student.views]
     for leaf in leaves:
         leaf.requires_grad_()
     index = torch.arange(rows, device=device)
@@ -127,8 +126,8 @@ def caller(name: str, rows: int, classes: int, device: str) -> tuple[Callable[[]
 def outputs(kind: type[Loss], rows: int, classes: int, device: str) -> Outputs:
     """Noise."""
     features = tuple(torch.randn(rows, *shape, device=device) for shape in SHAPES.get(kind.layers or "", ()))
-    strong = torch.randn(rows, classes, device=device) if kind.two_views else None
-    return Outputs(3 * torch.randn(rows, classes, device=device), features, strong)
+    views = (torch.randn(rows, classes, device=device),) if "strong" in inspect.signature(kind).parameters else ()
+    return Outputs(3 * torch.randn(rows, classes, device=device), features, views)
 
 
 def count(once: Callable[[], None], device: str) -> int:

@@ -85,15 +85,17 @@ class RandAugment:
         """Augments a batch.
 
         Args:
-            inputs: [B, C, H, W] with C = 1 or 3, values from 0 to 1. One channel has no color to change.
+            inputs: [B, C, H, W] with C = 1 or 3, values from 0 to 1 or uint8. One channel has no color to change.
             seeds: [B] int64, on the same device.
 
         Returns:
-            A new tensor [B, C, H, W] of the same type, on the same device, values from 0 to 1.
+            A new tensor [B, C, H, W] of the same type and range, on the same device.
 
         Raises:
             ValueError: the inputs are no such images.
         """
+        if inputs.dtype == torch.uint8:
+            return (self(inputs.float() / 255, seeds) * 255).round().to(torch.uint8)
         _check(inputs)
         images, strength = inputs.clone(), self.magnitude / LARGEST
         for turn in range(self.num_ops):

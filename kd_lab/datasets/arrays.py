@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from kd_lab.datasets.common.files import Array, read, to_inputs, to_targets
+from kd_lab.datasets.common.scaled import Scaled
 from kd_lab.datasets.common.splits import (
     SplitSettings,
     assemble,
@@ -85,9 +86,11 @@ class Arrays:
         inputs = torch.cat([inputs, test[0], unlabelled]) if len(targets) > len(own) else inputs
         pool, rows = (own, given) if len(given) else self._cut_test(targets, own, num_classes)
         targets, parts = cut(targets, torch.cat([pool, extra]), rows, num_classes, self._settings)
+        prepare = Scaled() if inputs.dtype == torch.uint8 else None
         if self._standardize:
-            inputs = _standardized(inputs, parts.transfer)
-        return assemble("arrays", inputs, targets, parts, num_classes=num_classes, augment=self._settings.augment)
+            inputs, prepare = _standardized(inputs, parts.transfer)
+        augment = self._settings.augment
+        return assemble("arrays", inputs, targets, parts, num_classes=num_classes, augment=augment, prepare=prepare)
 
     def _read(self) -> dict[str, Array]:
         """The arrays of one or two files."""
@@ -186,9 +189,17 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:8]) + ", ..." * (len(names) > 8) or "nothing"
 
 
-def _standardized(inputs: Tensor, rows: Tensor) -> Tensor:
-    """Inputs with mean 0 and standard deviation 1 on those rows; a constant feature becomes 0."""
+def _standardized(inputs: Tensor, rows: Tensor) -> tuple[Tensor, Scaled | None]:
+    """Inputs with mean 0 and standard deviation 1 on those rows, bytes as they are and what makes them so.
+
+    A constant feature becomes 0.
+    """
     axis = 1 if inputs.ndim >= 4 else inputs.ndim - 1
     others = [dim for dim in range(inputs.ndim) if dim != axis]
-    variance, mean = torch.var_mean(inputs[rows], dim=others, correction=0, keepdim=True)
-    return (inputs - mean) / torch.where(variance > 0, variance.sqrt(), 1)
+    is_bytes = inputs.dtype == torch.uint8
+    seen = inputs[rows].to(torch.float32).div_(255) if is_bytes else inputs[rows]
+    variance, mean = torch.var_mean(seen, dim=others, correction=0, keepdim=True)
+    deviation = torch.where(variance > 0, variance.sqrt(), 1)
+    if is_bytes:
+        return inputs, Scaled(mean, deviation)
+    return (inputs - mean) / deviation, None

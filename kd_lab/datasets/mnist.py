@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kd_lab.datasets.common.scaled import Scaled
 from kd_lab.datasets.common.splits import SplitSettings, assemble, cut
 from kd_lab.errors import UserError
 from kd_lab.outside.archives import GIB, check_memory, told
@@ -52,7 +53,9 @@ class _Idx(NamedTuple):
 
 
 class Mnist:
-    """Inputs [70000, 1, 28, 28], (grey value / 255 - 0.1307) / 0.3081; the official test set is the test part.
+    """Images [70000, 1, 28, 28] uint8; a network is given (grey value / 255 - 0.1307) / 0.3081.
+
+    The official test set is the test part.
 
     Any four files in the same format with 10 classes do (FashionMNIST, for one).
     """
@@ -111,8 +114,8 @@ class Mnist:
         rows = torch.arange(len(targets))
         targets, parts = cut(targets, rows[:count], rows[count:], 10, self._settings)
         images = torch.cat([arrays[0], arrays[2]]).unsqueeze(1)
-        inputs = images.to(torch.float32).div_(255).sub_(_MEAN).div_(_SD)
-        return assemble("mnist", inputs, targets, parts, num_classes=10, augment=self._settings.augment)
+        own, prepare = self._settings.augment, Scaled(_MEAN, _SD)
+        return assemble("mnist", images, targets, parts, num_classes=10, augment=own, prepare=prepare)
 
     def _header(self, file: Path) -> _Idx:
         """What an IDX file announces; what it cannot hold is refused before it is read."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kd_lab.inputs import Inputs, call, count, moved
 from kd_lab.insight.taps import Tap, first_tensor, uncompiled
 from kd_lab.types import Shape
 
@@ -58,23 +59,22 @@ class Probe:
     head: str | None = field(default=None)
 
     @classmethod
-    def of(cls, network: nn.Module, input_shape: Shape) -> "Probe":
-        """Send two samples of noise through the network, in eval mode; modes, statistics and random state stay.
+    def of(cls, network: nn.Module, example: Inputs) -> "Probe":
+        """Send two samples through the network, in eval mode; modes, statistics and random state stay.
 
         Args:
-            network: inputs [B, *input_shape] to logits, on any device.
-            input_shape: the shape of one sample.
+            network: inputs to logits, on any device.
+            example: two real samples [2, ...], as the network is given them.
         """
         inner = uncompiled(network)
         record = _Record(inner)
         device = next((t.device for t in inner.state_dict().values()), torch.device("cpu"))
-        generator = torch.Generator().manual_seed(0)
-        inputs = torch.randn(SAMPLES, *input_shape, generator=generator).to(device)
+        assert count(example) == SAMPLES
         modes = {module: module.training for module in inner.modules()}
         inner.eval()
         try:
             with torch.random.fork_rng(devices=[]), torch.no_grad(), record:
-                logits = inner(inputs)
+                logits = call(inner, moved(example, device))
         finally:
             for module, training in modes.items():
                 module.training = training

@@ -1,16 +1,16 @@
 """The losses meet the two networks: layers are found, shapes probed, trainable parts built, the objective made."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
 from kd_lab.errors import UserError
 from kd_lab.insight.pairing import Pair, named, propose
-from kd_lab.insight.probe import Probe
+from kd_lab.insight.probe import SAMPLES, Probe
 from kd_lab.insight.taps import Tap
 from kd_lab.job.build import build, call, locate, parameters
 from kd_lab.job.loss_settings import TermSettings
@@ -30,7 +30,7 @@ class Bound:
     """What trains a student: the objective, the layers to listen to, and what comes before and beside it.
 
     pairs: by term. unused: a sentence for each setting without effect. stages: a first stage by term, with the term
-    that it minimises. strong: makes the second view.
+    that it minimises. views: each makes one more view of a batch.
     """
 
     objective: Objective
@@ -38,7 +38,7 @@ class Bound:
     teacher_taps: tuple[Tap, ...] = ()
     pairs: Mapping[str, tuple[Pair, ...]] = field(default_factory=dict)
     stages: Mapping[str, tuple[Stage, Term]] = field(default_factory=dict)
-    strong: Augment | None = None
+    views: tuple[Augment, ...] = ()
     unused: tuple[str, ...] = ()
 
     def described(self) -> list[str]:
@@ -82,16 +82,15 @@ def bind(settings: Settings, data: Data, student: nn.Module, teacher: nn.Module 
     terms: dict[str, Term] = {}
     stages: dict[str, tuple[Stage, Term]] = {}
     pairs: dict[str, tuple[Pair, ...]] = {}
-    strong = None
     for name, term in settings.loss.terms.items():
         kind = loss_class(name, term)
         pairs[name] = networks.pairs(name, term, kind)
         loss = networks.build(name, term, kind, pairs[name])
-        strong = strong or (_second_view(name, loss, data) if kind.two_views else None)
         own, theirs = slots.of(pairs[name])
+        seen = slots.of_views(_views(name, loss, data))
         key = f"loss.terms.{name}.schedules"
         schedules = {k: build(f"{key}.{k}", v) for k, v in term.schedules.items()}
-        terms[name] = Term(loss, term.weight, term.standardize, own, theirs, schedules)
+        terms[name] = Term(loss, term.weight, term.standardize, own, theirs, seen, schedules)
         stage = loss.first_stage()
         if stage is not None:
             stages[name] = (stage, replace(terms[name], loss=stage.loss, weight=1.0, schedules={}))
@@ -107,7 +106,7 @@ def bind(settings: Settings, data: Data, student: nn.Module, teacher: nn.Module 
     objective = call("loss", Objective, arguments)
     shown = {name: found for name, found in pairs.items() if found}
     taps = tuple(slots.student), tuple(slots.teacher)
-    return Bound(objective, *taps, shown, stages, strong, () if shown else _unused_layers(settings))
+    return Bound(objective, *taps, shown, stages, tuple(slots.views), () if shown else _unused_layers(settings))
 
 
 def _unused_layers(settings: Settings) -> tuple[str, ...]:
@@ -116,12 +115,12 @@ def _unused_layers(settings: Settings) -> tuple[str, ...]:
     return tuple(f"{role}.layers is not used: loss={loss} compares no layers" for role, named in given.items() if named)
 
 
-def _second_view(name: str, loss: Loss, data: Data) -> Augment | None:
-    """What makes the second view that a loss wants, tried on a sample: what does not fit speaks now."""
-    strong: Augment | None = cast("Any", loss).strong
-    if strong is not None:
-        call(f"loss.terms.{name}.strong", lambda: strong(data.inputs[:1], torch.zeros(1, dtype=torch.int64)), {})
-    return strong
+def _views(name: str, loss: Loss, data: Data) -> Sequence[Augment]:
+    """What makes the views that a loss wants, tried on a sample: what does not fit speaks now."""
+    sample = data.read(data.transfer[:1])
+    for view in loss.views():
+        call(f"loss.terms.{name}", view, {"inputs": sample, "seeds": torch.zeros(1, dtype=torch.int64)})
+    return loss.views()
 
 
 def deployed_node(settings: Settings, data: Data, student: nn.Module, teacher: nn.Module | None) -> Node | None:
@@ -155,7 +154,7 @@ def deployed_node(settings: Settings, data: Data, student: nn.Module, teacher: n
 def adopt(network: nn.Module, data: Data, teacher: nn.Module) -> None:
     """Give a network that answers through the teacher's classifier that classifier."""
     if isinstance(network, Grafted):
-        classifier = Probe.of(teacher, data.input_shape).head_module()
+        classifier = Probe.of(teacher, data.example(SAMPLES)).head_module()
         assert classifier is not None, "checked when the network was planned"
         network.adopt(classifier)
 
@@ -180,7 +179,7 @@ class _Networks:
         if whose not in self._probes:
             module = self._modules[whose]
             assert module is not None, whose
-            self._probes[whose] = Probe.of(module, self.data.input_shape)
+            self._probes[whose] = Probe.of(module, self.data.example(SAMPLES))
         return self._probes[whose]
 
     def pairs(self, name: str, term: TermSettings, kind: type[Loss]) -> tuple[Pair, ...]:
@@ -231,7 +230,7 @@ class _Networks:
             "student_shapes": tuple(pair.student_shape for pair in pairs),
             "teacher_shapes": tuple(pair.teacher_shape for pair in pairs),
             "num_classes": self.data.num_classes,
-            "num_samples": len(self.data.inputs),
+            "num_samples": len(self.data.targets),
             "targets": self.data.targets,
             "transfer": self.data.transfer,
         }
@@ -271,6 +270,12 @@ class _Slots:
     def __init__(self) -> None:
         self.student: list[Tap] = []
         self.teacher: list[Tap] = []
+        self.views: list[Augment] = []
+
+    def of_views(self, views: Sequence[Augment]) -> tuple[int, ...]:
+        """Every loss draws its own."""
+        self.views += views
+        return tuple(range(len(self.views) - len(views), len(self.views)))
 
     def of(self, pairs: tuple[Pair, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         own = tuple(self._slot(self.student, pair.student) for pair in pairs)

@@ -25,6 +25,7 @@ ROOMS = (
     "augment",
     "datasets",
     "feeds",
+    "inputs",
     "insight",
     "losses",
     MEASURES,

@@ -35,7 +35,7 @@ def distil(
         seed=plan.settings.seed,
         teacher=frozen,
         taps=bound.student_taps,
-        strong=bound.strong,
+        views=bound.views,
         report=report,
     )
     costs = [_first_stage(plan, bound, name, main, run) for name in bound.stages]
@@ -70,9 +70,10 @@ def _first_stage(plan: Plan, bound: Bound, name: str, main: Fit, run: Run) -> Me
 class Absent(nn.Module):
     """Stands for the student where only parts of a loss are trained: no logits, nothing to learn."""
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:
         """[B, ...] to [B, 0]."""
-        return torch.zeros(len(inputs), 0, device=inputs.device)
+        first = next(iter((*inputs, *named.values())))
+        return torch.zeros(len(first), 0, device=first.device)
 
 
 def together(costs: list[Measurement]) -> Measurement:

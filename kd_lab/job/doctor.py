@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from kd_lab import names
 from kd_lab.errors import UserError
-from kd_lab.insight.probe import Probe
+from kd_lab.insight.probe import SAMPLES, Probe
 from kd_lab.insight.stages import stages
-from kd_lab.insight.taps import Taps
 from kd_lab.job.bind import Bound
 from kd_lab.job.console import busy
 from kd_lab.job.describe import network_name
@@ -24,7 +23,7 @@ from kd_lab.models.common.weights import load_weights
 from kd_lab.outside.console import console
 from kd_lab.store.store import Store
 from kd_lab.teachers.frozen import FrozenTeacher
-from kd_lab.types import Batch, Outputs
+from kd_lab.training.distiller import Distiller
 
 DOMINATES = 0.9
 """A term with this share of the gradient decides alone where the student goes."""
@@ -99,7 +98,7 @@ def _teacher(plan: Plan) -> tuple[nn.Module | None, str]:
 
 def _network(name: str, network: nn.Module, plan: Plan) -> str:
     """One line: parameters, classifier, ends of the stages."""
-    probe = Probe.of(network, plan.data.input_shape)
+    probe = Probe.of(network, plan.data.example(SAMPLES))
     ends = [layer for maps in (True, False) for layer in stages(probe, maps=maps)]
     listed = ", ".join(f"{layer.path} {list(layer.shape)}" for layer in ends) or "none"
     count = sum(p.numel() for p in network.parameters())
@@ -125,23 +124,15 @@ def pulls(plan: Plan, bound: Bound, student: nn.Module, teacher: nn.Module | Non
     """Each term's value and gradient on the first batch of the student's training."""
     rows = plan.student_rows()
     recipe = plan.recipe("student.recipe", plan.settings.student.recipe, len(rows))
-    batch: Batch = next(iter(plan.batches(rows, recipe, plan.settings.seed, bound.strong)))
+    batch = next(iter(plan.feed(rows, recipe, plan.settings.seed, bound.views)))
     student.train()
-    taps = Taps(student, bound.student_taps).attach()
-    theirs = None
     frozen = FrozenTeacher(teacher, bound.teacher_taps) if teacher is not None else None
+    step = Distiller(student, bound.objective, teacher=frozen, taps=bound.student_taps)
+    step.attach(torch.device("cpu"))
     try:
-        if frozen is not None:
-            frozen.taps.attach()
-            theirs = frozen(batch.inputs, batch.strong)
-        logits = student(batch.inputs)
-        features = taps.take()
-        strong = None if batch.strong is None else student(batch.strong)
+        terms = step(batch).terms
     finally:
-        taps.remove()
-        if frozen is not None:
-            frozen.taps.remove()
-    terms = bound.objective(Outputs(logits, features, strong), theirs, batch).terms
+        step.release()
     weights = {"hard": bound.objective.hard_weight, **bound.objective.weights}
     trained = [p for p in student.parameters() if p.requires_grad]
     return [_pull(name, value, weights[name], trained) for name, value in terms.items()]

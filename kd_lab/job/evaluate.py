@@ -118,7 +118,7 @@ def _teacher_logits(store: Store, stored: StoredRun, bench: Bench) -> torch.Tens
         return None
     run = store.get(teacher_id)
     network, _ = _rebuild(run)
-    inputs, device = bench.data.inputs[bench.data.test], bench.devices.main
+    inputs, device = bench.data.rows(bench.data.test), bench.devices.main
     precision = _precision(run, run.config())
     return predict(network, inputs, device=device, precision=precision, batch_size=bench.settings.predict_batch)
 

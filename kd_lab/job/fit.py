@@ -18,18 +18,17 @@ from kd_lab import names
 from kd_lab.errors import PrunedError, TrainingFailedError
 from kd_lab.insight.taps import Tap
 from kd_lab.job.plan import Plan
-from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.training.callbacks.cost import Cost
-from kd_lab.training.callbacks.learning_rate import LearningRate
-from kd_lab.training.callbacks.loss_schedule import LossSchedule
 from kd_lab.training.callbacks.process_group import ProcessGroup
 from kd_lab.training.callbacks.progress import ProgressBar
 from kd_lab.training.callbacks.recorder import Recorder, Sink
+from kd_lab.training.callbacks.schedules import Schedules
 from kd_lab.training.callbacks.validation import Report, Validation
 from kd_lab.training.distiller import Distiller
+from kd_lab.training.module import TrainingModule
 from kd_lab.training.objective import Objective
 from kd_lab.training.recipe import Recipe
-from kd_lab.types import Augment, Measurement
+from kd_lab.types import Augment, Measurement, Teacher
 
 PRECISIONS = {"32": "32-true"}
 QUIET = ("pytorch_lightning", "lightning_fabric", "lightning", "torch.distributed")
@@ -49,10 +48,10 @@ class Fit:
     recipe: Recipe
     rows: torch.Tensor
     seed: int
-    teacher: FrozenTeacher | None = None
+    teacher: Teacher | None = None
     rename: Callable[[str], str] = str
     taps: tuple[Tap, ...] = ()
-    strong: Augment | None = None
+    views: tuple[Augment, ...] = ()
     validate: bool = True
     report: Report | None = None
 
@@ -65,15 +64,16 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
         PrunedError: The report stopped it.
         KeyboardInterrupt: Somebody stopped it.
     """
-    batches = plan.batches(job.rows, job.recipe, job.seed, job.strong)
-    module = Distiller(job.network, job.objective, job.recipe, batches, teacher=job.teacher, taps=job.taps)
+    feed = plan.feed(job.rows, job.recipe, job.seed, job.views)
+    step = Distiller(job.network, job.objective, teacher=job.teacher, taps=job.taps)
+    module = TrainingModule(step, job.recipe, feed)
     torch.manual_seed(job.seed)
     with tempfile.TemporaryDirectory() as scratch, quiet():
-        trainer = _trainer(plan, job, sink, batches.epochs, scratch)
+        trainer = _trainer(plan, job, sink, feed.epochs, scratch)
         try:
             _run(trainer, module)
         finally:
-            module.stop_listening()
+            step.release()
     job.network.eval()
     return {
         key: float(trainer.callback_metrics[key])
@@ -92,8 +92,7 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
 def _trainer(plan: Plan, job: Fit, sink: Sink, epochs: int, scratch: str) -> pl.Trainer:
     cost = Cost()
     callbacks: list[pl.Callback] = [
-        LearningRate(job.recipe.schedule, job.recipe.steps),
-        LossSchedule(job.recipe.steps),
+        Schedules(job.recipe.schedule, job.recipe.steps),
         Recorder(sink, plan.settings.tracking.every_n_steps, job.rename),
         cost,
         ProgressBar(job.label, job.recipe.steps),
@@ -101,8 +100,7 @@ def _trainer(plan: Plan, job: Fit, sink: Sink, epochs: int, scratch: str) -> pl.
     ]
     rows = plan.data.validation
     if len(rows) and job.validate:
-        inputs, targets = plan.data.inputs[rows], plan.data.targets[rows]
-        callbacks.append(Validation(sink, inputs, targets, job.rename, job.report, cost=cost))
+        callbacks.append(Validation(sink, plan.data.rows(rows), job.rename, job.report, cost=cost))
     return pl.Trainer(
         accelerator=plan.devices.accelerator,
         devices=plan.devices.count,
@@ -124,7 +122,7 @@ def _strategy(name: str, job: Fit) -> str:
     return f"{name}_find_unused_parameters_true" if job.taps and name == "ddp_spawn" else name
 
 
-def _run(trainer: pl.Trainer, module: Distiller) -> None:
+def _run(trainer: pl.Trainer, module: TrainingModule) -> None:
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module)

@@ -9,7 +9,9 @@ import json
 from torch import Tensor
 
 from kd_lab import names
+from kd_lab.inputs import shapes
 from kd_lab.job.plan import Plan
+from kd_lab.job.pyfunc import tensor_specs
 from kd_lab.store.pending import Input
 from kd_lab.types import UNLABELLED, Data
 
@@ -40,13 +42,13 @@ def _input(plan: Plan, data: Data, part: str, context: str) -> Input:
     digest = f"{data.fingerprint[:FINGERPRINT_LENGTH]}-{part}"
     if len(rows) != len(getattr(plan.data, part)):  # some classes are left out, which the fingerprint does not know
         digest += f"-{hashlib.sha256(rows.numpy().tobytes()).hexdigest()[:8]}"
-    shape = list(data.input_shape)
-    tensors = {"features": _tensor("float32", [-1, *shape]), "targets": _tensor("int64", [-1])}
+    example = data.example(1)
+    tensors = {"features": tensor_specs(example), "targets": tensor_specs(data.targets)}
     profile = {
         "samples": len(rows),
         "labelled": int((data.targets[rows] != UNLABELLED).sum()),
         "classes": data.num_classes,
-        "input_shape": shape,
+        "input_shape": shapes(example),
     }
     return Input(
         name=data.name,
@@ -57,7 +59,3 @@ def _input(plan: Plan, data: Data, part: str, context: str) -> Input:
         profile=json.dumps(profile),
         tags={names.TAG_DATA_CONTEXT: context},
     )
-
-
-def _tensor(dtype: str, shape: list[int]) -> str:
-    return json.dumps([{"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": shape}}])

@@ -83,7 +83,7 @@ def measure(
 
     def answers() -> Measurement:
         nonlocal logits
-        rows, batch = data.inputs[data.test], bench.settings.predict_batch
+        rows, batch = data.rows(data.test), bench.settings.predict_batch
         said = predict(network, rows, device=device, precision=precision, batch_size=batch)
         quality = predictive(said, data.targets[data.test])
         logits = said
@@ -94,7 +94,7 @@ def measure(
         if teacher_logits is not None and len(logits):
             attempt("fidelity", lambda: fidelity(logits, teacher_logits, data.targets[data.test]))
         attempt("parameters", lambda: parameters(network))
-        attempt("MACs", lambda: macs(network, data.input_shape))
+        attempt("MACs", lambda: macs(network, data.example(1)))
         attempt("size", lambda: weights_bytes(network))
     attempt("latency", lambda: timed(bench, network))  # a spinner's thread would be timed too
     return Measured(found, logits, failed)
@@ -105,12 +105,11 @@ def timed(bench: Bench, network: nn.Module) -> Measurement:
     settings, device = bench.settings, bench.devices.main
     return latency(
         network.to(device),
-        bench.data.input_shape,
+        bench.data.example(settings.throughput_batch),
         device=device,
         threads=settings.threads,
         warmup=settings.latency_warmup,
         runs=settings.latency_runs,
-        batch_size=settings.throughput_batch,
     )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,9 @@ import kd_lab
 from kd_lab import names
 from kd_lab.datasets.common.splits import leave_out
 from kd_lab.errors import UserError
-from kd_lab.feeds.memory import Batches
+from kd_lab.feeds.memory import MemoryFeed
+from kd_lab.inputs import call as call_network
+from kd_lab.inputs import shapes
 from kd_lab.job.bind import Bound, adopt, bind, deployed_node, loss_class
 from kd_lab.job.build import build, call, check_arguments, is_node, locate, parameters
 from kd_lab.job.code import code_of
@@ -24,7 +27,7 @@ from kd_lab.job.strict import Node
 from kd_lab.measures.predict import eval_mode
 from kd_lab.models.common.weights import load_weights
 from kd_lab.training.recipe import Recipe
-from kd_lab.types import Augment, Data
+from kd_lab.types import Augment, Data, Feed
 
 TRAIN = "train"
 TRANSFER = "transfer"
@@ -202,16 +205,16 @@ class Plan:
     def _augment(self, recipe: RecipeSettings | None) -> object:
         return self.settings.dataset.get("augment") if recipe and recipe.augment else None
 
-    def batches(self, rows: torch.Tensor, recipe: Recipe, seed: int, strong: Augment | None = None) -> Batches:
+    def feed(self, rows: torch.Tensor, recipe: Recipe, seed: int, views: Sequence[Augment] = ()) -> Feed:
         """The batches of one training."""
-        return Batches(
+        return MemoryFeed(
             self.data,
             rows,
             batch_size=recipe.batch_size,
             total_steps=recipe.steps,
             seed=seed,
             augment=recipe.augment,
-            strong=strong,
+            views=views,
         )
 
 
@@ -271,18 +274,18 @@ def check_batch(key: str, batch_size: int, num_rows: int) -> None:
 
 
 def check_logits(key: str, network: nn.Module, data: Data) -> None:
-    """Run two zero samples through the network and check that logits for this dataset's classes come out.
+    """Run two samples through the network and check that logits for this dataset's classes come out.
 
     Raises:
         UserError: The network cannot take the dataset's shape, or answers for another number of classes.
     """
     try:
         with eval_mode(network), torch.no_grad():
-            logits = network(torch.zeros(2, *data.input_shape))
+            logits = call_network(network, data.example(2))
     except Exception as error:  # a user's network may raise anything
         reason = " ".join(str(error).split())[:300]
         raise UserError(
-            f"{key}: the network cannot take this dataset's samples of shape {list(data.input_shape)} ({reason}); "
+            f"{key}: the network cannot take this dataset's samples of shape {shapes(data.example(1))} ({reason}); "
             "expected a network for that shape"
         ) from error
     got = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__

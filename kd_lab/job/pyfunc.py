@@ -19,25 +19,31 @@ from torch import nn
 
 from kd_lab import names
 from kd_lab.errors import UserError
+from kd_lab.inputs import Inputs, dtypes, shapes
 from kd_lab.job.build import build, check_named
 from kd_lab.measures.predict import predict
 from kd_lab.models.common.weights import load_weights
 from kd_lab.outside.nodes import NETWORK
 from kd_lab.outside.paths import read_text
-from kd_lab.types import Shape
 
 FOLDER = Path(names.ARTIFACT_MLMODEL).parent
+DTYPES = frozenset(("float32", "float64", "uint8", "int32", "int64", "bool"))
+"""What a network may be given."""
 
 
 class Model:
     """What `mlflow.pyfunc.load_model` wraps: the network in eval mode, in float32 on the CPU."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
+    def __init__(self, network: nn.Module, dtypes: Any = "float32") -> None:
+        self.network, self.dtypes = network, dtypes
 
-    def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """Logits [N, K] of inputs [N, *input_shape], both float32."""
-        logits: np.ndarray = predict(self.network, torch.tensor(np.asarray(inputs, np.float32)), device="cpu").numpy()
+    def predict(self, inputs: Any) -> np.ndarray:
+        """Logits [N, K] float32 of inputs [N, ...], an array or arrays by name, as the network was given them."""
+        if isinstance(self.dtypes, str):
+            given: Inputs = torch.tensor(np.asarray(inputs, self.dtypes))
+        else:
+            given = {name: torch.tensor(np.asarray(inputs[name], kind)) for name, kind in self.dtypes.items()}
+        logits: np.ndarray = predict(self.network, given, device="cpu").numpy()
         return logits
 
 
@@ -47,7 +53,8 @@ class Description:
 
     node: dict[str, Any]
     num_classes: int
-    input_shape: Shape
+    input_shape: Any
+    input_dtype: Any = "float32"
 
     @classmethod
     def of_file(cls, path: Path, key: str = "network") -> "Description":
@@ -62,8 +69,12 @@ class Description:
         """
         try:
             said = json.loads(read_text(path))
-            found = cls(said["node"], said["num_classes"], tuple(said["input_shape"]))
-            whole = all(type(size) is int and size > 0 for size in (found.num_classes, *found.input_shape))
+            shape, dtype = said["input_shape"], said.get("input_dtype", "float32")
+            named, kinds = (shape, dtype) if isinstance(shape, dict) else ({"": shape}, {"": dtype})
+            found = cls(said["node"], said["num_classes"], _tuples(shape), dtype)
+            sizes = [found.num_classes, *(size for one in named.values() for size in one)]
+            whole = all(type(size) is int and size > 0 for size in sizes)
+            whole &= named.keys() == kinds.keys() and {*kinds.values()} <= DTYPES
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{key}: {path.name} cannot be read ({type(error).__name__}); choose another run"
@@ -94,6 +105,10 @@ class Description:
         return network
 
 
+def _tuples(shape: Any) -> Any:
+    return {name: tuple(one) for name, one in shape.items()} if isinstance(shape, dict) else tuple(shape)
+
+
 def rebuilt(description: Description, weights: Path) -> nn.Module:
     """The network that a run kept, with its weights; see `Description.build` for errors."""
     network = description.build()
@@ -101,8 +116,9 @@ def rebuilt(description: Description, weights: Path) -> nn.Module:
     return network
 
 
-def described(run_id: str, input_shape: Shape, num_classes: int) -> tuple[str, str]:
+def described(run_id: str, example: Inputs, num_classes: int) -> tuple[str, str]:
     """The text of a run's MLmodel, and the tag by which MLflow's page shows it."""
+    logits = torch.empty(0, num_classes)
     created = str(datetime.now(UTC).replace(tzinfo=None))
     flavors = {"python_function": {"loader_module": __name__, "python_version": platform.python_version()}}
     model = {
@@ -110,19 +126,25 @@ def described(run_id: str, input_shape: Shape, num_classes: int) -> tuple[str, s
         "flavors": flavors,
         "mlflow_version": version("mlflow"),
         "run_id": run_id,
-        "signature": {"inputs": _tensor([-1, *input_shape]), "outputs": _tensor([-1, num_classes]), "params": None},
+        "signature": {"inputs": tensor_specs(example), "outputs": tensor_specs(logits), "params": None},
         "utc_time_created": created,
     }
     told = {"artifact_path": str(FOLDER), "flavors": flavors, "utc_time_created": created}
     return yaml.safe_dump(model), json.dumps([told])
 
 
-def _tensor(shape: list[int]) -> str:
-    return json.dumps([{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": shape}}])
+def tensor_specs(inputs: Inputs) -> str:
+    """The tensors of a batch in MLflow's words, JSON."""
+    named = {"": inputs} if isinstance(inputs, torch.Tensor) else inputs
+    specs = []
+    for name, one in named.items():
+        spec = {"type": "tensor", "tensor-spec": {"dtype": dtypes(one), "shape": [-1, *shapes(one)]}}
+        specs.append({"name": name, **spec} if name else spec)
+    return json.dumps(specs)
 
 
 def _load_pyfunc(path: str) -> Model:
     """What MLflow calls, by this name, with the folder of the model."""
     folder = Path(path)
     description = Description.of_file(folder / Path(names.ARTIFACT_NETWORK).name)
-    return Model(rebuilt(description, folder / Path(names.ARTIFACT_WEIGHTS).name))
+    return Model(rebuilt(description, folder / Path(names.ARTIFACT_WEIGHTS).name), description.input_dtype)

@@ -9,6 +9,7 @@ from torch import nn
 
 from kd_lab import names
 from kd_lab.analysis.figures.networks import confusion_matrix, reliability
+from kd_lab.inputs import dtypes, shapes
 from kd_lab.job.describe import network_name
 from kd_lab.job.measured import Measured
 from kd_lab.job.pyfunc import described
@@ -31,9 +32,11 @@ def save_network(run: Run, data: Data, node: Node, network: nn.Module, trained: 
         path = Path(scratch) / Path(names.ARTIFACT_WEIGHTS).name
         save_weights(network, path)
         run.log_file(path, names.ARTIFACT_WEIGHTS)
-    rebuild = {"node": node, "num_classes": data.num_classes, "input_shape": list(data.input_shape)}
+    example = data.example(1)
+    kinds = {"input_shape": shapes(example), "input_dtype": dtypes(example)}
+    rebuild = {"node": node, "num_classes": data.num_classes, **kinds}
     run.log_text(json.dumps(rebuild, indent=2), names.ARTIFACT_NETWORK)
-    model, told = described(run.run_id, data.input_shape, data.num_classes)
+    model, told = described(run.run_id, example, data.num_classes)
     run.log_text(model, names.ARTIFACT_MLMODEL)
     sha256 = weights_sha256(network)
     costs = {key: value for key, value in trained.items() if not key.startswith("val/")}  # those are curves already

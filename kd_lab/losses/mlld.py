@@ -63,7 +63,6 @@ class MLLD(Loss):
     shift_invariant: ClassVar[bool] = True
     symmetric: ClassVar[bool] = False
     batch_relational: ClassVar[bool] = True
-    two_views: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -79,15 +78,17 @@ class MLLD(Loss):
             raise ValueError("Expected `temperatures` to hold at least one number, but got none.")
         self.gather = gather
 
+    def views(self) -> Sequence[Augment]:
+        """The strong one."""
+        return () if self.strong is None else (self.strong,)
+
     def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:  # noqa: ARG002
         """Every sample counts, labelled or not, if the teacher is not too sure of it."""
         if self.gather:
             student, teacher = gathered_outputs(student), gathered_outputs(teacher)
         certain_BK = F.softmax(teacher.logits, dim=1)
         samples_B, classes_K = _lower_half(certain_BK.amax(dim=1)), _lower_half(certain_BK.sum(dim=0))
-        views = [(student.logits, teacher.logits)]
-        if student.strong_logits is not None and teacher.strong_logits is not None:
-            views.append((student.strong_logits, teacher.strong_logits))
+        views = [(student.logits, teacher.logits), *zip(student.views, teacher.views, strict=True)]
         levels = [
             _levels(own_BK, theirs_BK, t, samples_B, classes_K)
             for own_BK, theirs_BK in views

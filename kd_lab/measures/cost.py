@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from kd_lab import names
+from kd_lab.inputs import Inputs, call
 from kd_lab.measures.predict import eval_mode
 from kd_lab.types import Measurement
 
@@ -28,19 +29,19 @@ def parameters(module: nn.Module) -> Measurement:
     }
 
 
-def macs(module: nn.Module, input_shape: tuple[int, ...]) -> Measurement:
+def macs(module: nn.Module, example: Inputs) -> Measurement:
     """Multiply-accumulates of one forward pass of one sample in eval mode, counted on the CPU.
 
     Args:
         module: the network, on any device; left as it was.
-        input_shape: the shape of one sample.
+        example: one real sample [1, ...], as the network is given it, on the CPU.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
     if any(tensor.device.type != "cpu" for tensor in module.state_dict().values()):
         module = copy.deepcopy(module).to("cpu")
     with eval_mode(module), torch.no_grad(), _no_fused_kernels(), FlopCounterMode(display=False) as counter:
-        module(torch.zeros(1, *input_shape))
+        call(module, example)
     return {names.COST_MACS: counter.get_total_flops() / 2}
 
 

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kd_lab import names
+from kd_lab.inputs import Inputs, call, count, each, moved
 from kd_lab.measures.predict import eval_mode
 from kd_lab.types import Measurement
 
@@ -18,30 +19,30 @@ THROUGHPUT_BUDGET_S = 0.1
 
 def latency(
     module: nn.Module,
-    input_shape: tuple[int, ...],
+    example: Inputs,
     *,
     device: torch.device | str,
     threads: int | None = None,
     warmup: int = 20,
     runs: int = 100,
     repetitions: int = 3,
-    batch_size: int = 256,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Measurement:
-    """p50 and p95 of one sample in ms, and samples per second at `batch_size`; each the median of repetitions.
+    """p50 and p95 of one sample in ms, and samples per second of many; each the median of repetitions.
 
     The input already lies on the device, the device is waited for at both ends of every run, and the module is in
-    eval mode. It is moved to `device` and stays there. Device, threads and batch size belong beside the numbers.
+    eval mode. It is moved to `device` and stays there. Device, threads and batch size belong beside
+    the numbers.
 
     Args:
-        module: inputs [B, *input_shape] to logits.
-        input_shape: the shape of one sample.
+        module: inputs to logits.
+        example: real samples [B, ...] as the network is given them, as many as are to be given at once for throughput;
+            the first is the one sample.
         device: where it runs.
         threads: CPU threads during the measurement; None leaves them.
         warmup: runs that are not timed, before each kind of measurement.
         runs: timed runs of one sample per repetition; at most as many batches for throughput.
         repetitions: how often this is done.
-        batch_size: samples per batch for throughput.
         clock: seconds; for tests.
 
     Raises:
@@ -50,17 +51,17 @@ def latency(
     counts = {
         "runs": runs,
         "repetitions": repetitions,
-        "batch_size": batch_size,
         "threads": 1 if threads is None else threads,
     }
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"Expected `{name}` to be at least 1, but got {count}.")
+    for name, given in counts.items():
+        if given < 1:
+            raise ValueError(f"Expected `{name}` to be at least 1, but got {given}.")
     if warmup < 0:
         raise ValueError(f"Expected `warmup` to be at least 0, but got {warmup}.")
     target = torch.device(device)
     module.to(target)
-    one, many = (_noise(size, input_shape, target) for size in (1, batch_size))
+    many = moved(example, target)
+    one, batch_size = each(many, lambda tensor: tensor[:1]), count(many)
     with eval_mode(module), torch.inference_mode(), _threads(threads):
         _time(module, one, target, clock, runs=warmup)
         singles = [_time(module, one, target, clock, runs=runs) for _ in range(repetitions)]
@@ -79,7 +80,7 @@ def latency(
 
 def _time(
     module: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     device: torch.device,
     clock: Callable[[], float],
     *,
@@ -93,7 +94,7 @@ def _time(
     while len(seconds) < runs and spent < budget_s:
         synchronize(device)
         start = clock()
-        module(inputs)
+        call(module, inputs)
         synchronize(device)
         seconds.append(clock() - start)
         spent += seconds[-1]
@@ -102,11 +103,6 @@ def _time(
 
 def _nothing(_: torch.device) -> None:
     """The CPU is done when the call returns."""
-
-
-def _noise(batch: int, input_shape: tuple[int, ...], device: torch.device) -> Tensor:
-    # Noise, not zeros: sparse or denormal numbers can run at another speed.
-    return torch.randn(batch, *input_shape, generator=torch.Generator().manual_seed(0)).to(device)
 
 
 @contextmanager

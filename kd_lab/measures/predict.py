@@ -5,11 +5,14 @@ Legend: N samples, K classes.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from kd_lab.errors import choices
+from kd_lab.inputs import Inputs, call, count, each
+from kd_lab.types import Rows
 
 AUTOCAST: dict[str, torch.dtype | None] = {
     "32": None,
@@ -33,7 +36,7 @@ def eval_mode(module: nn.Module) -> Iterator[nn.Module]:
 
 def predict(
     module: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs | Rows,
     *,
     device: torch.device | str,
     batch_size: int = 1024,
@@ -44,8 +47,8 @@ def predict(
     The module is moved to `device` and stays there; its train/eval modes are restored.
 
     Args:
-        module: inputs [B, *input_shape] to logits [B, K].
-        inputs: [N, *input_shape], on any device.
+        module: inputs to logits [B, K].
+        inputs: [N, ...] as the module is given them, on any device; or rows of a dataset, read batch by batch.
         device: where the module answers.
         batch_size: samples at a time; halved for as long as there is no memory for so many.
         precision: "32" or Lightning's "bf16-mixed", "16-mixed" (autocast).
@@ -53,25 +56,38 @@ def predict(
     Raises:
         ValueError: no samples, a batch size below 1, an unknown precision.
     """
-    if len(inputs) == 0:
+    samples = inputs if isinstance(inputs, Rows) else _Held(inputs)
+    if len(samples) == 0:
         raise ValueError("Expected `inputs` to hold at least one sample, but got none.")
     if batch_size < 1:
         raise ValueError(f"Expected `batch_size` to be at least 1, but got {batch_size}.")
     target = torch.device(device)
     module.to(target)
     with eval_mode(module), torch.inference_mode(), autocast(target, precision):
-        parts = _answers(module, inputs, target, batch_size)
+        parts = _answers(module, samples, target, batch_size)
     # Joined outside of inference mode: the result may take part in a graph.
     return torch.cat(parts)
 
 
-def _answers(module: nn.Module, inputs: Tensor, device: torch.device, batch_size: int) -> list[Tensor]:
+class _Held(NamedTuple):
+    """Inputs that are there, read as rows are."""
+
+    inputs: Inputs
+
+    def __len__(self) -> int:
+        return count(self.inputs)
+
+    def batch(self, start: int, size: int, device: torch.device | str) -> Inputs:
+        return each(self.inputs, lambda one: one[start : start + size].to(device))
+
+
+def _answers(module: nn.Module, samples: Rows | _Held, device: torch.device, batch_size: int) -> list[Tensor]:
     """Batch by batch; what is answered already is not asked again when the batches become smaller."""
     parts: list[Tensor] = []
     done = 0
-    while done < len(inputs):
+    while done < len(samples):
         try:
-            parts.append(module(inputs[done : done + batch_size].to(device)).float().cpu())
+            parts.append(call(module, samples.batch(done, batch_size, device)).float().cpu())
         except (RuntimeError, MemoryError) as error:
             if batch_size == 1 or not is_out_of_memory(error):
                 raise

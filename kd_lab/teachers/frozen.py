@@ -4,42 +4,46 @@ Legend: B batch, K classes.
 """
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from kd_lab.inputs import call
 from kd_lab.insight.taps import Tap, Taps
-from kd_lab.types import Outputs
+from kd_lab.types import Batch, Outputs
 
 
 class FrozenTeacher:
     """Holds a trained network in eval mode, without gradients, out of reach of whoever holds this object.
 
     It is no `nn.Module` on purpose: as an attribute of a module it is in no `parameters()`, no `state_dict()` and no
-    checkpoint, and `train()` on its owner does not reach it. The price: its owner moves it with `to`.
+    checkpoint, and `train()` on its owner does not reach it. See `kd_lab.types.Teacher`.
 
     Args:
         module: the network; it is put in eval mode and its parameters stop asking for gradients.
-        taps: the layers whose outputs are wanted too; attach `taps` while they are.
+        taps: the layers whose outputs are wanted too.
+        identity: of its weights, their hash where there is one.
     """
 
-    def __init__(self, module: nn.Module, taps: Sequence[Tap] = ()) -> None:
+    def __init__(self, module: nn.Module, taps: Sequence[Tap] = (), *, identity: str = "") -> None:
         self.module = module.eval().requires_grad_(False)
-        self.taps = Taps(module, taps)
+        self.identity = identity
+        self._taps = Taps(module, taps)
 
-    def __call__(self, inputs: Tensor, strong: Tensor | None = None) -> Outputs:
-        """Inputs [B, *input_shape] to its logits [B, K] and features, without a graph.
-
-        Args:
-            inputs: what the student sees.
-            strong: a second view of the same samples, where the student sees one.
-        """
-        with torch.no_grad():
-            logits = self.module(inputs)
-            features = self.taps.take()
-            return Outputs(logits, features, None if strong is None else self.module(strong))
-
-    def to(self, device: torch.device | str) -> "FrozenTeacher":
-        """Moves the network to `device`, in place, and returns itself."""
+    def attach(self, device: torch.device | str) -> Self:
+        """Moves the network to the device, in place, and begins to listen to its layers."""
         self.module.to(device)
+        self._taps.attach()
         return self
+
+    def __call__(self, batch: Batch) -> Outputs:
+        """Its logits [B, K], its features and its logits of each view, without a graph."""
+        with torch.no_grad():
+            logits = call(self.module, batch.inputs)
+            features = self._taps.take()
+            return Outputs(logits, features, tuple(call(self.module, view) for view in batch.views))
+
+    def release(self) -> None:
+        """Takes the hooks off the network again."""
+        self._taps.remove()

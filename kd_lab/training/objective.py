@@ -5,7 +5,7 @@ Legend: B batch, K classes.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -30,9 +30,9 @@ class Term:
     """One soft term.
 
     weight: its factor in the total. standardize: the logits of both networks are z-scored over the classes first.
-    student_slots, teacher_slots: which of the networks' features, in this order, are the loss's. schedules: a setting
-    of the loss that is a number ("temperature", or "weight") to the function that moves it, from the value that it has
-    now as the base; a temperature to 1, where the function's `final` is None.
+    student_slots, teacher_slots, view_slots: which of the networks' features, and of the batch's views, in this order,
+    are the loss's. schedules: a setting of the loss that is a number ("temperature", or "weight") to the function that
+    moves it, from the value that it has now as the base; a temperature to 1, where the function's `final` is None.
     """
 
     loss: Loss
@@ -40,6 +40,7 @@ class Term:
     standardize: bool = False
     student_slots: tuple[int, ...] = ()
     teacher_slots: tuple[int, ...] = ()
+    view_slots: tuple[int, ...] = ()
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
 
 
@@ -84,6 +85,7 @@ class Objective(nn.Module):
             _check_name(name, self.losses)
             self.losses[name] = term.loss
         self.terms = dict(terms)
+        self._labelled = frozenset([HARD, *(name for name, term in terms.items() if term.loss.labelled_only)])
         self.weights = {name: float(term.weight) for name, term in terms.items()}
         self.scheduled = _scheduled(self.terms, self.hard_weight, hard_schedule)
 
@@ -92,45 +94,41 @@ class Objective(nn.Module):
         student: Outputs,
         teacher: Outputs | None,
         batch: Batch,
-        *,
-        hard_scale: float | Tensor = 1.0,
-        soft_scale: float | Tensor = 1.0,
     ) -> LossTerms:
         """The objective of one batch.
 
-        Where ranks hold batches of different size, each passes `world * own count / global count` as scale (labelled
-        points for `hard_scale`, all points for `soft_scale`): the mean of the ranks' gradients, which DDP takes, is
-        then exactly the gradient of the mean over the global batch. A loss that gathers has seen the global batch.
+        Where processes hold pieces of a batch, each weighs its means by its share: the mean of their gradients, which
+        DDP takes, is then exactly the gradient of the mean over the whole batch. A loss that gathers has seen that.
 
         Args:
             student: logits [B, K] and features.
             teacher: logits [B, K] and features, or None where there is no teacher.
             batch: targets [B], `UNLABELLED` where there is no label.
-            hard_scale: factor on the hard term in the total.
-            soft_scale: factor on every soft term in the total.
 
         Returns:
-            The total, and the terms before weight and scale, in nats: "hard" (absent when its weight is 0) and each
+            The total, and the terms before weight and share, in nats: "hard" (absent when its weight is 0) and each
             soft term by name. Terms still carry gradient: the caller detaches what it logs.
 
         Raises:
             ValueError: a term needs a teacher, but there is none.
         """
+        share: tuple[float | Tensor, float | Tensor] = batch.share or (1.0, 1.0)
+        of_labelled, of_all = share
         terms: dict[str, Tensor] = {}
         parts: list[Tensor] = []
         if self._with_hard:
             terms[HARD] = self._cross_entropy(student.logits, batch.targets)
-            parts.append(_times(terms[HARD], self.hard_weight * hard_scale))
+            parts.append(_times(terms[HARD], self.hard_weight * of_labelled))
         for name, term in self.terms.items():
             loss = term.loss
             if teacher is None and loss.needs_teacher:
                 raise ValueError(f"Expected a teacher for the term `{name}`, but got None.")
-            own = _seen(student, term.student_slots, standardize=term.standardize)
-            theirs = None if teacher is None else _seen(teacher, term.teacher_slots, standardize=term.standardize)
+            own = _seen(student, term, term.student_slots)
+            theirs = None if teacher is None else _seen(teacher, term, term.teacher_slots)
             terms[name] = loss(own, theirs, batch)
-            scale = 1.0 if loss.gather else hard_scale if loss.labelled_only else soft_scale
+            scale = 1.0 if loss.gather else of_labelled if loss.labelled_only else of_all
             parts.append(_times(terms[name], self.weights[name] * scale))
-        return LossTerms(total=sum(parts[1:], start=parts[0]), terms=terms)
+        return LossTerms(sum(parts[1:], start=parts[0]), terms, self._labelled)
 
     def at_step(self, step: int, total_steps: int) -> None:
         """Set what is scheduled to its value for this optimizer step, 0 for the first."""
@@ -157,10 +155,6 @@ class Objective(nn.Module):
             found |= {f"{name}_{what}": value for what, value in cast("Loss", loss).readings().items()}
         return found
 
-    def is_of_labelled(self, name: str) -> bool:
-        """Whether a term is a mean over the labelled samples alone."""
-        return name == HARD or self.terms[name].loss.labelled_only
-
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean over the labelled points; 0 with a gradient of 0 when there is none."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -178,11 +172,12 @@ class Objective(nn.Module):
         return f"hard_weight={self.hard_weight}, weights={self.weights}, label_smoothing={self.label_smoothing}"
 
 
-def _seen(outputs: Outputs, slots: tuple[int, ...], *, standardize: bool) -> Outputs:
-    """What one loss is shown: its own features, in its order."""
-    if outputs.features:
-        outputs = replace(outputs, features=tuple(outputs.features[i] for i in slots))
-    return standardized(outputs) if standardize else outputs
+def _seen(outputs: Outputs, term: Term, slots: tuple[int, ...]) -> Outputs:
+    """What one loss is shown: its own features and views, in its order."""
+    if outputs.features or outputs.views:
+        features = tuple(outputs.features[i] for i in slots)
+        outputs = Outputs(outputs.logits, features, tuple(outputs.views[i] for i in term.view_slots))
+    return standardized(outputs) if term.standardize else outputs
 
 
 def _scheduled(

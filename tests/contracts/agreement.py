@@ -71,8 +71,7 @@ class Comparison:
     def student_at(self, own: list[Any], place: int, at: Any) -> Any:
         changed = [at if i == place else array for i, array in enumerate(own)]
         count = 1 + len(self.case.student.features)
-        strong = changed[count] if len(changed) > count else None
-        return self.call(arrays.Outputs(changed[0], tuple(changed[1:count]), strong), self.state)
+        return self.call(arrays.Outputs(changed[0], tuple(changed[1:count]), tuple(changed[count:])), self.state)
 
     def part_at(self, name: str, at: Any) -> Any:
         return self.call(numpy_of(self.case.student), {**self.state, name: at})
@@ -90,5 +89,5 @@ class Comparison:
 
 
 def numpy_of(outputs: Outputs) -> arrays.Outputs:
-    strong = None if outputs.strong_logits is None else outputs.strong_logits.detach().numpy()
-    return arrays.Outputs(outputs.logits.detach().numpy(), tuple(f.detach().numpy() for f in outputs.features), strong)
+    features, views = (tuple(t.detach().numpy() for t in some) for some in (outputs.features, outputs.views))
+    return arrays.Outputs(outputs.logits.detach().numpy(), features, views)

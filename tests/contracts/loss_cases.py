@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab.losses.common.loss import Loss
+from kd_lab.losses.common.outputs import mapped
 from kd_lab.types import UNLABELLED, Batch, Outputs, Shape
 from tests.contracts.plugins import arguments, settings, target, with_target
 
@@ -70,7 +71,7 @@ def facts(name: str, shapes: Shapes, classes: int = CLASSES) -> dict[str, Any]:
         "num_classes": classes,
         "num_samples": SAMPLES,
         "targets": targets,
-        "strong": None,
+        "strong": as_it_is,
     }
     wanted = inspect.signature(kind(name)).parameters
     seed(1)
@@ -126,11 +127,22 @@ def noise(*shape: int, seed: int, scale: float = 2.0, dtype: torch.dtype = torch
     return (scale * torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))).to(dtype)
 
 
+def as_it_is(inputs: Tensor, _seeds: Tensor) -> Tensor:
+    """A view that is no other."""
+    return inputs
+
+
+@cache
+def count_views(name: str) -> int:
+    """How many views beside the plain one a loss wants."""
+    return len(make(name).views())
+
+
 def outputs(name: str, shapes: tuple[Shape, ...], seed: int, rows: int = BATCH, classes: int = CLASSES) -> Outputs:
     """Random outputs of one network."""
-    strong = noise(rows, classes, seed=seed + 50) if kind(name).two_views else None
+    views = tuple(noise(rows, classes, seed=seed + 50 + i) for i in range(count_views(name)))
     features = tuple(noise(rows, *shape, seed=seed + 10 + i, scale=1.0) for i, shape in enumerate(shapes))
-    return Outputs(noise(rows, classes, seed=seed), features, strong)
+    return Outputs(noise(rows, classes, seed=seed), features, views)
 
 
 def batch(rows: int = BATCH, targets: Tensor | None = None, classes: int = CLASSES) -> Batch:
@@ -172,7 +184,7 @@ class Case:
         return result
 
     def value_and_gradients(self, **changes: Any) -> tuple[Tensor, list[Tensor]]:
-        """The gradients by all that the student says: logits, features, logits of the strong view."""
+        """The gradients by all that the student says: logits, features, logits of its views."""
         student = leaves(changes.pop("student", self.student))
         result = self.value(student=student, **changes)
         found = torch.autograd.grad(result, tensors(student), allow_unused=True)
@@ -182,14 +194,7 @@ class Case:
 
 
 def tensors(outputs: Outputs) -> list[Tensor]:
-    strong = [] if outputs.strong_logits is None else [outputs.strong_logits]
-    return [outputs.logits, *outputs.features, *strong]
-
-
-def mapped(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
-    """The outputs with every tensor changed."""
-    strong = None if outputs.strong_logits is None else change(outputs.strong_logits)
-    return Outputs(change(outputs.logits), tuple(change(f) for f in outputs.features), strong)
+    return [outputs.logits, *outputs.features, *outputs.views]
 
 
 def leaves(outputs: Outputs) -> Outputs:

@@ -38,7 +38,6 @@ DECLARATIONS = (
     "labelled_only",
     "draws",
     "has_memory",
-    "two_views",
 )
 
 pytestmark = pytest.mark.parametrize("name", NAMES)
@@ -146,8 +145,7 @@ def test_declaration__shift_invariant(name: str) -> None:
 
 
 def shifted(outputs: Outputs, by: Tensor) -> Outputs:
-    strong = None if outputs.strong_logits is None else outputs.strong_logits + by
-    return Outputs(outputs.logits + by, outputs.features, strong)
+    return Outputs(outputs.logits + by, outputs.features, tuple(view + by for view in outputs.views))
 
 
 def test_declaration__symmetric(name: str) -> None:
@@ -190,8 +188,7 @@ def test_parts__are_in_the_state_of_the_objective_and_come_back_from_it(name: st
     with torch.no_grad():
         for parameter in other.loss.parameters():
             parameter.add_(0.1)
-    places = tuple(range(len(case.student.features)))
-    objectives = [Objective({name: Term(c.loss, 1.0, places, places)}, 1.0) for c in (case, other)]
+    objectives = [Objective({name: Term(c.loss)}, 1.0) for c in (case, other)]
     assert {id(p) for p in case.loss.parameters()} == {id(p) for p in objectives[0].parameters()}
 
     kept = io.BytesIO()
@@ -235,8 +232,7 @@ def test_value__extreme_outputs_are_finite(name: str) -> None:
 
 
 def saying(outputs: Outputs, logits: Tensor) -> Outputs:
-    strong = None if outputs.strong_logits is None else logits
-    return Outputs(logits, tuple((100 * f).float() for f in outputs.features), strong)
+    return Outputs(logits, tuple((100 * f).float() for f in outputs.features), tuple(logits for _ in outputs.views))
 
 
 def test_value__dead_features_are_finite(name: str) -> None:
@@ -247,7 +243,7 @@ def test_value__dead_features_are_finite(name: str) -> None:
 
 
 def dead(outputs: Outputs) -> Outputs:
-    return Outputs(outputs.logits, tuple(torch.zeros_like(f) for f in outputs.features), outputs.strong_logits)
+    return Outputs(outputs.logits, tuple(torch.zeros_like(f) for f in outputs.features), outputs.views)
 
 
 def test_value__batch_of_one_is_finite(name: str) -> None:

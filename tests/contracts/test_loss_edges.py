@@ -247,7 +247,7 @@ def test_gradient__of_a_row_of_zeros_or_of_two_equal_rows_is_of_an_ordinary_size
     case.loss.to(dtype)
     teacher = mapped(case.teacher, lambda t: t.to(dtype))
     own = mapped(case.student, lambda t: t.to(dtype))
-    odd = Outputs(own.logits, tuple(changed(f, what) for f in own.features), own.strong_logits)
+    odd = Outputs(own.logits, tuple(changed(f, what) for f in own.features), own.views)
 
     gradients = is_finite(case, student=odd, teacher=teacher)
     _, ordinary = case.value_and_gradients(student=own, teacher=teacher)

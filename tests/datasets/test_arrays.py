@@ -46,7 +46,7 @@ def test_arrays__cuts_a_fifth_for_the_test_and_a_tenth_of_the_rest_for_validatio
     assert (len(data.test), len(data.validation), len(data.train)) == (12, 5, 43)
     assert torch.equal(data.train, data.transfer)
     assert torch.bincount(data.targets[data.test]).tolist() == [4, 4, 4]
-    assert np.array_equal(data.inputs.numpy(), points["X"].astype(np.float32))
+    assert np.array_equal(data.source.inputs.numpy(), points["X"].astype(np.float32))
     assert np.array_equal(data.targets.numpy(), points["y"])
     assert (data.num_classes, data.input_shape) == (3, (4,))
 
@@ -60,15 +60,16 @@ def test_arrays__any_shape(shape: tuple[int, ...]) -> None:
 def test_arrays__other_kinds_than_uint8_keep_their_values(kind: str) -> None:
     inputs = (np.arange(240).reshape(60, 4) % 2).astype(kind)
     data = Arrays(path=_save(X=inputs, y=np.arange(60) % 3)).load()
-    assert data.inputs.dtype == torch.float32
-    assert np.array_equal(data.inputs.numpy(), inputs.astype(np.float32))
+    assert data.source.inputs.dtype == torch.float32
+    assert np.array_equal(data.source.inputs.numpy(), inputs.astype(np.float32))
 
 
 def test_arrays__uint8_is_scaled() -> None:
     inputs = np.arange(240, dtype=np.uint8).reshape(60, 4) + np.uint8(15)
     data = Arrays(path=_save(X=inputs, y=np.arange(60) % 3)).load()
-    np.testing.assert_allclose(data.inputs.numpy(), inputs / 255.0, rtol=1e-6)
-    assert float(data.inputs.max()) < 1
+    given = data.rows(torch.arange(60)).batch(0, 60, "cpu")
+    np.testing.assert_allclose(given.numpy(), inputs / 255.0, rtol=1e-6)
+    assert data.source.inputs.dtype == torch.uint8
 
 
 def test_arrays__npy_with_targets() -> None:
@@ -83,11 +84,11 @@ def test_arrays__own_test_part_and_unlabelled_points() -> None:
     points = _points(30)
     test = {"X_test": np.full((6, 4), 7.0), "y_test": np.arange(6) % 3}
     data = Arrays(path=_save(**points, **test, X_unlabelled=np.full((9, 4), 8.0)), validation=6).load()
-    assert torch.equal(data.inputs[data.test], torch.full((6, 4), 7.0))
+    assert torch.equal(data.source.inputs[data.test], torch.full((6, 4), 7.0))
     assert data.targets[data.test].tolist() == [0, 1, 2, 0, 1, 2]
     assert (len(data.train), len(data.validation), len(data.transfer)) == (24, 6, 33)
     unlabelled = [row for row in data.transfer.tolist() if row not in data.train.tolist()]
-    assert torch.equal(data.inputs[unlabelled], torch.full((9, 4), 8.0))
+    assert torch.equal(data.source.inputs[unlabelled], torch.full((9, 4), 8.0))
     assert set(data.targets[unlabelled].tolist()) == {UNLABELLED}
 
 
@@ -112,17 +113,17 @@ def test_arrays__standardize_measures_what_a_student_may_see() -> None:
     points = _points(200)
     points["X"] = points["X"] * [1, 10, 100, 0] + 5
     data = Arrays(path=_save(**points), standardize=True).load()
-    seen = data.inputs[data.transfer]
+    seen = data.source.inputs[data.transfer]
     torch.testing.assert_close(seen.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
     torch.testing.assert_close(seen.std(0, correction=0), torch.tensor([1.0, 1, 1, 0]), atol=1e-5, rtol=0)
-    assert abs(float(data.inputs[data.test].mean(0)[1])) > 1e-3
+    assert abs(float(data.source.inputs[data.test].mean(0)[1])) > 1e-3
 
 
 def test_arrays__standardize_images_per_channel() -> None:
     points = _points(60, shape=(2, 3, 3))
     points["X"] *= np.array([3.0, 50.0])[:, None, None]
     data = Arrays(path=_save(**points), standardize=True).load()
-    seen = data.inputs[data.transfer]
+    seen = data.source.inputs[data.transfer]
     torch.testing.assert_close(seen.std((0, 2, 3), correction=0), torch.ones(2), atol=1e-5, rtol=0)
     assert float(seen.std(0, correction=0)[0, 0, 0]) != pytest.approx(1, abs=1e-4)
 

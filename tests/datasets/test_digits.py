@@ -38,9 +38,9 @@ def test_digits__other_seeds_are_train_test_split_too(seed: int) -> None:
 
 def test_digits__inputs_and_targets() -> None:
     data = Digits(labels=None).load()
-    assert data.inputs.shape == (1797, 1, 8, 8)
-    assert data.inputs.dtype == torch.float32
-    assert np.array_equal(data.inputs.flatten(1).numpy(), (load_digits().data / 16).astype(np.float32))
+    assert data.source.inputs.shape == (1797, 1, 8, 8)
+    assert data.source.inputs.dtype == torch.float32
+    assert np.array_equal(data.source.inputs.flatten(1).numpy(), (load_digits().data / 16).astype(np.float32))
     assert np.array_equal(data.targets.numpy(), load_digits().target)
     assert (data.num_classes, data.input_shape, data.name) == (10, (1, 8, 8), "digits")
 

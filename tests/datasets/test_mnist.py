@@ -52,10 +52,11 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mnist__reads_files_where_they_lie(tmp_path: Path, offline: None, packed: bool, below: str) -> None:
     images, labels, test_images, test_labels = _write(tmp_path / below, packed)
     data = Mnist(path=str(tmp_path), validation=10).load()
-    assert data.inputs.shape == (80, 1, 28, 28)
-    assert data.inputs.dtype == torch.float32
+    assert data.source.inputs.shape == (80, 1, 28, 28)
+    assert data.source.inputs.dtype == torch.uint8
     expected = (np.concatenate([images, test_images]).astype(np.float64) / 255 - 0.1307) / 0.3081
-    np.testing.assert_allclose(data.inputs[:, 0].numpy(), expected, atol=1e-6)
+    given = data.rows(torch.arange(80)).batch(0, 80, "cpu")
+    np.testing.assert_allclose(given[:, 0].numpy(), expected, atol=1e-6)
     assert data.targets.tolist() == [*labels.tolist(), *test_labels.tolist()]
 
 

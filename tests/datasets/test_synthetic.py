@@ -10,7 +10,7 @@ from kd_lab.types import UNLABELLED
 
 def test_synthetic__sizes_of_the_reference() -> None:
     data = Synthetic().load()
-    assert data.inputs.shape == (4400, 20)
+    assert data.source.inputs.shape == (4400, 20)
     assert (len(data.train), len(data.transfer), len(data.test), len(data.validation)) == (400, 2400, 2000, 0)
     assert torch.bincount(data.targets[data.train]).tolist() == [40] * 10
     assert torch.bincount(data.targets[data.test]).tolist() == [200] * 10
@@ -18,7 +18,7 @@ def test_synthetic__sizes_of_the_reference() -> None:
 
 
 def test_synthetic__about_standard_normal() -> None:
-    inputs = Synthetic().load().inputs
+    inputs = Synthetic().load().source.inputs
     assert inputs.dtype == torch.float32
     assert abs(float(inputs.mean())) < 0.1
     assert abs(float(inputs.std()) - 1) < 0.1
@@ -26,7 +26,7 @@ def test_synthetic__about_standard_normal() -> None:
 
 def test_synthetic__same_points_for_every_seed_other_parts() -> None:
     one, other = Synthetic(seed=0).load(), Synthetic(seed=1).load()
-    assert torch.equal(one.inputs, other.inputs)
+    assert torch.equal(one.source.inputs, other.source.inputs)
     assert not torch.equal(one.test, other.test)
     assert one.fingerprint != other.fingerprint
     assert one.fingerprint == Synthetic(seed=0).load().fingerprint
@@ -44,8 +44,8 @@ def test_synthetic__leaves_the_global_generator_alone() -> None:
 def test_synthetic__classes_are_learnable_but_not_by_one_centre_each() -> None:
     data = Synthetic(labels=None).load()
     targets = data.targets
-    centres = torch.stack([data.inputs[data.train][targets[data.train] == k].mean(0) for k in range(10)])
-    nearest = torch.cdist(data.inputs[data.test], centres).argmin(1)
+    centres = torch.stack([data.source.inputs[data.train][targets[data.train] == k].mean(0) for k in range(10)])
+    nearest = torch.cdist(data.source.inputs[data.test], centres).argmin(1)
     accuracy = float((nearest == targets[data.test]).float().mean())
     # Chance is 0.1; three modes per class keep a linear rule far below the networks of the reference (0.77 to 0.83).
     assert 0.35 < accuracy < 0.75

@@ -65,7 +65,7 @@ def probe(name: str) -> Probe:
     }
     build, shape = made[name]
     torch.manual_seed(0)
-    return Probe.of(build(), shape)
+    return Probe.of(build(), torch.randn(2, *shape))
 
 
 def ends(name: str, *, maps: bool = True) -> list[str]:

@@ -27,9 +27,10 @@ def test_probe__leaves_modes_statistics_and_random_state_alone() -> None:
     network.network.layer1.eval()
     modes = [m.training for m in network.modules()]
     before = {k: v.clone() for k, v in network.state_dict().items()}
+    example = torch.randn(2, 3, 32, 32)
     state = torch.get_rng_state()
 
-    Probe.of(network, (3, 32, 32))
+    Probe.of(network, example)
 
     assert [m.training for m in network.modules()] == modes
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
@@ -38,7 +39,7 @@ def test_probe__leaves_modes_statistics_and_random_state_alone() -> None:
 
 
 def test_probe__knows_where_the_channels_stand_also_when_the_sizes_do_not_tell() -> None:
-    probe = Probe.of(Mixed(), (6, 6))
+    probe = Probe.of(Mixed(), torch.randn(2, 6, 6))
 
     assert {p: layer.tap.channels_last for p, layer in probe.layers.items() if len(layer.shape) == 2} == {
         "conv": False,
@@ -49,7 +50,7 @@ def test_probe__knows_where_the_channels_stand_also_when_the_sizes_do_not_tell()
 
 
 def test_probe__in_place_layers_are_seen_and_cloned() -> None:
-    probe = Probe.of(Torchvision(10, (3, 32, 32)), (3, 32, 32))
+    probe = Probe.of(Torchvision(10, (3, 32, 32)), torch.randn(2, 3, 32, 32))
 
     assert probe.layers["network.bn1"].tap.clone
     assert probe.inputs["network.layer1.0.relu"].tap.clone
@@ -57,7 +58,7 @@ def test_probe__in_place_layers_are_seen_and_cloned() -> None:
 
 
 def test_probe__the_head_is_the_linear_layer_that_says_the_logits() -> None:
-    probe = Probe.of(CNN(10, (1, 8, 8)), (1, 8, 8))
+    probe = Probe.of(CNN(10, (1, 8, 8)), torch.randn(2, 1, 8, 8))
 
     assert probe.head == "classifier.3"
     assert isinstance(probe.head_module(), nn.Linear)
@@ -65,7 +66,7 @@ def test_probe__the_head_is_the_linear_layer_that_says_the_logits() -> None:
 
 def test_probe__norm_before_a_tap_is_the_nearest_one_with_its_channels() -> None:
     network = Torchvision(10, (3, 32, 32))
-    probe = Probe.of(network, (3, 32, 32))
+    probe = Probe.of(network, torch.randn(2, 3, 32, 32))
     tap, shape = probe.before_activation(probe.layers["network.layer2"])
 
     assert probe.norm_before(tap, shape[0]) is network.network.layer2[1].bn2
@@ -75,4 +76,5 @@ def test_probe__norm_before_a_tap_is_the_nearest_one_with_its_channels() -> None
 def test_probe__a_compiled_network_is_looked_at_behind_its_compiler() -> None:
     network = CNN(10, (1, 8, 8))
 
-    assert list(Probe.of(torch.compile(network), (1, 8, 8)).layers) == list(Probe.of(network, (1, 8, 8)).layers)
+    example = torch.randn(2, 1, 8, 8)
+    assert list(Probe.of(torch.compile(network), example).layers) == list(Probe.of(network, example).layers)

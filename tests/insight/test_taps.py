@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from kd_lab.insight.taps import Tap, Taps, first_tensor
 from kd_lab.teachers.frozen import FrozenTeacher
+from kd_lab.types import Batch
 
 
 class Net(nn.Module):
@@ -165,13 +166,12 @@ def test_first_tensor__is_found_in_what_networks_return() -> None:
 
 def test_frozen_teacher__gives_its_layers_without_a_graph_and_a_second_view() -> None:
     teacher = FrozenTeacher(Net(), [Tap("second", clone=True)])
-    teacher.taps.attach()
     x = inputs()
 
-    answer = teacher(x, x + 1)
-    teacher.taps.remove()
+    answer = teacher.attach("cpu")(Batch(x, torch.zeros(len(x)), torch.arange(len(x)), (x + 1,)))
+    teacher.release()
 
     assert not answer.features[0].requires_grad
     torch.testing.assert_close(answer.features[0], teacher.module.second(torch.relu(teacher.module.first(x))))
-    torch.testing.assert_close(answer.strong_logits, teacher.module(x + 1))
+    torch.testing.assert_close(answer.views[0], teacher.module(x + 1))
     assert hooks(teacher.module) == 0

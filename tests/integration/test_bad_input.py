@@ -52,7 +52,7 @@ BY_CONFIG = [
     ("dataset=synthetic", r"teacher: Expected `input_shape` of cnn to be an image .*but got \(20,\): .*choose mlp"),
     (
         "loss=mlld dataset=synthetic teacher=mlp",
-        r"loss.terms.mlld.strong: Expected images .* choose a dataset of images",
+        r"loss.terms.mlld: Expected images .* choose a dataset of images",
     ),
     ("teacher.weights=no.pt", r"teacher.weights=no.pt: expected a file, but there is none"),
     ("teacher.weights=run:0123", r"tracking.uri=sqlite:///mlflow.db: there is no file"),

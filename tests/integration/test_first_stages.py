@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kd_lab.losses.ft import FT, Reconstruction
-from kd_lab.training.distiller import Distiller
+from kd_lab.training.module import TrainingModule
 from kd_lab.types import Batch
 
 pytestmark = pytest.mark.slow
@@ -19,10 +19,10 @@ SHORT = "baseline=false student.recipe.steps=20"
 class Step:
     """What one training step saw and did, by the number of the training that it belongs to."""
 
-    def __init__(self, module: Distiller) -> None:
+    def __init__(self, module: TrainingModule) -> None:
         self.module = module
-        self.terms = set(module.objective.terms)
-        self.in_training_mode = {part.training for part in module.network.modules()}
+        self.terms = set(module.step.objective.terms)
+        self.in_training_mode = {part.training for part in module.step.network.modules()}
         self.trained = {name for name, p in module.named_parameters() if p.requires_grad}
         self.state = {name: value.clone() for name, value in module.state_dict().items()}
 
@@ -31,14 +31,14 @@ class Step:
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
     """The first step of every training, in order."""
     seen: list[Step] = []
-    original = Distiller.training_step
+    original = TrainingModule.training_step
 
-    def watched(self: Distiller, batch: Batch, batch_idx: int) -> None:
+    def watched(self: TrainingModule, batch: Batch, batch_idx: int) -> None:
         if not seen or seen[-1].module is not self:
             seen.append(Step(self))
         original(self, batch, batch_idx)
 
-    monkeypatch.setattr(Distiller, "training_step", watched)
+    monkeypatch.setattr(TrainingModule, "training_step", watched)
     return seen
 
 
@@ -61,7 +61,7 @@ def test_first_stage__trains_the_student_alone_then_the_labels(
 
     _, first, main = steps  # the teacher's training comes before
     assert (first.terms, main.terms) == ({name}, set())
-    assert first.module.network is main.module.network
+    assert first.module.step.network is main.module.step.network
     assert first.in_training_mode == main.in_training_mode == {True}
 
 
@@ -71,7 +71,7 @@ def test_first_stage__trains_the_paraphraser_alone_then_the_student(
     job("loss=ft loss.terms.ft.stage_epochs=1")
 
     _, first, main = steps
-    stage, loss = (s.module.objective.losses["ft"] for s in (first, main))
+    stage, loss = (s.module.step.objective.losses["ft"] for s in (first, main))
     assert isinstance(stage, Reconstruction)
     assert isinstance(loss, FT)
     assert stage.paraphraser is loss.paraphraser
@@ -91,4 +91,4 @@ def test_first_stage__of_no_epochs_is_a_term_beside_the_labels(job: Callable[[st
 
     _, main = steps
     assert main.terms == {"ab"}
-    assert {name.split(".")[2] for name in main.trained if name.startswith("objective")} == {"ab"}
+    assert {name.split(".")[3] for name in main.trained if name.startswith("step.objective")} == {"ab"}

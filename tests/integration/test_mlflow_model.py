@@ -36,7 +36,7 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 def _check(uri: str) -> None:
     data = Synthetic().load()
-    inputs = data.inputs[data.test].numpy()
+    inputs = data.source.inputs[data.test].numpy()
     runs = the_runs(uri)
     assert set(runs) == {*names.ROLES}
     for role, run in runs.items():

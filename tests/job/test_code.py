@@ -92,7 +92,7 @@ def test_keys__hold_the_code(copied: Path) -> None:
     settings = found.settings
     assert settings.teacher is not None
     before = found.key("teacher", settings.teacher.node, settings.teacher.recipe, 0)
-    file = copied / "training" / "distiller.py"
+    file = copied / "training" / "module.py"
     file.write_text(file.read_text().replace("zero_grad()", "zero_grad(set_to_none=True)"))
     assert found.key("teacher", settings.teacher.node, settings.teacher.recipe, 0) != before
 

@@ -66,7 +66,7 @@ def test_pulls__are_the_gradients_of_the_weighted_terms() -> None:
 
     (hard,) = pulls(made, bound, student, None)
 
-    batch = next(iter(made.batches(made.student_rows(), made.recipe("x", made.settings.student.recipe, 100), 0)))
+    batch = next(iter(made.feed(made.student_rows(), made.recipe("x", made.settings.student.recipe, 100), 0)))
     loss = F.cross_entropy(student(batch.inputs), batch.targets)
     gradients = torch.autograd.grad(loss, list(student.parameters()))
     assert hard.value == pytest.approx(float(loss), rel=1e-5)

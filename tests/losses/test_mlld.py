@@ -39,21 +39,21 @@ def test_mlld__one_sample_of_two_classes_by_hand() -> None:
 
 def test_mlld__adds_up_temperatures_and_views() -> None:
     student, teacher = outputs("mlld", (), 0), outputs("mlld", (), 1)
-    assert student.strong_logits is not None
+    assert len(student.views) == 1
 
     whole = value(MLLD(temperatures=[2.0, 5.0]), student, teacher)
 
     each = [value(MLLD(temperatures=[t]), student, teacher) for t in (2.0, 5.0)]
     torch.testing.assert_close(whole, each[0] + each[1], rtol=1e-12, atol=0)
-    twice = [replace(o, strong_logits=o.logits) for o in (student, teacher)]
-    once = [replace(o, strong_logits=None) for o in (student, teacher)]
+    twice = [replace(o, views=(o.logits,)) for o in (student, teacher)]
+    once = [replace(o, views=()) for o in (student, teacher)]
     torch.testing.assert_close(value(MLLD(), *twice), 2 * value(MLLD(), *once), rtol=1e-12, atol=0)
 
 
 def test_mlld__the_teachers_plain_view_says_what_counts_on_both() -> None:
     """Swapping the views of both networks is another loss; the strong view's own certainty is not asked."""
     student, teacher = outputs("mlld", (), 0), outputs("mlld", (), 1)
-    turned = [Outputs(o.strong_logits, (), o.logits) for o in (student, teacher)]  # type: ignore[arg-type]
+    turned = [Outputs(o.views[0], (), (o.logits,)) for o in (student, teacher)]
 
     assert value(MLLD(), *turned).item() != pytest.approx(value(MLLD(), student, teacher).item(), rel=1e-3)
 
@@ -151,13 +151,12 @@ def of_one_process(rank: int, world: int, folder: str) -> None:
         return tensor.tensor_split(world)[rank]
 
     def own(said: Outputs) -> Outputs:
-        assert said.strong_logits is not None
-        return Outputs(piece(said.logits), (), piece(said.strong_logits))
+        return Outputs(piece(said.logits), (), tuple(map(piece, said.views)))
 
     student = leaves(own(case.student))
     found = MLLD(gather=True)(student, own(case.teacher), batch(len(student.logits)))
     found.backward()
-    grads: list[Any] = [student.logits.grad, student.strong_logits.grad if student.strong_logits is not None else None]
+    grads: list[Any] = [student.logits.grad, *(view.grad for view in student.views)]
     torch.save((found.detach(), grads), f"{folder}/found{rank}.pt")
     dist.destroy_process_group()
 

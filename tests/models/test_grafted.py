@@ -21,7 +21,7 @@ def grafted(**changes: Any) -> Grafted:
     torch.manual_seed(0)
     student = MLP(10, (64,), widths=[32])
     settings: dict[str, Any] = {
-        "tap": asdict(embedding(Probe.of(student, (64,)))[0]),
+        "tap": asdict(embedding(Probe.of(student, torch.randn(2, 64)))[0]),
         "own_head": "layers.3",
         "teacher_layer": "fc:input",
         "student_shape": (32,),
@@ -35,7 +35,7 @@ def grafted(**changes: Any) -> Grafted:
 def on_maps() -> tuple[Grafted, nn.Module]:
     torch.manual_seed(0)
     student = Timm(10, (3, 32, 32), name="resnet18")
-    layer = pooled(Probe.of(student, (3, 32, 32)))
+    layer = pooled(Probe.of(student, torch.randn(2, 3, 32, 32)))
     assert layer is not None
     made = grafted_from(student, asdict(layer.tap), "network.fc", layer.shape, (24, 1, 1))
     return made, student
@@ -76,7 +76,7 @@ def test_grafted__the_classifier_is_frozen_and_the_students_own_is_gone() -> Non
 
 
 def test_grafted__its_projector_and_classifier_are_counted_in_the_macs() -> None:
-    found = next(iter(macs(grafted(), (64,)).values()))
+    found = next(iter(macs(grafted(), torch.zeros(1, 64)).values()))
 
     assert found == 64 * 32 + 32 * 6 + 6 * 6 + 6 * 12 + 12 * 10
 
@@ -130,7 +130,7 @@ def test_projector__a_smaller_map_is_refused(own: tuple[int, ...], theirs: tuple
 
 def test_grafted__on_a_cnn_with_a_hidden_layer_the_vector_is_taken() -> None:
     student = CNN(10, (1, 8, 8), channels=[4, 8])
-    tap, shape = embedding(Probe.of(student, (1, 8, 8)))
+    tap, shape = embedding(Probe.of(student, torch.randn(2, 1, 8, 8)))
     network = grafted_from(student, asdict(tap), "classifier.3", shape, (12,))
 
     assert network(torch.randn(2, 1, 8, 8)).shape == (2, 10)

@@ -26,11 +26,11 @@ STEP = 1e-30
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network says: logits [B, K]; features, each [B, C] or [B, C, *positions]; logits of the strong view."""
+    """What a network says: logits [B, K]; features, each [B, C] or [B, C, *positions]; logits of each view."""
 
     logits: Array
     features: tuple[Array, ...] = ()
-    strong_logits: Array | None = None
+    views: tuple[Array, ...] = ()
 
 
 def directional_derivative(function: Callable[[Array], Any], at: Array, direction: Array) -> float:

@@ -6,7 +6,7 @@ from torch import nn
 
 from kd_lab.models.cnn import CNN
 from kd_lab.teachers.frozen import FrozenTeacher
-from kd_lab.types import Outputs
+from kd_lab.types import Batch, Outputs
 
 
 class Owner(nn.Module):
@@ -20,8 +20,12 @@ def _teacher():
     return FrozenTeacher(CNN(3, (1, 4, 4), channels=[2], hidden=4))
 
 
+def _batch(inputs):
+    return Batch(inputs, torch.zeros(len(inputs)), torch.arange(len(inputs)))
+
+
 def test_frozen__answers_without_a_graph():
-    found = _teacher()(torch.randn(2, 1, 4, 4, requires_grad=True))
+    found = _teacher()(_batch(torch.randn(2, 1, 4, 4, requires_grad=True)))
     assert isinstance(found, Outputs)
     assert found.logits.shape == (2, 3)
     assert not found.logits.requires_grad
@@ -39,25 +43,25 @@ def test_frozen__its_owner_does_not_reach_it():
 def test_frozen__answers_change_nothing():
     teacher = _teacher()
     before = {k: v.clone() for k, v in teacher.module.state_dict().items()}
-    first, second = (teacher(torch.ones(4, 1, 4, 4)).logits for _ in range(2))
+    first, second = (teacher(_batch(torch.ones(4, 1, 4, 4))).logits for _ in range(2))
     assert torch.equal(first, second)
     assert all(torch.equal(before[k], v) for k, v in teacher.module.state_dict().items())
 
 
 def test_frozen__pickles():
-    teacher, inputs = _teacher(), torch.randn(2, 1, 4, 4)
+    teacher, inputs = _teacher(), _batch(torch.randn(2, 1, 4, 4))
     again = pickle.loads(pickle.dumps(teacher))
     assert torch.equal(again(inputs).logits, teacher(inputs).logits)
     assert not again.module.training
 
 
-def test_frozen__to_moves_and_returns_itself():
+def test_frozen__attach_moves_and_returns_itself():
     teacher = _teacher()
-    assert teacher.to("meta") is teacher
+    assert teacher.attach("meta") is teacher
     assert {p.device.type for p in teacher.module.parameters()} == {"meta"}
 
 
 @pytest.mark.gpu
 def test_frozen__cuda():
-    found = _teacher().to("cuda")(torch.zeros(2, 1, 4, 4, device="cuda"))
+    found = _teacher().attach("cuda")(_batch(torch.zeros(2, 1, 4, 4, device="cuda")))
     assert found.logits.is_cuda

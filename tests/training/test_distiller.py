@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab import names
-from kd_lab.feeds.memory import Batches
+from kd_lab.feeds.memory import MemoryFeed
 from kd_lab.measures.predict import predict
 from kd_lab.seeds import integers
 from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.training.distiller import Distiller
+from kd_lab.training.module import TrainingModule
 from kd_lab.training.objective import Objective, Term
 from kd_lab.types import Batch, Outputs
 from tests.reference import losses_numpy as reference
@@ -102,7 +103,7 @@ def test_teacher__is_in_no_parameters_no_state_dict_no_modules_and_no_checkpoint
     trainer.fit(module)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
 
-    expected = {f"network.{name}" for name in student.state_dict()}
+    expected = {f"step.network.{name}" for name in student.state_dict()}
     assert set(module.state_dict()) == expected
     assert set(torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]) == expected
     theirs = {id(p) for p in teacher.parameters()}
@@ -120,7 +121,7 @@ def test_teacher__sees_the_very_inputs_of_the_student_augmented_or_not() -> None
 
         assert len(seen) == 6
         assert all(torch.equal(s, t) for s, t in zip(seen, taught, strict=True))
-        rows = {tuple(row) for row in data.inputs.tolist()}
+        rows = {tuple(row) for row in data.source.inputs.tolist()}
         raw = [tuple(row) in rows for batch in seen for row in batch.tolist()]
         assert raw == [not augment] * len(raw)
 
@@ -128,7 +129,7 @@ def test_teacher__sees_the_very_inputs_of_the_student_augmented_or_not() -> None
 def test_teacher__what_the_student_learns_follows_the_teacher_not_the_labels() -> None:
     data = toy_data(60)
     teacher = Linear(3)
-    expected = predict(teacher, data.inputs, device="cpu").argmax(-1)
+    expected = predict(teacher, data.source.inputs, device="cpu").argmax(-1)
     student = Plain()
 
     train(
@@ -139,7 +140,7 @@ def test_teacher__what_the_student_learns_follows_the_teacher_not_the_labels() -
         recipe=toy_recipe(functools.partial(torch.optim.Adam, lr=0.05), steps=200, batch_size=20),
     )
 
-    agreement = (predict(student, data.inputs, device="cpu").argmax(-1) == expected).double().mean()
+    agreement = (predict(student, data.source.inputs, device="cpu").argmax(-1) == expected).double().mean()
     assert agreement > 0.95
     assert (expected == data.targets).double().mean() < 0.8  # or following the labels would pass as well
 
@@ -173,7 +174,7 @@ def test_student__learns() -> None:
     data = toy_data(60)
     student = Plain()
     train(student, data=data, recipe=toy_recipe(steps=150, batch_size=20))
-    assert (predict(student, data.inputs, device="cpu").argmax(-1) == data.targets).double().mean() > 0.95
+    assert (predict(student, data.source.inputs, device="cpu").argmax(-1) == data.targets).double().mean() > 0.95
 
 
 def test_student__parameters_that_are_frozen_by_hand_stay_as_they_are() -> None:
@@ -195,9 +196,9 @@ def test_student__parameters_that_are_frozen_by_hand_stay_as_they_are() -> None:
 def test_step__two_steps_of_sgd_equal_the_closed_form_gradient() -> None:
     """w <- w - lr * (0.1 * dCE + 0.9 * dKD) on the whole dataset, in NumPy; a second step: nothing piles up."""
     data, student, teacher, rate = toy_data(12), Linear(0), Linear(1), 0.5
-    x, y = data.inputs.double().numpy(), data.targets.numpy()
+    x, y = data.source.inputs.double().numpy(), data.targets.numpy()
     w, b = (p.detach().double().numpy().copy() for p in student.parameters())
-    z_t = predict(teacher, data.inputs, device="cpu").double().numpy()
+    z_t = predict(teacher, data.source.inputs, device="cpu").double().numpy()
 
     train(
         student,
@@ -224,7 +225,7 @@ def softmax(z: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
 def test_step__label_smoothing_is_that_of_the_objective(label_smoothing: float) -> None:
     data, student, sink = toy_data(12), Linear(), Lines()
-    z = predict(student, data.inputs, device="cpu").double().numpy()
+    z = predict(student, data.source.inputs, device="cpu").double().numpy()
 
     train(
         student,
@@ -287,7 +288,7 @@ def test_objective__its_own_parameters_are_in_the_optimizer_get_a_gradient_and_m
 
 def test_objective__its_own_parameters_are_in_the_state_dict_of_the_training() -> None:
     module = distiller(Plain(), Objective({"projected": Term(Projected(), 1.0)}, 0.0), teacher=Plain(1))
-    assert "objective.losses.projected.projector.weight" in module.state_dict()
+    assert "step.objective.losses.projected.projector.weight" in module.state_dict()
 
 
 # How many steps.
@@ -313,7 +314,7 @@ def test_length__an_epoch_with_teacher_runs_over_labelled_and_unlabelled_points_
     assert [len(batch) for batch in seen] == [8, 8, 8, 3] * 2
     for epoch in (seen[:4], seen[4:]):
         rows = torch.cat(epoch)
-        assert sorted(rows.tolist()) == sorted(data.inputs.tolist())
+        assert sorted(rows.tolist()) == sorted(data.source.inputs.tolist())
 
 
 # The same and not the same.
@@ -433,12 +434,12 @@ def test_interruption__an_error_of_the_network_comes_out_as_it_is() -> None:
 
 def distiller(
     network: nn.Module, objective: Objective, *, teacher: nn.Module | None = None, recipe: Any = None
-) -> Distiller:
+) -> TrainingModule:
     data = toy_data()
     recipe = recipe if recipe is not None else toy_recipe()
-    batches = Batches(data, data.transfer, batch_size=recipe.batch_size, total_steps=recipe.steps, seed=0)
+    feed = MemoryFeed(data, data.transfer, batch_size=recipe.batch_size, total_steps=recipe.steps, seed=0)
     frozen = FrozenTeacher(teacher) if teacher is not None else None
-    return Distiller(network, objective, recipe, batches, teacher=frozen)
+    return TrainingModule(Distiller(network, objective, teacher=frozen), recipe, feed)
 
 
 def quiet_trainer(**settings: Any) -> pl.Trainer:
@@ -468,4 +469,4 @@ def test_distiller__a_soft_term_without_a_teacher_is_refused() -> None:
 
 def test_frozen_teacher__outputs_are_outputs() -> None:
     batch = Batch(torch.zeros(2, 6), torch.zeros(2, dtype=torch.int64), torch.arange(2))
-    assert isinstance(FrozenTeacher(Plain())(batch.inputs), Outputs)
+    assert isinstance(FrozenTeacher(Plain())(batch), Outputs)

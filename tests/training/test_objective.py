@@ -9,7 +9,7 @@ from kd_lab.losses.common.loss import Loss
 from kd_lab.losses.kd import KD
 from kd_lab.losses.soft_label import SoftLabel
 from kd_lab.training.objective import Objective, Term
-from kd_lab.types import UNLABELLED, Batch, LossTerms, Outputs
+from kd_lab.types import UNLABELLED, Batch, LossTerms, Outputs, Share
 from tests.reference import losses_numpy as reference
 
 B, K = 6, 5
@@ -24,6 +24,10 @@ class Projected(Loss):
 
     def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         return (self.projector(student.logits) - teacher.logits).square().mean()
+
+
+def share(hard: float, soft: float) -> Share:
+    return Share(torch.tensor(hard, dtype=torch.float64), torch.tensor(soft, dtype=torch.float64))
 
 
 def logits(seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -154,13 +158,11 @@ def test_total__soft_term_of_weight_zero_is_reported_and_not_counted() -> None:
     assert result.total.item() == pytest.approx(reference.cross_entropy(student.numpy(), ALL), rel=1e-9)
 
 
-@pytest.mark.parametrize("as_tensor", [False, True], ids=["float", "tensor"])
-def test_scale__changes_the_total_and_not_the_terms(as_tensor: bool) -> None:
+def test_share__changes_the_total_and_not_the_terms() -> None:
     student, teacher, objective = Outputs(logits(0)), Outputs(logits(1)), Objective({"kd": Term(KD(), 0.9)}, 0.1)
     plain = objective(student, teacher, batch(ALL))
-    hard_scale, soft_scale = (torch.tensor(3.0), torch.tensor(0.5)) if as_tensor else (3.0, 0.5)
 
-    scaled = objective(student, teacher, batch(ALL), hard_scale=hard_scale, soft_scale=soft_scale)
+    scaled = objective(student, teacher, batch(ALL)._replace(share=share(3.0, 0.5)))
 
     assert {n: t.item() for n, t in scaled.terms.items()} == {n: t.item() for n, t in plain.terms.items()}
     expected = 0.1 * 3.0 * plain.terms["hard"] + 0.9 * 0.5 * plain.terms["kd"]
@@ -168,7 +170,7 @@ def test_scale__changes_the_total_and_not_the_terms(as_tensor: bool) -> None:
 
 
 @pytest.mark.parametrize("targets", [ALL, SOME, [None, None, None, None, 1, None]], ids=["all", "some", "one_rank"])
-def test_scale__mean_of_two_uneven_ranks_is_the_global_gradient(targets: list[int | None]) -> None:
+def test_share__mean_of_two_uneven_ranks_is_the_global_gradient(targets: list[int | None]) -> None:
     objective = Objective({"kd": Term(KD(), 0.9)}, hard_weight=0.1)
     student, teacher = logits(0).requires_grad_(), logits(1)
     (expected,) = torch.autograd.grad(objective(Outputs(student), Outputs(teacher), batch(targets)).total, student)
@@ -177,13 +179,9 @@ def test_scale__mean_of_two_uneven_ranks_is_the_global_gradient(targets: list[in
     total = torch.zeros((), dtype=torch.float64)
     for rows in (slice(0, 4), slice(4, B)):
         local = batch(targets[rows])
-        result = objective(
-            Outputs(student[rows]),
-            Outputs(teacher[rows]),
-            local,
-            hard_scale=2 * int((local.targets != UNLABELLED).sum()) / labelled,
-            soft_scale=2 * len(local.targets) / B,
-        )
+        known = int((local.targets != UNLABELLED).sum())
+        own = local._replace(share=share(2 * known / labelled, 2 * len(local.targets) / B))
+        result = objective(Outputs(student[rows]), Outputs(teacher[rows]), own)
         total = total + result.total / 2
     (gradient,) = torch.autograd.grad(total, student)
 
@@ -299,12 +297,11 @@ def test_standardize__is_a_transform_of_any_loss_of_logits_and_of_the_second_vie
             seen.extend([student, teacher])
             return student.logits.sum()
 
-    strong = Outputs(logits(0), strong_logits=logits(2))
+    strong = Outputs(logits(0), views=(logits(2),))
     Objective({"x": Term(Spying(), 1.0, standardize=True)}, 0.0)(strong, strong, batch(ALL))
 
     for outputs in seen:
-        assert outputs.strong_logits is not None
-        for z in (outputs.logits, outputs.strong_logits):
+        for z in (outputs.logits, *outputs.views):
             torch.testing.assert_close(z.mean(1), torch.zeros(B, dtype=torch.float64), rtol=0, atol=1e-12)
             torch.testing.assert_close(z.std(1), torch.ones(B, dtype=torch.float64), rtol=0, atol=1e-6)
 
@@ -373,11 +370,11 @@ class Gathering(Labelled):
 
 
 @pytest.mark.parametrize(("loss", "factor"), [(Labelled(), 3.0), (Gathering(), 1.0), (Summed(), 5.0)])
-def test_scales__follow_what_a_loss_is_a_mean_of(loss: Loss, factor: float) -> None:
+def test_share__follows_what_a_loss_is_a_mean_of(loss: Loss, factor: float) -> None:
     outputs = Outputs(logits(0), (logits(2),))
     objective = Objective({"x": Term(loss, 2.0, student_slots=(0,), teacher_slots=(0,))}, 0.0)
 
-    result = objective(outputs, outputs, batch(SOME), hard_scale=3.0, soft_scale=5.0)
+    result = objective(outputs, outputs, batch(SOME)._replace(share=share(3.0, 5.0)))
 
     torch.testing.assert_close(result.total, 2.0 * factor * result.terms["x"])
 

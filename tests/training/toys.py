@@ -20,7 +20,7 @@ from kd_lab.schedules.constant import constant
 from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.training.objective import Objective, Term
 from kd_lab.training.recipe import Recipe
-from kd_lab.types import UNLABELLED, Batch, Data, Measurement, Outputs
+from kd_lab.types import UNLABELLED, Batch, Data, InMemory, Measurement, Outputs
 
 CLASSES, FEATURES = 3, 6
 ONE_PROCESS = Devices("cpu", 1, "auto")
@@ -37,7 +37,7 @@ def toy_data(labelled: int = 24, unlabelled: int = 0, validation: int = 0, augme
     targets[labelled : labelled + unlabelled] = UNLABELLED
     rows = torch.arange(count)
     train, transfer, held_out = rows[:labelled], rows[: labelled + unlabelled], rows[labelled + unlabelled :]
-    return Data("toy", inputs, targets, train, transfer, held_out, rows[:0], CLASSES, "", augment)
+    return Data("toy", InMemory(inputs), targets, train, transfer, held_out, rows[:0], CLASSES, "", augment)
 
 
 class Lines:

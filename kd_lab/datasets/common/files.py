@@ -47,7 +47,7 @@ def read(path: str, setting: str, *, bare: str, wanted: tuple[str, ...]) -> tupl
 
 
 def to_inputs(array: Array, name: str, setting: str) -> Tensor:
-    """Inputs [N, *input_shape] float32: uint8 is scaled to 0..1, other numbers keep their value.
+    """Inputs [N, ...]: uint8 as it is, all else float32 of the same value.
 
     Raises:
         UserError: not numbers, no samples, no features, or values that are not finite.
@@ -58,11 +58,10 @@ def to_inputs(array: Array, name: str, setting: str) -> Tensor:
         raise UserError(
             f"{setting}: {name} has shape {list(array.shape)}, expected [N, ...] with at least one feature."
         )
+    if array.dtype == np.uint8:
+        return torch.from_numpy(np.ascontiguousarray(array))
     with np.errstate(over="ignore"):
         inputs = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-    if array.dtype == np.uint8:
-        # Out of place: the tensor may share the memory of the array.
-        return inputs / 255
     finite = torch.isfinite(inputs)
     if not bool(finite.all()):
         bad = ~finite.flatten(1)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from kd_lab.errors import UserError
-from kd_lab.types import UNLABELLED, Augment, Data
+from kd_lab.inputs import shapes
+from kd_lab.types import UNLABELLED, Augment, Data, InMemory, Prepare
 
 
 @dataclass(frozen=True)
@@ -213,15 +214,16 @@ def check_every_class(targets: Tensor, rows: Tensor, num_classes: int, setting: 
         )
 
 
-def fingerprint(inputs: Tensor, targets: Tensor, parts: Iterable[Tensor]) -> str:
+def fingerprint(inputs: Tensor, targets: Tensor, parts: Iterable[Tensor], prepare: Prepare | None = None) -> str:
     """The sha256 (hex, 64 characters) over the type, shape and bytes of each tensor, in order.
 
     Args:
-        inputs: [N, *input_shape] float32.
+        inputs: [N, ...].
         targets: [N] int64.
         parts: row numbers, int64.
+        prepare: what is done to every batch; its text says all of it.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr(prepare).encode() if prepare is not None else b"")
     for tensor in (inputs, targets, *parts):
         digest.update(f"{tensor.dtype} {list(tensor.shape)};".encode())
         digest.update(tensor.contiguous().numpy().data)
@@ -229,9 +231,16 @@ def fingerprint(inputs: Tensor, targets: Tensor, parts: Iterable[Tensor]) -> str
 
 
 def assemble(
-    name: str, inputs: Tensor, targets: Tensor, parts: Parts, *, num_classes: int, augment: Augment | None
+    name: str,
+    inputs: Tensor,
+    targets: Tensor,
+    parts: Parts,
+    *,
+    num_classes: int,
+    augment: Augment | None,
+    prepare: Prepare | None = None,
 ) -> Data:
-    """Puts a dataset together, with its fingerprint.
+    """Puts a dataset in memory together, with its fingerprint.
 
     Raises:
         UserError: the batch transform does not fit these inputs.
@@ -239,7 +248,8 @@ def assemble(
     if augment is not None:
         _check_augment(augment, inputs[:1])
     rows = (parts.train, parts.transfer, parts.validation, parts.test)
-    return Data(name, inputs, targets, *rows, num_classes, fingerprint(inputs, targets, rows), augment)
+    known_by = fingerprint(inputs, targets, rows, prepare)
+    return Data(name, InMemory(inputs), targets, *rows, num_classes, known_by, augment, prepare)
 
 
 def _check_augment(augment: Augment, sample: Tensor) -> None:
@@ -249,8 +259,8 @@ def _check_augment(augment: Augment, sample: Tensor) -> None:
         result = augment(sample, torch.zeros(len(sample), dtype=torch.int64))
     except ValueError as error:
         raise UserError(f"dataset.augment={name}: {error} Choose dataset/augment=none.") from error
-    if result.shape != sample.shape:
+    if shapes(result) != shapes(sample):
         raise UserError(
-            f"dataset.augment={name}: it must keep the shape of its inputs, but made {list(result.shape)} "
+            f"dataset.augment={name}: it must keep the shape of its inputs, but made {[1, *shapes(result)]} "
             f"of {list(sample.shape)}."
         )

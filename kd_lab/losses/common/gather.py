@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from kd_lab.losses.common.outputs import mapped
 from kd_lab.types import Outputs
 
 
@@ -28,8 +29,7 @@ def gathered_outputs(outputs: Outputs) -> Outputs:
     """The outputs of all processes."""
     if not _several():
         return outputs
-    strong = None if outputs.strong_logits is None else gathered(outputs.strong_logits)
-    return Outputs(gathered(outputs.logits), tuple(gathered(f) for f in outputs.features), strong)
+    return mapped(outputs, gathered)
 
 
 def own_slice(tensor: Tensor) -> slice:

@@ -4,6 +4,7 @@ Legend: B batch, K classes, C channels.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, cast
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from kd_lab.losses.common.masked import MOST, any_masked, unmasked
 from kd_lab.losses.common.outputs import detached, in_float32, mapped, widened
-from kd_lab.types import Batch, Outputs
+from kd_lab.types import Augment, Batch, Outputs
 
 Layers = Literal["embedding", "pooled", "last", "hint", "stages"]
 """Which layers a loss compares where the user names none: the vector that the classifier reads; the map whose average
@@ -45,8 +46,6 @@ class Loss(nn.Module):
     - layers: which layers it compares, None for the logits alone. maps: these must have positions, not vectors alone.
       places: it compares these positions, so a pair that has one in common is not proposed.
       pre_activation: it wants them before their activation function.
-    - two_views: it wants the logits of a second, stronger view of each sample (`strong_logits`) and takes a setting
-      `strong`, the augmentation that makes it.
     - deploys: the dotted path of the network that takes the student's place, where the method changes what is deployed.
     - refuses_masked: why a class of logit -inf is refused; None where it counts as one of probability 0.
     """
@@ -64,7 +63,6 @@ class Loss(nn.Module):
     maps: ClassVar[bool] = False
     places: ClassVar[bool] = False
     pre_activation: ClassVar[bool] = False
-    two_views: ClassVar[bool] = False
     deploys: ClassVar[str | None] = None
     gather: bool = False
     refuses_masked: str | None = None
@@ -147,6 +145,10 @@ class Loss(nn.Module):
         """A training of its own before the student's, for the methods published with one."""
         return None
 
+    def views(self) -> Sequence[Augment]:
+        """What makes further views of each sample, of which it wants both networks' logits (`Outputs.views`)."""
+        return ()
+
     def readings(self) -> dict[str, float]:
         """What is worth a curve beside the loss itself, such as a learned temperature."""
         return {}
@@ -176,8 +178,7 @@ def standardized(outputs: Outputs) -> Outputs:
     Raises:
         ValueError: a logit is -inf (on a CPU, where looking is no wait; elsewhere the sample's scores are no numbers).
     """
-    strong = None if outputs.strong_logits is None else _z_scores(outputs.strong_logits)
-    return replace(outputs, logits=_z_scores(outputs.logits), strong_logits=strong)
+    return replace(outputs, logits=_z_scores(outputs.logits), views=tuple(map(_z_scores, outputs.views)))
 
 
 def _z_scores(logits_BK: Tensor) -> Tensor:

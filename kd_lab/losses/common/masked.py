@@ -24,7 +24,7 @@ def any_masked(*networks: Outputs) -> bool:
     Raises:
         ValueError: a sample has no other class.
     """
-    logits = [z for o in networks for z in (o.logits, o.strong_logits) if z is not None]
+    logits = [z for outputs in networks for z in (outputs.logits, *outputs.views)]
     if any(bool(z.isnan().any()) for z in logits):
         return False  # of a network that diverged nothing else is worth saying
     masks = [z.isneginf() for z in logits]
@@ -35,8 +35,7 @@ def any_masked(*networks: Outputs) -> bool:
 
 def unmasked(outputs: Outputs) -> Outputs:
     """The outputs with a finite number for -inf."""
-    strong = None if outputs.strong_logits is None else _floored(outputs.strong_logits)
-    return replace(outputs, logits=_floored(outputs.logits), strong_logits=strong)
+    return replace(outputs, logits=_floored(outputs.logits), views=tuple(map(_floored, outputs.views)))
 
 
 def _floored(logits_BK: Tensor) -> Tensor:

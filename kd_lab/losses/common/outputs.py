@@ -12,7 +12,7 @@ def in_float32(outputs: Outputs) -> Outputs:
     """The outputs in float32, or float64 if they are that already."""
     tensors = (outputs.logits, *outputs.features)
     if all(t.dtype in (torch.float32, torch.float64) for t in tensors):
-        return outputs  # strong_logits come from the same network at the same precision
+        return outputs  # the views come from the same network at the same precision
     return mapped(outputs, widened)
 
 
@@ -23,8 +23,7 @@ def widened(tensor: Tensor) -> Tensor:
 
 def mapped(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
     """The outputs with every tensor changed."""
-    strong = None if outputs.strong_logits is None else change(outputs.strong_logits)
-    return Outputs(change(outputs.logits), tuple(map(change, outputs.features)), strong)
+    return Outputs(change(outputs.logits), tuple(map(change, outputs.features)), tuple(map(change, outputs.views)))
 
 
 def detached(outputs: Outputs) -> Outputs:

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 
 from kd_lab import names
 from kd_lab.measures.memory import PeakMemory
+from kd_lab.training.module import TrainingModule
 
 
 class Cost(pl.Callback):
@@ -21,7 +22,6 @@ class Cost(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self._samples = 0
-        self._steps = 0
         self._memory = PeakMemory(pl_module.device)
         self._memory.__enter__()
         self._elsewhere_s = 0.0
@@ -42,8 +42,7 @@ class Cost(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count."""
-        self._samples += batch.inputs.shape[0]
-        self._steps += 1
+        self._samples += len(batch.targets)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock, once the device has done what it was asked."""
@@ -53,7 +52,7 @@ class Cost(pl.Callback):
         found = {
             names.COST_TRAIN_WALL_S: wall,
             names.COST_TRAIN_SAMPLES_PER_S: self._samples * trainer.world_size / wall,
-            names.COST_TRAIN_STEPS: float(self._steps),
+            names.COST_TRAIN_STEPS: float(cast("TrainingModule", pl_module).steps_done),
             names.COST_TRAIN_PEAK_MEMORY_BYTES: float(self._memory.peak_bytes),
         }
         trainer.callback_metrics.update({k: torch.tensor(v, dtype=torch.float64) for k, v in found.items()})

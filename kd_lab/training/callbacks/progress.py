@@ -2,12 +2,13 @@
 
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kd_lab.outside.console import console
+from kd_lab.training.module import TrainingModule
 
 PATIENCE_S = 2.0
 REFRESH_S = 0.1
@@ -23,7 +24,6 @@ class ProgressBar(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note the time."""
-        self._steps = 0
         self._due = time.perf_counter() + PATIENCE_S
         self._wanted = trainer.is_global_zero and sys.stderr.isatty()
 
@@ -31,7 +31,6 @@ class ProgressBar(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Show, a few times a second at the most."""
-        self._steps += 1
         if not self._wanted:
             return
         now = time.perf_counter()
@@ -44,7 +43,7 @@ class ProgressBar(pl.Callback):
             self._bar = Progress(*columns, console=console(stderr=True), transient=True)
             self._bar.start()
             self._task = self._bar.add_task(self.label, total=self.total_steps)
-        self._bar.update(self._task, completed=self._steps)
+        self._bar.update(self._task, completed=cast("TrainingModule", pl_module).steps_done)
 
     def _stop(self) -> None:
         if self._bar is not None:

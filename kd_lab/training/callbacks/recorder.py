@@ -12,8 +12,7 @@ from torch import Tensor
 
 from kd_lab import names
 from kd_lab.errors import TrainingFailedError
-from kd_lab.training.distiller import Distiller
-from kd_lab.training.objective import Objective
+from kd_lab.training.module import TrainingModule
 from kd_lab.types import UNLABELLED
 
 
@@ -40,26 +39,26 @@ class Recorder(pl.Callback):
         self.sink = sink
         self.every = every
         self.rename = rename
-        self._step = 0
         self._window: list[Tensor] = []
         self._targets: list[Tensor] = []
         self._teacher: list[Tensor] = []
         self._names: list[str] = []
+        self._labelled: list[int] = []
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Keep this step's terms; at the end of a window, hand them on."""
-        assert isinstance(pl_module, Distiller)
-        assert pl_module.last_terms is not None
-        loss = pl_module.last_terms
+        module = cast("TrainingModule", pl_module)
+        assert module.last_terms is not None
+        loss = module.last_terms
         if not self._names:
             self._names = ["total", *loss.terms]
+            self._labelled = [i for i, name in enumerate(self._names) if name in loss.labelled]
         self._window.append(torch.stack([loss.total.detach(), *(t.detach() for t in loss.terms.values())]))
-        if pl_module.teacher_top is not None:
-            self._teacher.append(pl_module.teacher_top)
+        if loss.teacher_top is not None:
+            self._teacher.append(loss.teacher_top)
         self._targets.append(batch.targets)
-        self._step += 1
         if len(self._window) >= self.every:
             self._hand_on(trainer)
 
@@ -80,10 +79,10 @@ class Recorder(pl.Callback):
             self.sink.flush()
 
     def _hand_on(self, trainer: pl.Trainer, *, alone: bool = False) -> None:
-        module = cast("Distiller", trainer.lightning_module)
+        module = cast("TrainingModule", trainer.lightning_module)
         # Alone: after an exception nobody knows whether the other processes still answer.
         together = trainer.world_size > 1 and not alone
-        sums, counts = self._summed(module.objective, module.device if together else torch.device("cpu"))
+        sums, counts = self._summed(module.device if together else torch.device("cpu"))
         if together:
             torch.distributed.all_reduce(sums)
             torch.distributed.all_reduce(counts)
@@ -92,7 +91,7 @@ class Recorder(pl.Callback):
         else:
             sums[:, 0] *= counts[:, 0]
         sums, counts = sums.cpu(), counts.cpu()
-        first_step = self._step - len(self._window)
+        first_step = module.steps_done - len(self._window)
         self._check_teacher(first_step)
         self._window, self._targets, self._teacher = [], [], []
         self._check(sums / counts.clamp(min=1), first_step)
@@ -100,18 +99,17 @@ class Recorder(pl.Callback):
             found = zip(self._names, sums.sum(0).tolist(), counts.sum(0).tolist(), strict=True)
             values = {self.rename(names.train_loss(n)): value / count for n, value, count in found if count}
             values[self.rename(names.TRAIN_LEARNING_RATE)] = float(trainer.optimizers[0].param_groups[0]["lr"])
-            values |= {self.rename(names.train_reading(n)): v for n, v in module.objective.readings().items()}
-            self.sink.log(self._step, values)
+            values |= {self.rename(names.train_reading(n)): v for n, v in module.step.readings().items()}
+            self.sink.log(module.steps_done, values)
 
-    def _summed(self, objective: Objective, device: torch.device) -> tuple[Tensor, Tensor]:
+    def _summed(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Of this process: the total as it is and each term summed over its samples, and their number, [S, 1 + T]."""
         values = torch.stack(self._window).to(device).double()  # a sum of what float32 can just hold is beyond it
         samples = torch.tensor([len(targets) for targets in self._targets]).to(values)
         counts = samples[:, None].repeat(1, values.shape[1])
-        labelled = [i for i, name in enumerate(self._names) if i and objective.is_of_labelled(name)]
-        if labelled:
+        if self._labelled:
             known = torch.stack([(targets != UNLABELLED).sum() for targets in self._targets])
-            counts[:, labelled] = known.to(counts)[:, None]
+            counts[:, self._labelled] = known.to(counts)[:, None]
         sums = values * counts
         sums[:, 0] = values[:, 0]
         return sums, counts

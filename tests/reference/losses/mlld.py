@@ -31,8 +31,7 @@ def reference(
     uncertain = at_most_median(plain.max(axis=1))  # [B]
     rare = at_most_median(plain.sum(axis=0))  # [K]
     views = [(student.logits, teacher.logits)]
-    if student.strong_logits is not None and teacher.strong_logits is not None:
-        views.append((student.strong_logits, teacher.strong_logits))
+    views += zip(student.views, teacher.views, strict=True)
     total: Any = 0.0
     for z_s, z_t in views:
         for temperature in temperatures:

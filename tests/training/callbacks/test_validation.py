@@ -24,7 +24,7 @@ def numpy_forward(network: Noisy, inputs: Tensor) -> np.ndarray:
 
 
 def expected(network: Noisy, data: Data) -> dict[str, float]:
-    z = numpy_forward(network, data.inputs[data.validation])
+    z = numpy_forward(network, data.source.inputs[data.validation])
     y = data.targets[data.validation].numpy()
     log_p = z - np.log(np.exp(z).sum(-1, keepdims=True))
     return {
@@ -88,7 +88,7 @@ def test_validation__its_points_are_never_trained_on() -> None:
 
     data = toy_data(24, 6, validation=9)
     train(Watched(), data=data, teacher=Noisy(1), recipe=toy_recipe(steps=8))
-    held_out = {tuple(row) for row in data.inputs[data.validation].tolist()}
+    held_out = {tuple(row) for row in data.source.inputs[data.validation].tolist()}
     assert len(Watched.seen) == 60
     assert held_out.isdisjoint(tuple(row) for row in Watched.seen)
 

@@ -1,0 +1,50 @@
+"""What a network is given: one tensor, or several with a name each. Nothing outside of here asks which it is."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Inputs = Tensor | Mapping[str, Tensor]
+"""A tensor [B, ...], or tensors by name (`input_ids`, `attention_mask`); the first dimension is the sample."""
+
+
+def call(network: nn.Module, inputs: Inputs) -> Any:
+    """What the network says; tensors with names are given to it by these."""
+    return network(inputs) if isinstance(inputs, Tensor) else network(**inputs)
+
+
+def each(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+    """The inputs with every tensor changed."""
+    return change(inputs) if isinstance(inputs, Tensor) else {name: change(one) for name, one in inputs.items()}
+
+
+def count(inputs: Inputs) -> int:
+    """How many samples there are."""
+    return len(inputs if isinstance(inputs, Tensor) else next(iter(inputs.values())))
+
+
+def select(inputs: Inputs, rows: Tensor) -> Inputs:
+    """The samples [R, ...] at these places [R], on their device."""
+    return each(inputs, lambda one: one.index_select(0, rows))
+
+
+def moved(inputs: Inputs, device: torch.device | str) -> Inputs:
+    """The inputs on a device."""
+    return each(inputs, lambda one: one.to(device))
+
+
+def facts(inputs: Inputs, of_one: Callable[[Tensor], Any]) -> Any:
+    """A fact of the tensor, or of each by its name."""
+    return of_one(inputs) if isinstance(inputs, Tensor) else {name: of_one(one) for name, one in inputs.items()}
+
+
+def shapes(inputs: Inputs) -> Any:
+    """The shape of one sample, a list, or one by each name."""
+    return facts(inputs, lambda one: list(one.shape[1:]))
+
+
+def dtypes(inputs: Inputs) -> Any:
+    """`float32`, or one by each name."""
+    return facts(inputs, lambda one: str(one.dtype).removeprefix("torch."))
