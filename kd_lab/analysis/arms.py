@@ -46,7 +46,7 @@ def with_arms(students: pd.DataFrame, more: Sequence[str] = ()) -> pd.DataFrame:
     """
     found = students.assign(student=_networks(students), split=students.get(SPLIT, ""), arm="")
     names = settings(students)
-    values = found[names].fillna("").map(told)
+    values = found[names].fillna("").map(as_text)
     keys = pd.concat([found[["dataset", "student", "network", "loss", *more]], values], axis="columns").fillna("")
     unique = keys.drop_duplicates()
     labels = pd.Series("", unique.index)
@@ -118,7 +118,7 @@ def _short(names: Sequence[str]) -> dict[str, str]:
     return short
 
 
-def told(value: object) -> str:
+def as_text(value: object) -> str:
     """One way to write one value: `4.0` is 4."""
     try:
         return f"{float(str(value)):.12g}"

@@ -13,7 +13,7 @@ import pandas as pd
 
 from kd_lab import names
 from kd_lab.analysis import remarks
-from kd_lab.analysis.arms import UNIT, told, with_arms
+from kd_lab.analysis.arms import UNIT, as_text, with_arms
 from kd_lab.analysis.columns import PARAMS, SHARED, column, of_role
 from kd_lab.analysis.protocol import check, check_mix, mixed, newest, with_protocol
 from kd_lab.analysis.references import references
@@ -121,8 +121,8 @@ def _chosen(students: pd.DataFrame, where: Mapping[str, Collection[str]]) -> pd.
         if not names_of_it:
             known = [n.removeprefix(PARAMS) for n in students.columns if n.startswith(PARAMS) or "/" not in n]
             raise UserError(f"where={key}=...: nothing that differs has this name; {choices(key, sorted(known))}.")
-        found = students[names_of_it].fillna("").map(told)
-        kept = found.isin({told(value) for value in values}).any(axis="columns")
+        found = students[names_of_it].fillna("").map(as_text)
+        kept = found.isin({as_text(value) for value in values}).any(axis="columns")
         if not kept.any():
             there = sorted({value for name in names_of_it for value in found[name]} - {""})
             value = next(iter(values), "")
@@ -201,8 +201,8 @@ def _with_differences(
         for arm, kd in zip(arms["arm"], arms["kd_arm"], strict=True)
     ]
     for prefix, found in (("to_baseline", to_baseline), ("to_kd", to_kd)):
-        told = [difference(one, higher_is_better=higher_is_better) for one in found]
-        arms = pd.concat([arms, _judged(arms["group"], told, prefix, higher_is_better)], axis="columns")
+        differences = [difference(one, higher_is_better=higher_is_better) for one in found]
+        arms = pd.concat([arms, _judged(arms["group"], differences, prefix, higher_is_better)], axis="columns")
     return arms
 
 
@@ -214,11 +214,11 @@ def _paired(own: np.ndarray, units: np.ndarray, these: np.ndarray, others: np.nd
 
 def _judged(groups: pd.Series, found: Sequence[Difference], prefix: str, higher_is_better: bool) -> pd.DataFrame:
     """The differences as columns, corrected over each group, and the verdicts; none where there is no pair."""
-    told = pd.DataFrame([one.columns(prefix) for one in found], index=groups.index)
-    p_t = told[f"{prefix}_p_t"]
+    columns = pd.DataFrame([one.columns(prefix) for one in found], index=groups.index)
+    p_t = columns[f"{prefix}_p_t"]
     corrected = p_t.groupby(groups).transform(lambda p: holm(p.to_numpy(dtype=np.float64)))
     verdicts = [
         verdict(one.mean, p, higher_is_better=higher_is_better) if one.pairs else ""
         for one, p in zip(found, corrected, strict=True)
     ]
-    return told.assign(**{f"{prefix}_p_holm": corrected, f"{prefix}_verdict": verdicts})
+    return columns.assign(**{f"{prefix}_p_holm": corrected, f"{prefix}_verdict": verdicts})

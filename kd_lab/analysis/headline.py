@@ -4,7 +4,7 @@ import pandas as pd
 
 from kd_lab.analysis.statistics import BETTER, WORSE
 from kd_lab.analysis.unit import Unit
-from kd_lab.analysis.wording import DASH, counted, number, told_p
+from kd_lab.analysis.wording import DASH, counted, number, p_in_words
 from kd_lab.names import HIGHER_IS_BETTER, TEST_ACCURACY_TOP1
 
 
@@ -62,7 +62,7 @@ def _compared(best: pd.Series, prefix: str, other: str, unit: Unit) -> str:
     bounds = unit.interval(best[f"{prefix}_low"], best[f"{prefix}_high"])
     p = best[f"{prefix}_p_holm"]
     tests = [f"95% interval {bounds}"] if bounds != DASH else []
-    tests.append(f"{told_p(p)} after Holm" if pd.notna(p) else told_p(p))
+    tests.append(f"{p_in_words(p)} after Holm" if pd.notna(p) else p_in_words(p))
     tested = f" ({', '.join(tests)})"
     if verdict in (BETTER, WORSE):
         return f"It is {verdict} than {other} by {unit.value(abs(mean))}{unit.of_difference}{tested}."

@@ -39,28 +39,28 @@ def made(students: pd.DataFrame, uri: str, command: str) -> dict[str, str]:
         tags = [record.tags for record in reader.of_ids(list(newest))]
         sweeps = _sweeps(reader, tags)
 
-    def told(tag: str) -> str:
-        return SEVERAL.join(sorted({own[tag] for own in tags if own.get(tag)}))
+    def values_of(tag: str) -> list[str]:
+        return sorted({own[tag] for own in tags if own.get(tag)})
 
     keys = sorted({key for own in tags for key in own if key.startswith(TAG_VERSION)})
-    versions = SEVERAL.join(f"{key.removeprefix(TAG_VERSION)} {told(key)}" for key in keys)
-    machine = {
+    forms = {
         TAG_CPU: "{}",
         TAG_CPU_CORES: "{} cores",
         TAG_PLATFORM: "{}",
         TAG_DEVICE: "device {}",
         TAG_THREADS: "threads {}",
     }
+    machine = [form.format(SEVERAL.join(found)) for tag, form in forms.items() if (found := values_of(tag))]
     first, last = (f"{time:%Y-%m-%d %H:%M}" for time in (students["start_time"].min(), students["start_time"].max()))
     facts = {
         "study": SEVERAL.join(sorted(students["study"].astype(str).unique())),
         "store": masked(uri),
         "runs made by": "; ".join(sweeps),
         "runs": f"{len(students)} students, started {first} to {last} UTC",
-        "data": SEVERAL.join(f"sha256 {value[:12]}" for value in told(TAG_DATA_FINGERPRINT).split(SEVERAL) if value),
+        "data": SEVERAL.join(f"sha256 {value[:12]}" for value in values_of(TAG_DATA_FINGERPRINT)),
         "code": SEVERAL.join(sorted({_commit(own) for own in tags} - {""})),
-        "versions": versions,
-        "machine": SEVERAL.join(form.format(told(tag)) for tag, form in machine.items() if told(tag)),
+        "versions": SEVERAL.join(f"{key.removeprefix(TAG_VERSION)} {SEVERAL.join(values_of(key))}" for key in keys),
+        "machine": SEVERAL.join(machine),
         "this page": f"{masked(command)}; kd-lab {metadata.version('kd-lab')}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     }
     return {name: value for name, value in facts.items() if value}

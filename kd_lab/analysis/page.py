@@ -12,8 +12,8 @@ from kd_lab.analysis.gallery import Exhibit, gallery, reliable_runs
 from kd_lab.analysis.headline import headline
 from kd_lab.analysis.inline_svg import inline, save
 from kd_lab.analysis.made import made as how_made
+from kd_lab.analysis.page_tables import costs, results
 from kd_lab.analysis.predictions import predictions_of
-from kd_lab.analysis.tables import costs, results
 from kd_lab.names import ARTIFACT_PAGE, TRAIN_LOSS_TOTAL, VAL_ACCURACY_TOP1
 from kd_lab.outside.text import visible
 

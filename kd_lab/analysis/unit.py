@@ -46,6 +46,11 @@ class Unit:
         return f"{self.name}, %" if self.metric in FRACTIONS else self.name
 
     @property
+    def symbol(self) -> str:
+        """`%`; the last part of the key where there is none."""
+        return "%" if self.metric in FRACTIONS else self.metric.rsplit("/", 1)[-1]
+
+    @property
     def of_difference(self) -> str:
         """` points`, behind a difference."""
         return " points" if self.metric in FRACTIONS else ""
@@ -55,7 +60,7 @@ class Unit:
         if self.metric in FRACTIONS:
             return percent(value)
         found = number(value)
-        return f"{found:.4g}" if math.isfinite(found) else DASH
+        return DASH if math.isnan(found) else f"{found:.4g}"
 
     def reached(self, value: Any) -> str:
         """`95.33%`, as it stands in a sentence."""

@@ -33,19 +33,6 @@ def points(value: Any, digits: int = 2) -> str:
     return f"{found:+.{digits}f}" if math.isfinite(found) else DASH
 
 
-def with_sd(mean: Any, sd: Any) -> str:
-    """`95.33 ± 0.40`; the mean alone where there is no spread."""
-    spread = percent(sd)
-    return percent(mean) if spread == DASH else f"{percent(mean)} ± {spread}"
-
-
-def interval(low: Any, high: Any, *, signed: bool = True) -> str:
-    """`[+2.92, +3.75]`."""
-    told = points if signed else percent
-    ends = told(low), told(high)
-    return DASH if DASH in ends else f"[{ends[0]}, {ends[1]}]"
-
-
 def p_value(value: Any) -> str:
     """`0.004`, `< 0.001`."""
     found = number(value)
@@ -54,7 +41,7 @@ def p_value(value: Any) -> str:
     return "< 0.001" if found < 0.001 else f"{found:.3f}"
 
 
-def told_p(value: Any) -> str:
+def p_in_words(value: Any) -> str:
     """`p 0.004`, `p < 0.001`, `no test`."""
     found = p_value(value)
     return "no test" if found == DASH else f"p {found}"

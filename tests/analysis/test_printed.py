@@ -39,6 +39,14 @@ def test_tables__results():
     assert first.rows[0][7:9] == ["0.250", "3/3"]
 
 
+def test_tables__several_data__teachers_and_students_alone_of_each():
+    frame = table([0.9, 0.8], alone=[0.7, 0.5], teacher=[0.95, 0.85], dataset=["a", "b"], fingerprint=["x", "y"])
+    frame = frame.assign(teacher_run=["s", "t"], teacher_weights=["v", "w"], baseline_run=["p", "q"])
+    assert tables(compare(frame, mix=["data"]))[0].below == (
+        "teacher 3 x cnn (a) 95.00; teacher 3 x cnn (b) 85.00; mlp 32 alone (a) 70.00; mlp 32 alone (b) 50.00"
+    )
+
+
 def test_tables__to_plain_kd__without_kd_itself():
     second = tables(compared())[1]
     assert second.below == "compared with mlp 32 kd"

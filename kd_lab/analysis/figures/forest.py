@@ -10,7 +10,7 @@ from kd_lab.analysis.columns import values
 from kd_lab.analysis.figures.style import plain
 from kd_lab.analysis.statistics import BETTER, WORSE
 from kd_lab.analysis.unit import Unit
-from kd_lab.analysis.wording import number, told_p
+from kd_lab.analysis.wording import number, p_in_words
 from kd_lab.errors import UserError
 from kd_lab.names import HIGHER_IS_BETTER, TEST_ACCURACY_TOP1
 
@@ -57,7 +57,7 @@ def forest(arms: pd.DataFrame, to: str = "baseline", metric: str = TEST_ACCURACY
         axes.set_title(f"the best {len(table)} of {len(known)} arms")
     axes.grid(axis="x", alpha=0.3)
     right = axes.secondary_yaxis("right")
-    right.set_yticks(places, [told(row, start) for _, row in table.iterrows()], fontsize=8)
+    right.set_yticks(places, [verdict_label(row, start) for _, row in table.iterrows()], fontsize=8)
     right.tick_params(length=0)
     right.spines["right"].set_visible(False)
     axes.spines[["top", "right"]].set_visible(False)
@@ -73,7 +73,7 @@ def _draw(axes: "Axes", place: float, row: pd.Series, start: str, scale: float) 
     axes.plot(mean, place, marker, color=colour, fillstyle=fill, markersize=8, markeredgewidth=1.5)
 
 
-def told(row: pd.Series, start: str) -> str:
+def verdict_label(row: pd.Series, start: str) -> str:
     """`better`, and below it `p 0.004, 5/5`."""
     wins, pairs = (number(row[start + name]) for name in ("wins", "pairs"))
-    return f"{row[f'{start}verdict']}\n{told_p(row[f'{start}p_holm'])}, {wins:.0f}/{pairs:.0f}"
+    return f"{row[f'{start}verdict']}\n{p_in_words(row[f'{start}p_holm'])}, {wins:.0f}/{pairs:.0f}"

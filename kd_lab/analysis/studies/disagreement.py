@@ -144,7 +144,7 @@ def disputed(teacher: pd.DataFrame, seeds: list[pd.DataFrame]) -> pd.DataFrame:
     )
 
 
-def told(found: pd.DataFrame) -> str:
+def change_in_words(found: pd.DataFrame) -> str:
     """What distilling changed, in a sentence each.
 
     Args:

@@ -147,7 +147,7 @@ def by_arm(found: pd.DataFrame) -> pd.DataFrame:
     return grouped.size().rename("n").to_frame().join(grouped[list(Corrected._fields)].mean())
 
 
-def told(found: pd.DataFrame, number: int) -> list[str]:
+def recalls_in_words(found: pd.DataFrame, number: int) -> list[str]:
     """What happened to the class, in sentences.
 
     Args:

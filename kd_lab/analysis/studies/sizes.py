@@ -79,7 +79,7 @@ def _beaten_by(row: pd.Series, every: pd.DataFrame) -> str:
     return "" if better.empty else str(better.loc[better["accuracy"].idxmax(), "network"])
 
 
-def told(found: pd.DataFrame) -> list[str]:
+def gains_in_words(found: pd.DataFrame) -> list[str]:
     """Where the gain is largest, and what the smallest student reaches, in sentences.
 
     Args:

@@ -9,12 +9,12 @@ from kd_lab.analysis.studies.disagreement import (
     OUTCOMES,
     SAME_ERROR,
     TEACHER_RIGHT,
+    change_in_words,
     compared,
     confidences,
     disputed,
     outcomes,
     shares,
-    told,
 )
 from kd_lab.errors import UserError
 from tests.analysis.made_up import students
@@ -111,7 +111,7 @@ def test_disputed__nowhere__empty():
 
 
 def test_told__what_distilling_changed():
-    assert told(compared(shares(*made()), "kd")) == (
+    assert change_in_words(compared(shares(*made()), "kd")) == (
         "The student alone differs from the teacher on 100.00% of the samples, the distilled one on 30.00%. Only the "
         "teacher is right 30.00 points less often than beside the student alone; the teacher's own mistakes are made "
         "40.00 points more often."

@@ -14,7 +14,7 @@ from kd_lab.analysis.studies.omitted import (
     predicted,
     recall_against_bias,
     recalls,
-    told,
+    recalls_in_words,
 )
 from kd_lab.errors import UserError
 from tests.analysis.made_up import copied, students
@@ -175,7 +175,7 @@ def test_by_arm__means_over_seeds_in_percent():
 
 
 def test_told__raw_corrected_alone_and_the_teacher():
-    assert told(reached(), 3) == [
+    assert recalls_in_words(reached(), 3) == [
         "As they answer, distilled students call at most 5.0% of class 3 by its name (kd T=8).",
         "After the correction it is 60.0% (kd T=1) to 95.0% (kd T=8); the accuracy of the latter goes from 89.0% to "
         "97.0%.",

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from kd_lab.analysis.studies.sizes import by_size, dominated, told
+from kd_lab.analysis.studies.sizes import by_size, dominated, gains_in_words
 from kd_lab.errors import UserError
 from tests.analysis.made_up import SIZE, students
 
@@ -46,16 +46,16 @@ def test_dominated__an_arm_that_does_not_say_its_network__is_told_with_it():
 
 
 def test_told__the_largest_gain_and_what_the_smallest_reaches():
-    assert told(by_size(sizes())) == [
+    assert gains_in_words(by_size(sizes())) == [
         "The largest gain is that of mlp 32: +3.00 points [+2.00, +4.00].",
         "mlp 32, distilled, reaches 93.00%. No student alone, of whatever size, reaches more.",
     ]
     better = sizes()
     better.loc[better["network"] == "mlp 128", "baseline.test/accuracy_top1"] = 0.94
-    assert told(by_size(better))[1].endswith("Alone, mlp 128 is the smallest that reaches more.")
+    assert gains_in_words(by_size(better))[1].endswith("Alone, mlp 128 is the smallest that reaches more.")
 
 
 def test_told__no_baseline():
-    assert told(by_size(sizes().assign(**{"baseline.test/accuracy_top1": float("nan")}))) == [
+    assert gains_in_words(by_size(sizes().assign(**{"baseline.test/accuracy_top1": float("nan")}))) == [
         "No student has a baseline of its size: nobody knows what distilling gained."
     ]
