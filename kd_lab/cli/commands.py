@@ -166,14 +166,14 @@ def ui(arguments: list[str]) -> int:
     options = options_of(arguments[1:], {"port": "5000", "tracking.uri": default_uri()})
     uri = options["tracking.uri"]
     tell_waiting(uri)
-    if uri.startswith("http"):
+    store = Location.parse(uri)
+    if store.database is None:
         print("That store is a server already, open:")  # noqa: T201
         _pages(uri, uri)
         return 0
-    database = Path(uri.removeprefix("sqlite:///"))
-    if not database.exists():
+    if not store.database.exists():
         raise UserError(
-            f"tracking.uri={uri}: no runs here yet; expected the file {database}, which a first `kd-lab` makes"
+            f"tracking.uri={uri}: no runs here yet; expected the file {store.database}, which a first `kd-lab` makes"
         )
     if not options["port"].isdigit():
         raise UserError(f"port={options['port']}: expected a number such as 5000")
@@ -181,8 +181,8 @@ def ui(arguments: list[str]) -> int:
     print(f"{server}  (Ctrl-C ends it)", flush=True)  # noqa: T201
     _pages(uri, server)
     # For one person: four servers and those for language-model jobs take three times as long to start.
-    store = Location.parse(uri).uri  # in full: the server stands elsewhere
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--port", options["port"]]
+    # The address in full: the server stands elsewhere.
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--port", options["port"]]
     command += ["--artifacts-destination", str(Path.cwd() / "mlartifacts"), "--workers", "1"]
     own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ
     try:

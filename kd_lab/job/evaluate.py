@@ -27,7 +27,7 @@ from kd_lab.models.common.weights import weights_sha256
 from kd_lab.outside.console import console
 from kd_lab.outside.nodes import DATASET, from_store_dataset
 from kd_lab.store.store import Store
-from kd_lab.store.stored import StoredRun
+from kd_lab.store.stored_run import StoredRun
 from kd_lab.types import Data, Measurement
 
 

@@ -12,7 +12,7 @@ from kd_lab import names
 from kd_lab.inputs import shapes
 from kd_lab.job.plan import Plan
 from kd_lab.job.pyfunc import tensor_specs
-from kd_lab.store.pending import Input
+from kd_lab.store.entries import Input
 from kd_lab.types import UNLABELLED, Data
 
 FINGERPRINT_LENGTH = 12

@@ -21,7 +21,7 @@ from kd_lab.job.teacher import given_teacher, look_up
 from kd_lab.measures.fidelity import fidelity
 from kd_lab.measures.gap import gap_recovered
 from kd_lab.models.ensemble import Ensemble
-from kd_lab.store.dead import close_dead
+from kd_lab.store.orphans import close_orphans
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.store.sync import bring_in, waiting_here
@@ -68,7 +68,7 @@ def begin(config: Mapping[str, Any], context: Context, reporter: Reporter) -> Ke
         look_up(plan.data, Store.existing(tracking.uri, although_away=although_away), str(teacher.weights))
     with busy(f"opening {tracking.uri}"):
         store = Store.open(tracking.uri, plan.settings.study, although_away=although_away)
-        said = [*close_dead(store, context.sweep), *bring_in(store)]
+        said = [*close_orphans(store, context.sweep), *bring_in(store)]
     for sentence in said:
         reporter.note(sentence)
     return Keeper(plan, store, config, context, reporter)

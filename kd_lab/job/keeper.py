@@ -24,7 +24,7 @@ from kd_lab.store.client import StoreAwayError
 from kd_lab.store.provenance import provenance
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
-from kd_lab.store.stored import FINISHED, StoredRun
+from kd_lab.store.stored_run import FINISHED, StoredRun
 from kd_lab.types import Measurement, NetworkResult
 
 VERIFY_TOLERANCE = 0.005

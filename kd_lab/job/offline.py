@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kd_lab.job.compose import conf_dir
+from kd_lab.outside.address import is_server
 from kd_lab.store.location import Location
 
 
@@ -23,5 +24,5 @@ def check_servers(configs: Sequence[Mapping[str, Any]]) -> None:
     settings = [config["tracking"] for config in configs]
     needed = {str(one["uri"]) for one in settings if one.get("offline") != "fallback"}
     for uri in sorted(needed):
-        if uri.startswith(("http://", "https://")):
+        if is_server(uri):
             Location.parse(uri).check()

@@ -17,7 +17,7 @@ from kd_lab.job.strict import Node
 from kd_lab.models.common.weights import load_weights
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
-from kd_lab.store.stored import StoredRun
+from kd_lab.store.stored_run import StoredRun
 from kd_lab.types import Data, Measurement
 
 Opened = Callable[[], AbstractContextManager[Path]]

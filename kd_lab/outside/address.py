@@ -15,9 +15,14 @@ LOGINS = "KD_LAB_LOGINS"
 """JSON: the login of each server, by scheme, host and port."""
 
 
+def is_server(uri: str) -> bool:
+    """Whether this is the address of a server, and not that of a file."""
+    return uri.startswith(("http://", "https://"))
+
+
 def without_login(uri: str) -> str:
     """The address as it may be told; a login in it is remembered, for `with_login`."""
-    if not uri.startswith(("http://", "https://")):
+    if not is_server(uri):
         return uri
     try:
         parts = urlsplit(uri)
@@ -58,7 +63,7 @@ def hide_login(config: dict[str, Any]) -> dict[str, Any]:
 
 def _login(uri: str) -> str | None:
     clean = without_login(uri)
-    logins = _logins() if clean.startswith(("http://", "https://")) else {}
+    logins = _logins() if is_server(clean) else {}
     return next((login for server, login in logins.items() if clean == server or clean.startswith(f"{server}/")), None)
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from kd_lab.errors import TrainingFailedError, masked
-from kd_lab.outside.address import with_login, without_login
+from kd_lab.outside.address import is_server, with_login, without_login
 from kd_lab.outside.text import visible
 from kd_lab.store.location import Location
 
 if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
 
-    from kd_lab.store.guarded import GuardedClient
+    from kd_lab.store.guard import GuardedClient
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ def client(uri: str) -> "GuardedClient":
 def _client(uri: str, _asked: str) -> "GuardedClient":
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    from kd_lab.store.guarded import GuardedClient
+    from kd_lab.store.guard import GuardedClient
 
     # The database layer prints a traceback of its own for what we catch and say in one sentence.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
@@ -146,7 +146,7 @@ def asked(uri: str, question: Callable[[], T]) -> T:
         StoreAwayError: the store does not answer.
         TrainingFailedError: the disk is full.
     """
-    if not uri.startswith("http"):  # a file answers or fails, it does not hang
+    if not is_server(uri):  # a file answers or fails, it does not hang
         with one_sentence(uri):
             return question()
     until, cause = _silent.get(uri, (0.0, ""))
@@ -182,6 +182,25 @@ def tell_away(uri: str, cause: str, folder: Path) -> None:
             "and `kd-lab sync` brings it in.",
             *(uri, cause, folder),
         )
+
+
+def away(uri: str) -> str | None:
+    """Why a server cannot be used now, asked as a job will ask it; None where it can, and for a file.
+
+    Raises:
+        UserError: this is no address of a store.
+    """
+    location = Location.parse(uri)
+    if location.database is not None:
+        return None
+    if (cause := location.silence()) is not None:
+        return cause
+    answers_again(uri)
+    try:
+        asked(uri, lambda: client(uri).search_experiments(max_results=1))
+    except StoreAwayError as error:
+        return error.cause
+    return None
 
 
 def _in_time(question: Callable[[], T]) -> T:

@@ -22,8 +22,8 @@ from pathlib import Path
 from kd_lab.names import ARTIFACT_WEIGHTS
 from kd_lab.outside.ids import is_run_id
 from kd_lab.outside.paths import is_own_rescue, make_own_folder, read_text, regular
+from kd_lab.store.entries import Entries, Point
 from kd_lab.store.location import Location
-from kd_lab.store.pending import Pending, Point
 
 MAX_LOG_BYTES = 2**31
 HEADER = "run.json"
@@ -67,7 +67,7 @@ class Header:
         return found
 
 
-class Kept:
+class Journal:
     """The folder of one run, as one process sees it."""
 
     def __init__(self, folder: Path) -> None:
@@ -93,40 +93,40 @@ class Kept:
         """
         return Header.of_text(read_text(self.folder / HEADER))
 
-    def append(self, pending: Pending) -> None:
+    def append(self, entries: Entries) -> None:
         """Keep what was taken; it survives this process whatever happens to it."""
         if self._log is None:
             self._make()
             self._log = os.open(self._own(), os.O_NOFOLLOW | os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        line = pending.to_line().encode()
+        line = entries.to_line().encode()
         while line:
             line = line[os.write(self._log, line) :]
 
-    def reset(self, pending: Pending) -> None:
+    def reset(self, entries: Entries) -> None:
         """Keep only this of what the process took: the store has the rest."""
         if self._log is None:
             return
-        if not pending:
+        if not entries:
             os.ftruncate(self._log, 0)
             return
         self.close()
-        self._replace(self._own(), pending.to_line())
+        self._replace(self._own(), entries.to_line())
 
-    def pending(self, *, of_others: bool = False) -> Pending:
+    def entries(self, *, of_others: bool = False) -> Entries:
         """What is kept, by all processes of the run or by all but this one."""
-        found = Pending()
+        found = Entries()
         for log in self._logs():
             if of_others and log == self._own():
                 continue
             with suppress(OSError, ValueError):  # no file of its own, or no text
                 for line in read_text(log, MAX_LOG_BYTES).splitlines():
                     with suppress(ValueError):  # a line that the machine did not finish
-                        found.add(Pending.of_line(line))
+                        found.add(Entries.of_line(line))
         return found
 
     def go_on(self) -> None:
         """Forget how it ended, and what it said of that: it is written anew."""
-        if self.pending().end is not None:
+        if self.entries().end is not None:
             for log in self._logs():
                 log.unlink(missing_ok=True)
 
@@ -186,29 +186,29 @@ class Kept:
         make_own_folder(self.folder)
 
 
-def kept_runs(root: Path) -> list[Kept]:
+def journals(root: Path) -> list[Journal]:
     """The runs in a rescue folder that are this user's own, oldest first."""
     found = []
     for path in root.glob(f"*/{HEADER}"):
-        kept = Kept(path.parent)
-        if not is_own_rescue(kept.folder):
+        journal = Journal(path.parent)
+        if not is_own_rescue(journal.folder):
             continue
         with suppress(OSError, ValueError):
-            header = kept.header()
-            if kept.folder.name in (header.run_id, header.local_id):
-                found.append((header.started_ms, kept.folder.name, kept))
-    return [kept for _, _, kept in sorted(found, key=lambda entry: entry[:2])]
+            header = journal.header()
+            if journal.folder.name in (header.run_id, header.local_id):
+                found.append((header.started_ms, journal.folder.name, journal))
+    return [journal for _, _, journal in sorted(found, key=lambda entry: entry[:2])]
 
 
-def finished_runs(root: Path, uri: str, tags: Mapping[str, str]) -> Iterator[Kept]:
+def finished_runs(root: Path, uri: str, tags: Mapping[str, str]) -> Iterator[Journal]:
     """The FINISHED runs for this store that were begun with these tags and whose weights are here, the newest first."""
-    for kept in reversed(kept_runs(root)):
+    for journal in reversed(journals(root)):
         with suppress(OSError, ValueError):  # no weights, or brought into its store at this moment
-            header = kept.header()
+            header = journal.header()
             if header.uri == uri and tags.items() <= header.tags.items():
-                end = kept.pending().end
-                if end is not None and end.status == "FINISHED" and kept.there(ARTIFACT_WEIGHTS):
-                    yield kept
+                end = journal.entries().end
+                if end is not None and end.status == "FINISHED" and journal.there(ARTIFACT_WEIGHTS):
+                    yield journal
 
 
 def last_values(points: list[Point]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kd_lab.errors import UserError
-from kd_lab.outside.address import request, without_login
+from kd_lab.outside.address import is_server, request, without_login
 from kd_lab.outside.paths import RESCUE
 
 SQLITE = "sqlite:///"
@@ -37,7 +37,7 @@ class Location:
             UserError: it is neither `sqlite:///FILE` nor an http address.
         """
         uri = without_login(uri)
-        if uri.startswith(("http://", "https://")):
+        if is_server(uri):
             digest = hashlib.sha256(uri.encode()).hexdigest()[:16]
             return cls(uri, None, Path.home() / ".cache" / "kd-lab" / "locks" / digest)
         file, question, options = uri.removeprefix(SQLITE).partition("?")

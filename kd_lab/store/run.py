@@ -18,10 +18,10 @@ from kd_lab.errors import PrunedError, TrainingFailedError
 from kd_lab.names import TAG_REASON
 from kd_lab.outside.ids import run_id as checked_id
 from kd_lab.store.client import disk_full_error, first_line, is_disk_full
-from kd_lab.store.journal import Header, Kept
+from kd_lab.store.entries import End, Entries, Input, Point
+from kd_lab.store.journal import Header, Journal
 from kd_lab.store.lease import Lease
 from kd_lab.store.location import Location
-from kd_lab.store.pending import End, Input, Pending, Point
 from kd_lab.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -45,26 +45,26 @@ class Run:
         """Wall time that this process waited in tracking calls so far."""
         self._uri = uri
         # Known from now on: the working directory may change during the run.
-        self._kept = Kept(folder or Location.parse(uri).rescue() / run_id)
-        self._writer = None if self._is_kept_only() else Writer(uri, run_id, self._kept)
+        self._journal = Journal(folder or Location.parse(uri).rescue() / run_id)
+        self._writer = None if self._is_only_here() else Writer(uri, run_id, self._journal)
         self._lease: Lease | None = None
         self._begun = False
         self._finished = False
 
     def __reduce__(self) -> tuple[type["Run"], tuple[str, str, Path]]:
-        return type(self), (self._uri, self.run_id, self._kept.folder)
+        return type(self), (self._uri, self.run_id, self._journal.folder)
 
     @classmethod
     def begin(cls, header: Header, folder: Path, lease: Lease | None, inputs: Sequence[Input] = ()) -> "Run":
         """A run that starts now: say on the disk what it is, and that this process writes it."""
-        kept = Kept(folder)
+        journal = Journal(folder)
         with _disk_full_as_error(header.uri):
-            kept.begin(header)
+            journal.begin(header)
             if lease is not None:
                 lease.folder = folder
         run = cls(header.uri, header.run_id or header.local_id, folder)
         run._lease = lease
-        run._take(Pending(params=dict(header.params), inputs=list(inputs)))
+        run._take(Entries(params=dict(header.params), inputs=list(inputs)))
         return run
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -75,7 +75,7 @@ class Run:
         """
         now_ms = _now_ms()
         with self._timed():
-            self._take(Pending(points=[Point(key, float(value), now_ms, step) for key, value in values.items()]))
+            self._take(Entries(points=[Point(key, float(value), now_ms, step) for key, value in values.items()]))
 
     def log_measurement(self, values: Mapping[str, float]) -> None:
         """Take metrics that belong to no step."""
@@ -84,7 +84,7 @@ class Run:
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Take tags."""
         with self._timed():
-            self._take(Pending(tags={key: value[:MAX_TAG_LENGTH] for key, value in tags.items()}))
+            self._take(Entries(tags={key: value[:MAX_TAG_LENGTH] for key, value in tags.items()}))
 
     def flush(self) -> None:
         """Wait until the store has what was taken; not for a store that is away.
@@ -131,12 +131,12 @@ class Run:
         written = False
         try:
             with self._timed():
-                written = self._end(Pending(tags=tags, end=End(status, _now_ms())))
+                written = self._end(Entries(tags=tags, end=End(status, _now_ms())))
         finally:
             if written:
-                self._kept.remove()
+                self._journal.remove()
             else:
-                self._kept.close()
+                self._journal.close()
             if self._lease is not None:
                 self._lease.release(done=written)
 
@@ -162,15 +162,15 @@ class Run:
         finally:
             self.seconds += time.perf_counter() - started
 
-    def _is_kept_only(self) -> bool:
-        return self._kept.is_there() and self._kept.header().run_id is None
+    def _is_only_here(self) -> bool:
+        return self._journal.is_there() and self._journal.header().run_id is None
 
-    def _end(self, last: Pending) -> bool:
+    def _end(self, last: Entries) -> bool:
         """Write what is left; whether the store has everything now."""
         if self._writer is None:
             self._take(last)
             return False
-        self._writer.adopt(self._kept.pending(of_others=True))
+        self._writer.adopt(self._journal.entries(of_others=True))
         try:
             self._take(last)
         except TrainingFailedError as error:  # the disk is full, but the store may be elsewhere
@@ -179,20 +179,20 @@ class Run:
             return True
         return self._writer.close()
 
-    def _take(self, more: Pending) -> None:
+    def _take(self, more: Entries) -> None:
         with _disk_full_as_error(self._uri):
-            if not self._begun and not self._kept.is_there():
-                self._kept.begin(Header(self._uri, self.run_id))
+            if not self._begun and not self._journal.is_there():
+                self._journal.begin(Header(self._uri, self.run_id))
             self._begun = True
             if self._writer is not None:
                 self._writer.take(more)
             else:
-                self._kept.append(more)
+                self._journal.append(more)
 
     def _store(self, artifact: str, write: Callable[[Path], object]) -> None:
         """Put an artifact into the folder, whole or not at all, and have it stored from there."""
         with self._timed(), _disk_full_as_error(self._uri):
-            path = self._kept.place(artifact)
+            path = self._journal.place(artifact)
             new = path.with_name(f".{path.name}")
             try:
                 write(new)
@@ -201,7 +201,7 @@ class Run:
                 with suppress(OSError):
                     new.unlink()
                 raise
-            self._take(Pending(artifacts=[artifact]))
+            self._take(Entries(artifacts=[artifact]))
 
 
 @contextmanager

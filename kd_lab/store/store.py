@@ -12,35 +12,26 @@ from dataclasses import replace
 from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.outside.address import without_login
-from kd_lab.store.client import (
-    StoreAwayError,
-    answers_again,
-    asked,
-    client,
-    does_not_answer,
-    http_status,
-    one_sentence,
-    tell_away,
-)
-from kd_lab.store.deliver import deliver
-from kd_lab.store.journal import Header, Kept, finished_runs
+from kd_lab.store.archive import Archive
+from kd_lab.store.client import StoreAwayError, asked, client, one_sentence, tell_away
+from kd_lab.store.creation import opened, study_id
+from kd_lab.store.delivery import deliver
+from kd_lab.store.entries import Entries, Input
+from kd_lab.store.journal import Header, Journal
 from kd_lab.store.lease import Lease, alone, host, id_of_sweep
 from kd_lab.store.location import Location
-from kd_lab.store.opening import being_opened, experiment
 from kd_lab.store.params import flatten
-from kd_lab.store.pending import Input, Pending
-from kd_lab.store.queries import KILLED, SWEEP, UNMEASURED, by_local_id, run_again, search, studies, tag_is
+from kd_lab.store.queries import KILLED, SWEEP, by_local_id, run_again
 from kd_lab.store.run import MAX_TAG_LENGTH, Run
-from kd_lab.store.stored import StoredRun
+from kd_lab.store.stored_run import StoredRun
 
 
-class Store:
-    """The runs of one study, and those of all others by key. `Store.open` makes what is not there yet. It pickles."""
+class Store(Archive):
+    """The runs of one study, written, and all that are in the archive. It pickles."""
 
     def __init__(self, location: Location, study: str, experiment_id: str | None, facts: Mapping[str, str]) -> None:
-        self.uri = location.uri
+        super().__init__(location)
         self.study = study
-        self.location = location
         self._experiment_id = experiment_id
         self._facts = facts
 
@@ -60,16 +51,8 @@ class Store:
         location = Location.parse(uri)
         if not study.strip():
             raise UserError("study=: expected the name of a study, but it is empty.")
-        _look(location, although_away)
-        with being_opened(location):
-            facts = {names.TAG_HOST: host(location)}
-            try:
-                found = experiment(location, study)
-            except StoreAwayError:
-                if not although_away:
-                    raise
-                found = None
-        return cls(location, study, found, facts)
+        known = opened(location, lambda: study_id(location, study), although_away=although_away)
+        return cls(location, study, known, {names.TAG_HOST: host(location)})
 
     @property
     def experiment_id(self) -> str:
@@ -79,7 +62,7 @@ class Store:
             StoreAwayError: it is not known yet, and the store does not answer.
         """
         if self._experiment_id is None:
-            self._experiment_id = experiment(self.location, self.study)
+            self._experiment_id = study_id(self.location, self.study)
         return self._experiment_id
 
     @classmethod
@@ -99,16 +82,14 @@ class Store:
             raise UserError(
                 f"tracking.uri={uri}: there is no file {location.database}; run kd-lab first, or name the right file."
             )
-        _look(location, although_away)
-        with being_opened(location):
+
+        def there() -> None:
             # An empty file is one that MLflow would fill.
             if location.database is not None and location.database.stat().st_size == 0:
                 raise UserError(f"tracking.uri={uri}: {location.database} is empty; run kd-lab first.")
-            try:
-                asked(location.uri, lambda: client(location.uri).search_experiments(max_results=1))
-            except StoreAwayError:
-                if not although_away:
-                    raise
+            asked(location.uri, lambda: client(location.uri).search_experiments(max_results=1))
+
+        opened(location, there, although_away=although_away)
         return cls(location, "", None, {})
 
     def start_run(
@@ -151,74 +132,6 @@ class Store:
             raise
         return run
 
-    def find(self, key: str) -> StoredRun | None:
-        """The newest FINISHED run of any study whose tag kd_lab.key is `key`; one that waits for `kd-lab sync` too.
-
-        Where there is none: the newest that ended after its network was saved and before it was measured.
-        """
-        finished = "attributes.status = 'FINISHED'"
-        saved = f"attributes.status != 'RUNNING' and {tag_is(names.TAG_UNMEASURED, UNMEASURED)}"
-
-        def newest() -> StoredRun | None:
-            study_names = studies(self.uri)
-            for rule in (finished, saved):
-                whole = f"{tag_is(names.TAG_KEY, key)} and {rule}"
-                found = client(self.uri).search_runs(
-                    list(study_names), filter_string=whole, max_results=1, order_by=["attributes.start_time DESC"]
-                )
-                if found:
-                    return StoredRun.of(self.uri, found[0], study_names[found[0].info.experiment_id])
-            return None
-
-        with suppress(StoreAwayError):
-            if (found := asked(self.uri, newest)) is not None:
-                return found
-        waiting = finished_runs(self.location.rescue(), self.uri, {names.TAG_KEY: key})
-        return next(map(StoredRun.of_kept, waiting), None)
-
-    def finished(self, study: str, role: str) -> list[StoredRun]:
-        """The FINISHED runs of one role in a study, the newest first; those that wait for `kd-lab sync` come before."""
-
-        def there() -> list[StoredRun]:
-            known = client(self.uri).get_experiment_by_name(study)
-            rule = f"{tag_is(names.TAG_ROLE, role)} and attributes.status = 'FINISHED'"
-            found = search(self.uri, rule, [known.experiment_id]) if known is not None else []
-            return [StoredRun.of(self.uri, run, study) for run in reversed(found)]
-
-        waiting = map(StoredRun.of_kept, finished_runs(self.location.rescue(), self.uri, {names.TAG_ROLE: role}))
-        here = [run for run in waiting if run.study == study]
-        with suppress(StoreAwayError):
-            return here + asked(self.uri, there)
-        return here
-
-    def get(self, run_id: str) -> StoredRun:
-        """A run of any study, by its id or by the one that it had before `kd-lab sync` brought it in.
-
-        Raises:
-            UserError: there is no such run, or it was deleted.
-            TrainingFailedError: the store does not answer.
-        """
-        from mlflow.exceptions import MlflowException
-
-        for kept in finished_runs(self.location.rescue(), self.uri, {}):
-            if kept.folder.name == run_id:
-                return StoredRun.of_kept(kept)
-        with one_sentence(self.uri):
-            try:
-                run = client(self.uri).get_run(run_id)
-            except MlflowException as error:
-                if http_status(error) not in (400, 404):
-                    raise
-                found = by_local_id(self.uri, run_id)
-                if found is None:
-                    raise UserError(
-                        f"run:{run_id}: there is no such run in {self.uri}; expected a full run id of 32 characters."
-                    ) from error
-                run = found
-            if run.info.lifecycle_stage == "deleted":
-                raise UserError(f"run:{run_id}: this run was deleted in {self.uri}; restore it or choose another.")
-            return StoredRun.of(self.uri, run, client(self.uri).get_experiment(run.info.experiment_id).name)
-
     def reopen(self, stored: StoredRun) -> Run:
         """A run that has ended, to be gone on with and ended anew.
 
@@ -246,12 +159,12 @@ class Store:
         """
         local_id = id_of_sweep(self.study, sweep_id)
 
-        kept = Kept(self.location.rescue() / local_id)
+        journal = Journal(self.location.rescue() / local_id)
 
         def resumed() -> str | None:
-            if kept.is_there():  # begun while the store was away
-                deliver(kept, self.uri)
-                kept.remove()
+            if journal.is_there():  # begun while the store was away
+                deliver(journal, self.uri)
+                journal.remove()
             found = by_local_id(self.uri, local_id)
             if found is not None and found.info.status != "RUNNING":
                 run_again(self.uri, found, self._facts)
@@ -263,17 +176,17 @@ class Store:
                 run_id = asked(self.uri, resumed) or self._created(header).run_id
                 if run_id is not None:
                     return run_id
-            if not kept.is_there():
-                kept.begin(header)
-            kept.go_on()
+            if not journal.is_there():
+                journal.begin(header)
+            journal.go_on()
             return local_id
 
     def tag(self, run_id: str, key: str, value: str) -> None:
         """Tag a run that has ended, or waits for `kd-lab sync`; left undone where the store is away."""
-        kept = Kept(self.location.rescue() / run_id)
-        if kept.is_there():
-            kept.append(Pending(tags={key: value}))
-            kept.close()
+        journal = Journal(self.location.rescue() / run_id)
+        if journal.is_there():
+            journal.append(Entries(tags={key: value}))
+            journal.close()
             return
         with suppress(StoreAwayError):
             asked(self.uri, lambda: client(self.uri).set_tag(run_id, key, value))
@@ -284,9 +197,9 @@ class Store:
         Raises:
             TrainingFailedError: the disk is full.
         """
-        kept = Kept(self.location.rescue() / run_id)
-        if kept.is_there():
-            still_open = kept.pending().end is None
+        journal = Journal(self.location.rescue() / run_id)
+        if journal.is_there():
+            still_open = journal.entries().end is None
         else:
             still_open = False
             with suppress(StoreAwayError):
@@ -325,13 +238,3 @@ class Store:
         except StoreAwayError as error:
             tell_away(self.uri, error.cause, self.location.rescue())
             return header
-
-
-def _look(location: Location, although_away: bool) -> None:
-    """Make sure that a store can be used, or note that it is away."""
-    if although_away and (cause := location.silence()) is not None:
-        location.check_folders()
-        does_not_answer(location.uri, cause)
-    else:
-        location.check()
-        answers_again(location.uri)

@@ -9,12 +9,11 @@ from pathlib import Path
 from kd_lab.errors import UserError
 from kd_lab.names import TAG_HOST, TAG_ROLE
 from kd_lab.outside.paths import RESCUE
-from kd_lab.store.client import StoreAwayError, first_line, one_sentence
-from kd_lab.store.deliver import Delivered, deliver
-from kd_lab.store.journal import Header, Kept, kept_runs
+from kd_lab.store.client import StoreAwayError, away, first_line, one_sentence
+from kd_lab.store.delivery import Delivered, deliver
+from kd_lab.store.journal import Header, Journal, journals
 from kd_lab.store.lease import Lease, host, same_host
 from kd_lab.store.location import Location
-from kd_lab.store.opening import away
 from kd_lab.store.queries import SWEEP
 from kd_lab.store.store import Store
 
@@ -26,7 +25,7 @@ LOCAL = "sqlite:///mlflow.db"
 class Waiting:
     """A run that waits in a folder, and the store that it is to be brought to."""
 
-    kept: Kept
+    journal: Journal
     header: Header
     target: str
 
@@ -38,7 +37,7 @@ class Waiting:
     @property
     def label(self) -> str:
         """What it is called."""
-        run_id = self.kept.folder.name[:8]
+        run_id = self.journal.folder.name[:8]
         return f"{self.header.name} ({run_id})" if self.header.name else f"run {run_id}"
 
 
@@ -115,11 +114,11 @@ def _told(root: Path, target: str, number: int) -> str:
 
 
 def _has_ended(run: Waiting) -> bool:
-    return run.kept.pending().end is not None
+    return run.journal.entries().end is not None
 
 
 def _is_dead(run: Waiting, store: Store) -> bool:
-    """Whether its process was one of this machine; its lease tells whether that lives. Others are `close_dead`'s."""
+    """Whether its process was one of this machine; its lease tells whether that lives. Others are `close_orphans`'s."""
     return run.header.run_id is None and same_host(run.header.tags.get(TAG_HOST, ""), host(store.location))
 
 
@@ -129,7 +128,7 @@ def _not_meant(run: Waiting, uri: str | None) -> UserError | None:
     A server is one that this user has used before, or names now: others would be given the login of this user's
     environment. A SQLite file is the one beside the folder.
     """
-    root, location = run.kept.folder.parent, Location.parse(run.target)
+    root, location = run.journal.folder.parent, Location.parse(run.target)
     if uri is not None or (location.rescue() == root if location.database else location.was_used()):
         return None
     return UserError(
@@ -144,8 +143,8 @@ def _counted(count: int, thing: str) -> str:
 
 def _waiting(root: Path, target: str | None) -> list[Waiting]:
     """What waits in a folder; where to, by default, each run says itself."""
-    found = [(kept, kept.header()) for kept in kept_runs(root)]
-    return sorted((Waiting(kept, header, target or header.uri) for kept, header in found), key=_turn)
+    found = [(journal, journal.header()) for journal in journals(root)]
+    return sorted((Waiting(journal, header, target or header.uri) for journal, header in found), key=_turn)
 
 
 def _turn(run: Waiting) -> tuple[bool, int]:
@@ -155,15 +154,15 @@ def _turn(run: Waiting) -> tuple[bool, int]:
 
 def _bring(run: Waiting) -> str | None:
     """Bring it in and say so; None where a process writes it."""
-    lease = Lease.take(Location.parse(run.header.uri), run.header.local_id or run.kept.folder.name)
+    lease = Lease.take(Location.parse(run.header.uri), run.header.local_id or run.journal.folder.name)
     if lease is None:
         return None
     brought: Delivered | None = None
     try:
         with _refused(run), one_sentence(run.target):
-            brought = deliver(run.kept, run.target)
+            brought = deliver(run.journal, run.target)
         if not run.stays:
-            run.kept.remove()
+            run.journal.remove()
     finally:
         lease.release(done=brought is not None and not run.stays)
     what = f"{_counted(brought.points, 'metric point')} and {_counted(brought.artifacts, 'artifact')}"
@@ -182,5 +181,5 @@ def _refused(run: Waiting) -> Iterator[None]:
         yield
     except MlflowException as error:
         raise UserError(
-            f"tracking.uri={run.target}: run {run.kept.folder.name} was refused ({first_line(error)})."
+            f"tracking.uri={run.target}: run {run.journal.folder.name} was refused ({first_line(error)})."
         ) from error

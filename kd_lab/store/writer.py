@@ -8,9 +8,10 @@ import threading
 import time
 from contextlib import suppress
 
+from kd_lab.outside.address import is_server
 from kd_lab.store.client import answers_again, disk_full_error, first_line, is_away, is_disk_full, tell_away
-from kd_lab.store.journal import Kept
-from kd_lab.store.pending import MAX_POINTS, Pending, send
+from kd_lab.store.entries import MAX_POINTS, Entries, send
+from kd_lab.store.journal import Journal
 
 WRITE_EVERY_S = 5.0
 RETRY_AFTER_S = 10.0
@@ -26,14 +27,14 @@ SLOWEST_UPLOAD = 1e6
 class Writer:
     """What `take` is given is on the disk when it returns, and in the store some seconds later."""
 
-    def __init__(self, uri: str, run_id: str, kept: Kept) -> None:
+    def __init__(self, uri: str, run_id: str, journal: Journal) -> None:
         self._uri = uri
         self._run_id = run_id
-        self._kept = kept
-        self._patience_s = PATIENCE_S if uri.startswith("http") else PATIENCE_WITH_FILE_S
+        self._journal = journal
+        self._patience_s = PATIENCE_S if is_server(uri) else PATIENCE_WITH_FILE_S
         self._changed = threading.Condition()  # never held while the store is asked
         self._thread: threading.Thread | None = None
-        self._pending = Pending()
+        self._entries = Entries()
         self._doubtful = 0  # that many points at the head may be in the store already
         self._due = 0.0
         self._progress = 0.0
@@ -45,7 +46,7 @@ class Writer:
         self._left = False
         self._error: Exception | None = None
 
-    def take(self, more: Pending) -> None:
+    def take(self, more: Entries) -> None:
         """Take it, and never wait.
 
         Raises:
@@ -53,19 +54,19 @@ class Writer:
             Exception: what the store refused since the last time.
         """
         with self._changed:
-            if not self._pending:
+            if not self._entries:
                 self._due = time.monotonic() + WRITE_EVERY_S
                 self._changed.notify_all()
-            self._pending.add(more)
+            self._entries.add(more)
             self._start()
-            self._kept.append(more)
+            self._journal.append(more)
             self._raise()
 
-    def adopt(self, more: Pending) -> None:
+    def adopt(self, more: Entries) -> None:
         """Take what another process of the run kept; the store may have some of it."""
         with self._changed:
-            self._pending.add(more)
-            self._doubtful = len(self._pending.points)
+            self._entries.add(more)
+            self._doubtful = len(self._entries.points)
 
     def drain(self) -> bool:
         """Wait until everything is written, unless the store is away; whether it is."""
@@ -77,7 +78,7 @@ class Writer:
     def close(self) -> bool:
         """Write what is left in a short bounded time; whether everything was. Nothing is written after this."""
         with self._changed:
-            if self._pending:
+            if self._entries:
                 self._start()
             self._closing = True
             try:
@@ -101,59 +102,59 @@ class Writer:
         failures, self._progress = self._failures, time.monotonic()
         self._waited_for, self._due = True, 0.0
         self._changed.notify_all()
-        while self._pending and self._error is None and (tries is None or self._failures - failures < tries):
+        while self._entries and self._error is None and (tries is None or self._failures - failures < tries):
             patience_s = self._progress + self._upload_s + self._patience_s - time.monotonic()
             if patience_s <= 0:
                 self._away = True
-                tell_away(self._uri, f"not in {self._patience_s:g} s", self._kept.folder.parent)
+                tell_away(self._uri, f"not in {self._patience_s:g} s", self._journal.folder.parent)
                 break
             self._changed.wait(patience_s)
         self._waited_for = False
         self._raise()
-        return not self._pending
+        return not self._entries
 
     def _work(self) -> None:
         while (part := self._next()) is not None:
             try:
-                send(self._uri, self._run_id, part, self._kept.files, doubtful=self._doubtful > 0)
+                send(self._uri, self._run_id, part, self._journal.files, doubtful=self._doubtful > 0)
             except Exception as error:
                 self._failed(part, error)
             else:
                 self._succeeded(part)
 
-    def _next(self) -> Pending | None:
+    def _next(self) -> Entries | None:
         """What to write now, waited for; None when the work is done."""
         with self._changed:
             while not self._left:
-                wait_s = self._due - time.monotonic() if self._pending else None
+                wait_s = self._due - time.monotonic() if self._entries else None
                 if wait_s is not None and wait_s <= 0:
-                    part = self._pending.first()
-                    files = [self._kept.files / artifact for artifact in part.artifacts]
+                    part = self._entries.first()
+                    files = [self._journal.files / artifact for artifact in part.artifacts]
                     self._upload_s = sum(file.stat().st_size for file in files if file.exists()) / SLOWEST_UPLOAD
                     return part
                 self._changed.wait(wait_s)
             return None
 
-    def _succeeded(self, part: Pending) -> None:
+    def _succeeded(self, part: Entries) -> None:
         with self._changed:
             if self._left:  # what is kept stays as it is; `kd-lab sync` looks what the store has
                 return
             back, self._away = self._away, False
-            self._pending.discard(part)
+            self._entries.discard(part)
             self._doubtful = max(0, self._doubtful - len(part.points))
             self._progress = time.monotonic()
-            left = self._pending
+            left = self._entries
             rest = left.params or left.tags or left.inputs or left.artifacts or left.end
             whole = len(left.points) < MAX_POINTS and not rest
             if not left or (whole and not self._waited_for):
                 self._due = time.monotonic() + WRITE_EVERY_S
                 with suppress(OSError):  # then more is kept than need be
-                    self._kept.reset(left)
+                    self._journal.reset(left)
             self._changed.notify_all()
         if back:
             answers_again(self._uri)
 
-    def _failed(self, part: Pending, error: Exception) -> None:
+    def _failed(self, part: Entries, error: Exception) -> None:
         with self._changed:
             if self._left:
                 return
@@ -167,7 +168,7 @@ class Writer:
                 self._doubtful = max(self._doubtful, len(part.points))
             else:
                 self._error, self._due = error, 0.0
-                self._pending.discard(part)  # it would be refused again
+                self._entries.discard(part)  # it would be refused again
             if now_away:  # before whoever waits goes on
-                tell_away(self._uri, first_line(error), self._kept.folder.parent)
+                tell_away(self._uri, first_line(error), self._journal.folder.parent)
             self._changed.notify_all()

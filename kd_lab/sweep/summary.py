@@ -18,7 +18,7 @@ from kd_lab.job.describe import sweep_name
 from kd_lab.outside.console import console
 from kd_lab.outside.text import code, csv, line, visible
 from kd_lab.outside.text import markdown as safe
-from kd_lab.store.opening import away
+from kd_lab.store.client import away
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.store.sync import waiting_here

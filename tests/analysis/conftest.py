@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kd_lab import names
-from kd_lab.store.pending import Input
+from kd_lab.store.entries import Input
 from kd_lab.store.store import Store
 
 DATA = {"dataset": {"_target_": "kd_lab.datasets.digits.Digits", "seed": 0}}

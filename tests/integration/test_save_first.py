@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from kd_lab import names
 from kd_lab.job import measured
-from kd_lab.store import stored
+from kd_lab.store import stored_run
 
 Command = Callable[..., Any]
 JOB = "dataset=synthetic"
@@ -196,16 +196,16 @@ def test_evaluate__each_network_at_its_own_precision(
 
 
 def test_found_networks__leave_no_copies(kd_lab: Command, tmp_path: Path, small: list[str]) -> None:
-    stored._downloads.cache_clear()
+    stored_run._downloads.cache_clear()
     assert kd_lab(JOB, *small).code == 0
     teacher = of_role(tmp_path, names.TEACHER).info.run_id
     assert kd_lab(JOB, *small, "seed=1").code == 0
     assert kd_lab(JOB, *small, f"teacher.weights=run:{teacher}").code == 0
     assert kd_lab(f"evaluate run={teacher}").code == 0
-    folder = Path(stored._downloads())
+    folder = Path(stored_run._downloads())
     assert [path for path in folder.rglob("*") if path.is_file()] == []
     shutil.rmtree(folder)
-    stored._downloads.cache_clear()
+    stored_run._downloads.cache_clear()
 
 
 def test_baseline__its_fidelity_is_on_the_run_of_the_student_that_has_both(

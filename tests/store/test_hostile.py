@@ -15,9 +15,9 @@ from kd_lab.analysis.runs import runs
 from kd_lab.errors import UserError
 from kd_lab.names import TAG_HOST, TAG_LOCAL_ID, TAG_ROLE
 from kd_lab.outside.nodes import TRUST
-from kd_lab.store.dead import close_dead
 from kd_lab.store.lease import Lease
 from kd_lab.store.location import Location
+from kd_lab.store.orphans import close_orphans
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.store.sync import sync
@@ -78,7 +78,7 @@ def test_server__id_that_is_a_path__refused_and_nothing_of_the_user_is_touched(p
     with pytest.raises(UserError, match="came as the id of a run"):
         store.get(made[0])
     assert store.find("k") is None
-    assert close_dead(store) == []
+    assert close_orphans(store) == []
     assert untouched(victim)
     assert not (tmp_path / "kd_lab_rescue").exists()
 
@@ -103,7 +103,7 @@ def test_store__row_with_an_id_that_is_a_path__left_out_and_the_others_read(stor
             database.execute("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, '../victim')", (key, value))
         database.execute("UPDATE runs SET status = 'RUNNING' WHERE run_uuid = '../victim'")
         database.commit()
-    assert close_dead(store) == []
+    assert close_orphans(store) == []
     found = store.find("k")
     assert found is not None
     assert found.run_id == run.run_id
@@ -261,7 +261,7 @@ def left_running(store: Store, local_id: str) -> str:
 
 
 @pytest.mark.parametrize("where", ["victim", "victim/kd_lab_rescue", f"victim/kd_lab_rescue/{KEPT}", "relative"])
-def test_close_dead__note_that_points_elsewhere__nothing_uploaded_and_nothing_deleted(store, tmp_path, victim, where):
+def test_close_orphans__note_that_points_elsewhere__nothing_uploaded_nor_deleted(store, tmp_path, victim, where):
     run_id = left_running(store, "e" * 32)
     target = tmp_path / where if where != "relative" else Path("victim")
     if where != "relative":
@@ -275,18 +275,18 @@ def test_close_dead__note_that_points_elsewhere__nothing_uploaded_and_nothing_de
     note.folder = target
     note.release(done=False)
     before = set(victim.rglob("*"))
-    assert len(close_dead(store)) == 1
+    assert len(close_orphans(store)) == 1
     assert MlflowClient(store.uri).get_run(run_id).info.status == "KILLED"
     assert MlflowClient(store.uri).list_artifacts(run_id) == []
     assert set(victim.rglob("*")) == before
 
 
-def test_close_dead__rescue_folder_that_is_a_link__nothing_deleted(store, tmp_path, victim):
+def test_close_orphans__rescue_folder_that_is_a_link__nothing_deleted(store, tmp_path, victim):
     run_id = left_running(store, "e" * 32)
     (victim / "run.json").write_text(json.dumps({"uri": store.uri, "run_id": run_id, "local_id": "e" * 32}))
     (tmp_path / "kd_lab_rescue").mkdir()
     (tmp_path / "kd_lab_rescue" / run_id).symlink_to(victim)
-    assert len(close_dead(store)) == 1
+    assert len(close_orphans(store)) == 1
     assert (victim / "thesis.tex").read_text() == "years of work"
     assert (tmp_path / "kd_lab_rescue" / run_id).is_symlink()
 

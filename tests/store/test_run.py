@@ -18,9 +18,9 @@ from kd_lab.errors import PrunedError, TrainingFailedError
 from kd_lab.names import TAG_REASON
 from kd_lab.store import run as run_module
 from kd_lab.store import writer
-from kd_lab.store.guarded import GuardedClient
-from kd_lab.store.journal import Kept
-from kd_lab.store.pending import Input, Point
+from kd_lab.store.entries import Input, Point
+from kd_lab.store.guard import GuardedClient
+from kd_lab.store.journal import Journal
 from kd_lab.store.run import Run
 
 DIGITS = [
@@ -46,15 +46,15 @@ def full(*_, **__):
 
 
 def kept(run, tmp_path):
-    return Kept(tmp_path / "kd_lab_rescue" / run.run_id)
+    return Journal(tmp_path / "kd_lab_rescue" / run.run_id)
 
 
 def test_log__on_the_disk_at_once__in_the_store_by_flush(store, start, tmp_path):
     run = start()
     run.flush()
-    assert not kept(run, tmp_path).pending()
+    assert not kept(run, tmp_path).entries()
     run.log(0, {"train/loss_total": 2.0})
-    (point,) = kept(run, tmp_path).pending().points
+    (point,) = kept(run, tmp_path).entries().points
     assert (point.key, point.value, point.step) == ("train/loss_total", 2.0, 0)
     run.log(1, {"train/loss_total": 1.5, "train/loss_hard": 3.0})
     assert history(run, store, "train/loss_total") == []
@@ -71,7 +71,7 @@ def test_log__some_seconds_later__in_the_store_by_itself(store, start, monkeypat
     for step in range(3):
         run.log(step, {"a": float(step)})
         deadline = time.monotonic() + 20
-        while kept(run, tmp_path).pending():
+        while kept(run, tmp_path).entries():
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert history(run, store, "a")[-1] == (step, float(step))
@@ -122,7 +122,7 @@ def test_store_that_hangs__no_call_waits_for_it(store, start, monkeypatch, tmp_p
     run.finish()
     assert not free.is_set()
     assert status(run, store) == "RUNNING"
-    left = kept(run, tmp_path).pending()
+    left = kept(run, tmp_path).entries()
     assert [point.step for point in left.points] == list(range(1000))
     assert left.artifacts == ["config.yaml", "report.md"]
     assert left.end.status == "FINISHED"
@@ -237,7 +237,7 @@ def test_pickle__what_a_copy_could_not_write__the_run_writes_at_its_end(store, s
     run = start()
     copy = pickle.loads(pickle.dumps(run))
     monkeypatch.setattr("kd_lab.store.journal.os.getpid", lambda: 7)  # the copy's process, which ends without a word
-    copy._kept.append(writer.Pending(points=[Point("a", 2.0, 5, 1)]))
+    copy._journal.append(writer.Entries(points=[Point("a", 2.0, 5, 1)]))
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     run.log(2, {"a": 3.0})
@@ -278,9 +278,9 @@ def test_away__never_back__everything_in_the_rescue_folder(store, start, monkeyp
         run.log_text("kept", "report.md")
     left = kept(run, tmp_path)
     assert (left.files / "report.md").read_text() == "kept"
-    (point,) = left.pending().points
+    (point,) = left.entries().points
     assert (point.key, point.value, point.step) == ("a", 1.0, 7)
-    assert left.pending().end.status == "FINISHED"
+    assert left.entries().end.status == "FINISHED"
     assert left.header().run_id == run.run_id
     assert str(left.folder.parent) in caplog.records[-1].getMessage()
     assert caplog.records[-1].levelno == logging.WARNING
@@ -335,10 +335,10 @@ def inputs(run, store):
 
 def test_inputs__in_the_store(store, start, tmp_path):
     run = start(inputs=DIGITS)
-    assert kept(run, tmp_path).pending().inputs == DIGITS
+    assert kept(run, tmp_path).entries().inputs == DIGITS
     run.flush()
     assert inputs(run, store) == DIGITS
-    assert not kept(run, tmp_path).pending()
+    assert not kept(run, tmp_path).entries()
 
 
 def test_inputs__answer_lost__there_once(store, start, monkeypatch):
@@ -421,7 +421,7 @@ def test_no_space_left__one_sentence(start, monkeypatch):
     monkeypatch.setattr(run_module.shutil, "copyfile", no_space)
     run = start()
     with pytest.raises(TrainingFailedError, match="the disk is full"):
-        run.log_file(run._kept.folder / "run.json", "copy.json")
+        run.log_file(run._journal.folder / "run.json", "copy.json")
     monkeypatch.setattr("kd_lab.store.journal.os.write", no_space)
     with pytest.raises(TrainingFailedError, match="the disk is full"):
         run.log(0, {"a": 1.0})

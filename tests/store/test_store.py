@@ -238,7 +238,7 @@ def test_open__eight_processes_at_once__all_succeed(tmp_path):
 WRITER = """
 import sys
 from kd_lab.store.store import Store
-from kd_lab.store.pending import Input
+from kd_lab.store.entries import Input
 job = sys.argv[1]
 data = Input("digits", "ab-test", "code", "{}", None, "{}", {})
 with Store.open("sqlite:///mlflow.db", "digits").start_run(

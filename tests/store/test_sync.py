@@ -9,11 +9,11 @@ from mlflow import MlflowClient
 
 from kd_lab import names
 from kd_lab.errors import UserError
-from kd_lab.store import pending
-from kd_lab.store.journal import Kept
+from kd_lab.store import entries
+from kd_lab.store.entries import Input
+from kd_lab.store.journal import Journal
 from kd_lab.store.lease import host
 from kd_lab.store.location import Location
-from kd_lab.store.pending import Input
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.store.sync import bring_in, sync, waiting_here
@@ -30,7 +30,7 @@ WEIGHTS = names.ARTIFACT_WEIGHTS
 
 @pytest.fixture(autouse=True)
 def _small_requests(monkeypatch):
-    monkeypatch.setattr(pending, "MAX_POINTS", 40)
+    monkeypatch.setattr(entries, "MAX_POINTS", 40)
 
 
 def started(store, role, **tags):
@@ -201,7 +201,7 @@ def test_sync__interrupted_anywhere_and_started_again__the_same(away, tmp_path, 
         with monkeypatch.context() as patch:
             for name in WRITES:
                 patch.setattr(MlflowClient, name, steps.around(plain[name]))
-            patch.setattr(Kept, "remove", steps.around(Kept.remove))
+            patch.setattr(Journal, "remove", steps.around(Journal.remove))
             try:
                 list(sync(None))
                 whole = True
@@ -239,7 +239,7 @@ def test_sync__a_run_that_is_still_written__left_alone(away, store):
 def test_sync__killed_before_it_ended__killed_as_of_its_last_metric(away, store, tmp_path):
     run = started(away, "student")
     run._lease.release(done=False)  # as the system does when the process dies
-    last = Kept(tmp_path / "kd_lab_rescue" / run.run_id).pending().points[-1]
+    last = Journal(tmp_path / "kd_lab_rescue" / run.run_id).entries().points[-1]
     assert "; KILLED; " in next(sync(store.uri))
     found = contents(store.uri)["student"][0]
     assert (found.info.status, found.info.end_time) == ("KILLED", last.timestamp_ms)

@@ -14,7 +14,7 @@ from kd_lab.errors import UserError
 from kd_lab.names import ARTIFACT_CONFIG
 from kd_lab.outside.paths import read_text, regular
 from kd_lab.store.client import client, one_sentence
-from kd_lab.store.journal import Kept, last_values
+from kd_lab.store.journal import Journal, last_values
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -37,12 +37,12 @@ class StoredRun:
     status: str = FINISHED
 
     @classmethod
-    def of_kept(cls, kept: Kept) -> "StoredRun":
+    def of_journal(cls, journal: Journal) -> "StoredRun":
         """What a rescue folder holds."""
-        header, pending = kept.header(), kept.pending()
-        tags = {**header.tags, **pending.tags}
-        values = last_values(pending.points)
-        return cls(header.uri, kept.folder.name, header.study, values, dict(header.params), tags, kept.folder)
+        header, entries = journal.header(), journal.entries()
+        tags = {**header.tags, **entries.tags}
+        values = last_values(entries.points)
+        return cls(header.uri, journal.folder.name, header.study, values, dict(header.params), tags, journal.folder)
 
     @classmethod
     def of(cls, uri: str, run: "MlflowRun", study: str) -> "StoredRun":
@@ -61,7 +61,7 @@ class StoredRun:
         from mlflow.exceptions import MlflowException
 
         if self.folder is not None:
-            return self._kept(artifact)
+            return self._copy(artifact)
         folder = tempfile.mkdtemp(dir=_downloads())
         with one_sentence(self.uri):
             try:
@@ -81,12 +81,12 @@ class StoredRun:
         finally:
             path.unlink(missing_ok=True)
 
-    def _kept(self, artifact: str) -> Path:
-        """A copy, because the original goes when it is synced."""
+    def _copy(self, artifact: str) -> Path:
+        """Of what waits, because the original goes when it is synced."""
         assert self.folder is not None
         copy = Path(tempfile.mkdtemp(dir=_downloads())) / Path(artifact).name
         try:
-            return Path(shutil.copyfile(Kept(self.folder).there(artifact), copy))
+            return Path(shutil.copyfile(Journal(self.folder).there(artifact), copy))
         except FileNotFoundError as error:
             raise self._has_no(artifact) from error
 

@@ -1,7 +1,8 @@
-"""The first look at a store, which makes what is not there yet."""
+"""A store and a study in it, made where they are not there yet, by one process at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from filelock import FileLock
 
@@ -13,6 +14,7 @@ from kd_lab.store.client import (
     asked,
     client,
     disk_full_error,
+    does_not_answer,
     first_line,
     is_disk_full,
 )
@@ -20,9 +22,33 @@ from kd_lab.store.location import Location
 from kd_lab.store.view import TAG as VIEW
 from kd_lab.store.view import state
 
+T = TypeVar("T")
+
+
+def opened(location: Location, question: Callable[[], T], *, although_away: bool = False) -> T | None:
+    """What a store that is opened now answers first; None where a server is away and that does not matter.
+
+    Raises:
+        UserError: the address, the file or the server cannot be used.
+        TrainingFailedError: the disk is full.
+    """
+    if although_away and (cause := location.silence()) is not None:
+        location.check_folders()
+        does_not_answer(location.uri, cause)
+    else:
+        location.check()
+        answers_again(location.uri)
+    with _alone(location):
+        try:
+            return question()
+        except StoreAwayError:
+            if not although_away:
+                raise
+            return None
+
 
 @contextmanager
-def being_opened(location: Location) -> Iterator[None]:
+def _alone(location: Location) -> Iterator[None]:
     """Be the only process that makes, or first looks at, this store; what MLflow cannot use is the user's error."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -44,8 +70,8 @@ def being_opened(location: Location) -> Iterator[None]:
         ) from error
 
 
-def experiment(location: Location, study: str) -> str:
-    """The id of a study's MLflow experiment, made where it is not there yet.
+def study_id(location: Location, study: str) -> str:
+    """The id of a study, MLflow's experiment, made where it is not there yet.
 
     Raises:
         UserError: the study was deleted.
@@ -65,22 +91,3 @@ def experiment(location: Location, study: str) -> str:
     if VIEW not in found.tags:  # a study that somebody made in MLflow's UI
         asked(location.uri, lambda: mlflow.set_experiment_tag(found.experiment_id, VIEW, state()))
     return str(found.experiment_id)
-
-
-def away(uri: str) -> str | None:
-    """Why a server cannot be used now, asked as a job will ask it; None where it can, and for a file.
-
-    Raises:
-        UserError: this is no address of a store.
-    """
-    location = Location.parse(uri)
-    if location.database is not None:
-        return None
-    if (cause := location.silence()) is not None:
-        return cause
-    answers_again(uri)
-    try:
-        asked(uri, lambda: client(uri).search_experiments(max_results=1))
-    except StoreAwayError as error:
-        return error.cause
-    return None

@@ -12,11 +12,11 @@ from kd_lab.names import ARTIFACT_JOBS, ARTIFACT_MLMODEL, ARTIFACT_REPORT, REFER
 from kd_lab.outside.ids import is_run_id
 from kd_lab.outside.paths import read_text, regular
 from kd_lab.store.client import client, http_status
-from kd_lab.store.journal import Header, Kept
+from kd_lab.store.creation import opened, study_id
+from kd_lab.store.entries import Entries, send, unwritten
+from kd_lab.store.journal import Header, Journal
 from kd_lab.store.lease import alone
 from kd_lab.store.location import Location
-from kd_lab.store.opening import being_opened, experiment
-from kd_lab.store.pending import Pending, send, unwritten
 from kd_lab.store.queries import KILLED, SWEEP, by_local_id, last_time_ms, search, tag_is
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Delivered(NamedTuple):
     artifacts: int
 
 
-def deliver(kept: Kept, uri: str) -> Delivered:
+def deliver(journal: Journal, uri: str) -> Delivered:
     """Bring a run into the store; whoever calls has made sure that no process writes it.
 
     One at a time: runs that refer to one another find each other there.
@@ -45,24 +45,24 @@ def deliver(kept: Kept, uri: str) -> Delivered:
         StoreAwayError: the store went away meanwhile (or what MLflow raises then).
     """
     with alone(Location.parse(uri).lock_file("delivery")):
-        return _deliver(kept, uri)
+        return _deliver(journal, uri)
 
 
-def _deliver(kept: Kept, uri: str) -> Delivered:
-    header, pending = kept.header(), kept.pending()
-    for artifact in pending.artifacts:
+def _deliver(journal: Journal, uri: str) -> Delivered:
+    header, entries = journal.header(), journal.entries()
+    for artifact in entries.artifacts:
         with suppress(FileNotFoundError):  # told when its turn comes
-            kept.there(artifact)
+            journal.there(artifact)
     found = _known(header, uri)
     new_ids = _new_ids(header, uri)
     run_id = str(found.info.run_id) if found else _make(header, uri, new_ids)
     if run_id != header.run_id:
         new_ids[header.local_id] = run_id
-    pending.params = {**header.params, **pending.params}
-    pending.points = unwritten(uri, run_id, pending.points)
-    count = len(pending.points), len(set(pending.artifacts))
-    end, pending.end = pending.end, None
-    _send_all(uri, run_id, pending, kept.files, new_ids)
+    entries.params = {**header.params, **entries.params}
+    entries.points = unwritten(uri, run_id, entries.points)
+    count = len(entries.points), len(set(entries.artifacts))
+    end, entries.end = entries.end, None
+    _send_all(uri, run_id, entries, journal.files, new_ids)
     _point_to(uri, header.local_id, run_id)
     if end is not None:
         client(uri).set_terminated(run_id, end.status, end.time_ms)
@@ -100,9 +100,7 @@ def _known(header: Header, uri: str) -> "MlflowRun | None":
 def _make(header: Header, uri: str, new_ids: Mapping[str, str]) -> str:
     tags = {key: new_ids.get(value, value) if key in REFERENCES else value for key, value in header.tags.items()}
     location = Location.parse(uri)
-    location.check()
-    with being_opened(location):
-        study = experiment(location, header.study)
+    study = opened(location, lambda: study_id(location, header.study))
     made = client(uri).create_run(study, start_time=header.started_ms, tags=tags, run_name=header.name)
     return str(made.info.run_id)
 
@@ -129,11 +127,11 @@ def _renamed(text: str, uri: str, new_ids: Mapping[str, str]) -> str:
     return text
 
 
-def _send_all(uri: str, run_id: str, pending: Pending, files: Path, new_ids: Mapping[str, str]) -> None:
-    pending.artifacts = list(dict.fromkeys(pending.artifacts))
+def _send_all(uri: str, run_id: str, entries: Entries, files: Path, new_ids: Mapping[str, str]) -> None:
+    entries.artifacts = list(dict.fromkeys(entries.artifacts))
     with tempfile.TemporaryDirectory() as scratch:
-        while pending:
-            part, source = pending.first(), files
+        while entries:
+            part, source = entries.first(), files
             if part.artifacts and part.artifacts[0] in NAME_RUNS:
                 source = Path(scratch)
                 text = _renamed(read_text(regular(files, part.artifacts[0])), uri, new_ids)
@@ -141,4 +139,4 @@ def _send_all(uri: str, run_id: str, pending: Pending, files: Path, new_ids: Map
                 copy.parent.mkdir(exist_ok=True)
                 copy.write_text(text, encoding="utf-8")
             send(uri, run_id, part, source)
-            pending.discard(part)
+            entries.discard(part)

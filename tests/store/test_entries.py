@@ -2,13 +2,13 @@ import math
 
 import pytest
 
-from kd_lab.store.pending import MAX_POINTS, End, Input, Pending, Point
+from kd_lab.store.entries import MAX_POINTS, End, Entries, Input, Point
 
 DIGITS = Input("digits", "ab-test", "code", "{}", None, "{}", {"mlflow.data.context": "test"})
 
 
 def test_line__there_and_back():
-    whole = Pending(
+    whole = Entries(
         {"p": "1"},
         {"t": 'a "b"\n'},
         [Point("a", 1.5, 7, 0), Point("a", math.inf, 8, 1)],
@@ -16,27 +16,27 @@ def test_line__there_and_back():
         End("FAILED", 9),
         [DIGITS],
     )
-    assert Pending.of_line(whole.to_line()) == whole
+    assert Entries.of_line(whole.to_line()) == whole
     assert whole.to_line().count("\n") == 1
-    assert math.isnan(Pending.of_line(Pending(points=[Point("a", math.nan, 7, 0)]).to_line()).points[0].value)
+    assert math.isnan(Entries.of_line(Entries(points=[Point("a", math.nan, 7, 0)]).to_line()).points[0].value)
 
 
 def test_line__not_whole():
-    line = Pending(points=[Point("a", 1.5, 7, 0)]).to_line()
+    line = Entries(points=[Point("a", 1.5, 7, 0)]).to_line()
     for length in range(1, len(line) - 1):
         with pytest.raises(ValueError, match=r"."):
-            Pending.of_line(line[:length])
+            Entries.of_line(line[:length])
 
 
 def test_first__everything_in_order_and_the_end_last():
-    pending = Pending(
+    entries = Entries(
         {str(i): "" for i in range(150)}, {"t": "1"}, [Point("a", 0.0, 0, i) for i in range(1000)], ["x", "y"]
     )
-    pending.add(Pending(tags={"t": "2"}, end=End("FINISHED", 1), inputs=[DIGITS]))
+    entries.add(Entries(tags={"t": "2"}, end=End("FINISHED", 1), inputs=[DIGITS]))
     parts = []
-    while pending:
-        parts.append(pending.first())
-        pending.discard(parts[-1])
+    while entries:
+        parts.append(entries.first())
+        entries.discard(parts[-1])
     assert [len(part.params) for part in parts] == [100, 50, 0, 0, 0, 0]
     assert [len(part.points) for part in parts] == [MAX_POINTS, 1000 - MAX_POINTS, 0, 0, 0, 0]
     assert [part.inputs for part in parts] == [[], [], [DIGITS], [], [], []]
@@ -46,8 +46,8 @@ def test_first__everything_in_order_and_the_end_last():
 
 
 def test_discard__a_tag_that_changed_meanwhile__stays():
-    pending = Pending(tags={"t": "1"})
-    part = pending.first()
-    pending.add(Pending(tags={"t": "2"}))
-    pending.discard(part)
-    assert pending.tags == {"t": "2"}
+    entries = Entries(tags={"t": "1"})
+    part = entries.first()
+    entries.add(Entries(tags={"t": "2"}))
+    entries.discard(part)
+    assert entries.tags == {"t": "2"}

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from kd_lab.names import TAG_HOST, TAG_LOCAL_ID, TAG_PARENT, TAG_ROLE, TAG_SWEEP
 from kd_lab.outside.paths import is_own_rescue
 from kd_lab.store.client import StoreAwayError, asked, one_sentence
-from kd_lab.store.deliver import close_killed, deliver
-from kd_lab.store.journal import Kept
+from kd_lab.store.delivery import close_killed, deliver
+from kd_lab.store.journal import Journal
 from kd_lab.store.lease import Lease, host, same_host
 from kd_lab.store.queries import SWEEP, search
 from kd_lab.store.store import Store
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
 
-def close_dead(store: Store, own_sweep: str | None = None) -> list[str]:
+def close_orphans(store: Store, own_sweep: str | None = None) -> list[str]:
     """Close as KILLED what no process of this machine writes any more, in all studies; one sentence for each run.
 
     A run of another machine is never touched, nor a sweep with a run that may be alive. Nothing happens where the store
@@ -50,27 +50,27 @@ def _close(store: Store, run: "MlflowRun") -> bool:
         return False
     done = False
     try:
-        kept = Kept(lease.folder or store.location.rescue() / run.info.run_id)
-        if not _keeps(kept, store, run):
+        journal = Journal(lease.folder or store.location.rescue() / run.info.run_id)
+        if not _keeps(journal, store, run):
             asked(store.uri, lambda: close_killed(store.uri, run.info.run_id))
-        elif kept.pending().end is not None:  # it ended by itself while the store was away
+        elif journal.entries().end is not None:  # it ended by itself while the store was away
             return False
         else:
             with one_sentence(store.uri):
-                deliver(kept, store.uri)
-            kept.remove()
+                deliver(journal, store.uri)
+            journal.remove()
         done = True
     finally:
         lease.release(done=done)
     return done
 
 
-def _keeps(kept: Kept, store: Store, run: "MlflowRun") -> bool:
+def _keeps(journal: Journal, store: Store, run: "MlflowRun") -> bool:
     """Whether this folder keeps what the store lacks of this run, and nobody put it there but this user."""
-    if not is_own_rescue(kept.folder):
+    if not is_own_rescue(journal.folder):
         return False
     try:
-        header = kept.header()
+        header = journal.header()
     except (OSError, ValueError):
         return False
     same = header.run_id == run.info.run_id or header.local_id == run.data.tags.get(TAG_LOCAL_ID)

@@ -56,7 +56,7 @@ class Input(NamedTuple):
 
 
 @dataclass
-class Pending:
+class Entries:
     """Things to write. Artifacts are paths inside the run; their content is in the folder of the kept run."""
 
     params: dict[str, str] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Pending:
     def __bool__(self) -> bool:
         return bool(self.params or self.tags or self.points or self.inputs or self.artifacts or self.end)
 
-    def add(self, more: "Pending") -> None:
+    def add(self, more: "Entries") -> None:
         """Take in what came later."""
         self.params.update(more.params)
         self.tags.update(more.tags)
@@ -78,18 +78,18 @@ class Pending:
         self.inputs.extend(more.inputs)
         self.end = more.end or self.end
 
-    def first(self) -> "Pending":
+    def first(self) -> "Entries":
         """What one request can write: a batch, the inputs, an artifact, and the end when nothing else is left."""
         if self.params or self.tags or self.points:
             params, tags = list(self.params.items())[:MAX_PARAMS], list(self.tags.items())[:MAX_TAGS]
-            return Pending(dict(params), dict(tags), self.points[:MAX_POINTS])
+            return Entries(dict(params), dict(tags), self.points[:MAX_POINTS])
         if self.inputs:
-            return Pending(inputs=self.inputs[:])
+            return Entries(inputs=self.inputs[:])
         if self.artifacts:
-            return Pending(artifacts=self.artifacts[:1])
-        return Pending(end=self.end)
+            return Entries(artifacts=self.artifacts[:1])
+        return Entries(end=self.end)
 
-    def discard(self, sent: "Pending") -> None:
+    def discard(self, sent: "Entries") -> None:
         """Drop what `first` gave out; a tag that has another value by now stays."""
         for ours, theirs in ((self.params, sent.params), (self.tags, sent.tags)):
             for key, value in theirs.items():
@@ -103,11 +103,10 @@ class Pending:
 
     def to_line(self) -> str:
         """One line of JSON; NaN and infinity as Python writes them."""
-        kept = {name: value for name, value in vars(self).items() if value}
-        return json.dumps(kept) + "\n"
+        return json.dumps({name: value for name, value in vars(self).items() if value}) + "\n"
 
     @classmethod
-    def of_line(cls, line: str) -> "Pending":
+    def of_line(cls, line: str) -> "Entries":
         """The other way round.
 
         Raises:
@@ -123,7 +122,7 @@ class Pending:
             raise ValueError(f"no line of a run: {error}") from error
 
 
-def send(uri: str, run_id: str, part: Pending, files: Path, *, doubtful: bool = False) -> None:
+def send(uri: str, run_id: str, part: Entries, files: Path, *, doubtful: bool = False) -> None:
     """Write what `first` gave out.
 
     Args:

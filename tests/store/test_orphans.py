@@ -8,8 +8,8 @@ import pytest
 from mlflow import MlflowClient
 
 from kd_lab.names import TAG_HOST, TAG_LOCAL_ID, TAG_PARENT, TAG_REASON, TAG_ROLE
-from kd_lab.store.dead import close_dead
 from kd_lab.store.lease import Lease, id_of_sweep
+from kd_lab.store.orphans import close_orphans
 from kd_lab.store.store import Store
 from kd_lab.store.sync import bring_in, sync
 
@@ -43,15 +43,15 @@ def status(store, run_id):
 
 
 @pytest.mark.slow
-def test_close_dead__killed__closed_with_all_that_it_took(store, writing, tmp_path):
+def test_close_orphans__killed__closed_with_all_that_it_took(store, writing, tmp_path):
     process, run_id, parent = writing
-    assert close_dead(store) == []
+    assert close_orphans(store) == []
     assert status(store, run_id) == status(store, parent) == "RUNNING"
     assert next(sync(None)) == f"n ({run_id[:8]}): still running, left alone"
 
     process.kill()
     process.wait(20)
-    said = close_dead(Store.open("sqlite:///mlflow.db", "another study"))
+    said = close_orphans(Store.open("sqlite:///mlflow.db", "another study"))
 
     assert said == [
         f"run {run_id[:8]} (n) was killed earlier; closed as KILLED",
@@ -64,15 +64,15 @@ def test_close_dead__killed__closed_with_all_that_it_took(store, writing, tmp_pa
     assert run.data.tags[TAG_REASON].startswith("the process ended without closing this run")
     assert status(store, parent) == "KILLED"
     assert not (tmp_path / "kd_lab_rescue").exists()
-    assert close_dead(store) == []
+    assert close_orphans(store) == []
 
 
-def test_close_dead__one_search(store, start, monkeypatch):
+def test_close_orphans__one_search(store, start, monkeypatch):
     start()
     calls = []
     plain = MlflowClient.search_runs
     monkeypatch.setattr(MlflowClient, "search_runs", lambda *a, **k: calls.append(1) or plain(*a, **k))
-    assert close_dead(store) == []
+    assert close_orphans(store) == []
     assert calls == [1]
 
 
@@ -82,76 +82,76 @@ def left_running(store, **tags):
     return MlflowClient(store.uri).create_run(store.experiment_id, tags=facts).info.run_id
 
 
-def test_close_dead__without_a_metric__ended_when_it_began(store):
+def test_close_orphans__without_a_metric__ended_when_it_began(store):
     run_id = left_running(store)
-    assert len(close_dead(store)) == 1
+    assert len(close_orphans(store)) == 1
     run = MlflowClient(store.uri).get_run(run_id).info
     assert (run.status, run.end_time) == ("KILLED", run.start_time)
 
 
 @pytest.mark.parametrize("host", ["0" * 16, "0" * 16 + "-" + "1" * 16, ""])
-def test_close_dead__of_another_machine__left_alone(store, host):
+def test_close_orphans__of_another_machine__left_alone(store, host):
     run_id = left_running(store, **{TAG_HOST: host})
-    assert close_dead(store) == []
+    assert close_orphans(store) == []
     assert status(store, run_id) == "RUNNING"
 
 
 @pytest.mark.parametrize("part", [0, 1])
-def test_close_dead__after_a_restart_or_in_another_container__closed(store, part):
+def test_close_orphans__after_a_restart_or_in_another_container__closed(store, part):
     here = store._facts[TAG_HOST].split("-")
     if len(here) < 2:
         pytest.skip("this system has no boot id")
     run_id = left_running(store, **{TAG_HOST: "-".join(["0" * 16, here[part]])})
-    close_dead(store)
+    close_orphans(store)
     assert status(store, run_id) == "KILLED"
 
 
-def test_close_dead__sweep_with_a_job_on_another_machine__left_alone(store):
+def test_close_orphans__sweep_with_a_job_on_another_machine__left_alone(store):
     parent = left_running(store, **{TAG_ROLE: "sweep"})
     child = left_running(store, **{TAG_HOST: "0" * 16, TAG_PARENT: parent})
-    assert close_dead(store) == []
+    assert close_orphans(store) == []
     MlflowClient(store.uri).set_terminated(child)
-    assert len(close_dead(store)) == 1
+    assert len(close_orphans(store)) == 1
     assert status(store, parent) == "KILLED"
 
 
-def test_close_dead__sweep_whose_process_lives__left_alone(store):
+def test_close_orphans__sweep_whose_process_lives__left_alone(store):
     parent = store.sweep_parent("5" * 32, "a sweep")
     lease = Lease.take(store.location, id_of_sweep("digits", "5" * 32))
-    assert close_dead(store) == []
+    assert close_orphans(store) == []
     lease.release(done=True)
-    assert close_dead(store, "5" * 32) == []
+    assert close_orphans(store, "5" * 32) == []
     assert status(store, parent) == "RUNNING"
-    assert len(close_dead(store)) == 1
+    assert len(close_orphans(store)) == 1
     assert status(store, parent) == "KILLED"
 
 
-def test_close_dead__ended_while_the_store_was_away__left_to_the_next_job(store, start, tmp_path):
+def test_close_orphans__ended_while_the_store_was_away__left_to_the_next_job(store, start, tmp_path):
     run = start()
     run.flush()
     run._writer = None  # the store takes nothing any more
     run.finish("FINISHED")
-    assert close_dead(store) == []
+    assert close_orphans(store) == []
     assert bring_in(store) == [f"1 run that waited in {tmp_path}/kd_lab_rescue brought to {store.uri}"]
     assert status(store, run.run_id) == "FINISHED"
 
 
-def test_close_dead__lock_held_by_another_lease__left_alone(store):
+def test_close_orphans__lock_held_by_another_lease__left_alone(store):
     run_id = left_running(store, **{TAG_LOCAL_ID: "7" * 32})
     lease = Lease.take(store.location, "7" * 32)
-    assert close_dead(store) == []
+    assert close_orphans(store) == []
     lease.release(done=True)
-    assert len(close_dead(store)) == 1
+    assert len(close_orphans(store)) == 1
     assert status(store, run_id) == "KILLED"
 
 
-def test_close_dead__store_away__nothing(away):
-    assert close_dead(away) == []
+def test_close_orphans__store_away__nothing(away):
+    assert close_orphans(away) == []
 
 
 def test_close_lost__found_by_another_job_before__the_reason_is_told(store):
     run_id = left_running(store)
-    assert len(close_dead(store)) == 1
+    assert len(close_orphans(store)) == 1
     store.close_lost(run_id, "FAILED", "its process was ended by SIGKILL")
     store.close_lost(run_id, "KILLED", "a second word")
     run = MlflowClient(store.uri).get_run(run_id)
