@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from kd_lab.analysis.reading import connected
+from kd_lab.store.reading import connected
 
 COLUMNS = ["run_id", "step", "value"]
 

@@ -5,7 +5,6 @@ from importlib import metadata
 
 import pandas as pd
 
-from kd_lab.analysis.reading import Reader, reading
 from kd_lab.errors import masked
 from kd_lab.names import (
     TAG_CPU,
@@ -19,6 +18,7 @@ from kd_lab.names import (
     TAG_THREADS,
     TAG_VERSION,
 )
+from kd_lab.store.reading import Reader, reading
 
 MAX_RUNS = 100
 """So many runs, the newest, are asked."""

@@ -1,16 +1,12 @@
 """What networks answered to each test sample, as their runs kept it; and how far their confidence can be trusted."""
 
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from kd_lab.analysis.reading import connected
 from kd_lab.errors import UserError
 from kd_lab.names import (
     ARTIFACT_PREDICTIONS,
@@ -23,9 +19,8 @@ from kd_lab.names import (
     sample_probability,
 )
 from kd_lab.outside.archives import read_npz
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from kd_lab.store.archive import Archive
+from kd_lab.store.reading import existing
 
 NUM_BINS = 15
 MAX_PROBABILITIES = 1_000_000
@@ -67,17 +62,15 @@ def predictions(run_id: str, uri: str = "sqlite:///mlflow.db") -> pd.DataFrame:
     Raises:
         UserError: there is no such store or run, or the run kept no predictions, or something else in their place.
     """
-    with _client(uri) as client:
-        return _read(client, run_id)
+    return _read(Archive(existing(uri)), run_id)
 
 
 def predictions_of(run_ids: Iterable[str], uri: str = "sqlite:///mlflow.db") -> dict[str, pd.DataFrame]:
     """The predictions of several runs by run id; runs that kept none, or something else, are left out."""
-    found = {}
-    with _client(uri) as client:
-        for run_id in run_ids:
-            with suppress(UserError):
-                found[run_id] = _read(client, run_id)
+    archive, found = Archive(existing(uri)), {}
+    for run_id in run_ids:
+        with suppress(UserError):
+            found[run_id] = _read(archive, run_id)
     return found
 
 
@@ -101,19 +94,12 @@ def bins(frame: pd.DataFrame, num_bins: int = NUM_BINS) -> Bins:
     )
 
 
-@contextmanager
-def _client(uri: str) -> Iterator["MlflowClient"]:
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    with connected(uri) as client:
-        yield client
-
-
-def _read(client: "MlflowClient", run_id: str) -> pd.DataFrame:
+def _read(archive: Archive, run_id: str) -> pd.DataFrame:
     """The table in the run's file, which whoever can write to the store may have written."""
     source = f"run:{run_id}: {ARTIFACT_PREDICTIONS}"
     wanted = (*_COLUMNS, SAMPLE_PROBABILITIES)
-    with tempfile.TemporaryDirectory() as folder:
-        columns, _ = read_npz(_download(client, run_id, folder), source, wanted, stored=True, todo=_TODO)
+    with archive.get(run_id).opened(ARTIFACT_PREDICTIONS) as file:
+        columns, _ = read_npz(file, source, wanted, stored=True, todo=_TODO)
     if not _fit(columns):
         listed = ", ".join(f"{name} {array.dtype.name} {list(array.shape)}" for name, array in columns.items())
         raise UserError(
@@ -142,19 +128,3 @@ def _fit(columns: dict[str, np.ndarray]) -> bool:
         return True
     fits = kept.ndim == 2 and len(kept) == len(columns[SAMPLE_INDEX]) and kept.dtype.kind in _FLOATS
     return fits and 0 < kept.size <= MAX_PROBABILITIES
-
-
-def _download(client: "MlflowClient", run_id: str, folder: str) -> Path:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        # Asked for by name: a download of what is not there fails in another way in every store.
-        there = ARTIFACT_PREDICTIONS in {file.path for file in client.list_artifacts(run_id)}
-    except MlflowException as error:
-        raise UserError(f"run:{run_id}: there is no such run; kd_lab.analysis.runs.runs lists them.") from error
-    if not there:
-        raise UserError(
-            f"run:{run_id}: this run kept no predictions ({ARTIFACT_PREDICTIONS}); "
-            "expected a finished run of a trained network, made by this version of kd-lab."
-        )
-    return Path(client.download_artifacts(run_id, ARTIFACT_PREDICTIONS, folder))

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from kd_lab.analysis.columns import IDENTITY, LINKS, OMITTED, PARAMS, PROTOCOL, SHARED, column
-from kd_lab.analysis.reading import Reader, reading
-from kd_lab.analysis.records import Record
 from kd_lab.errors import UserError, choices
 from kd_lab.names import (
     BASELINE,
@@ -30,6 +28,8 @@ from kd_lab.names import (
     TAG_THREADS,
     TEACHER,
 )
+from kd_lab.store.reading import Reader, reading
+from kd_lab.store.records import Record
 
 COUNT = re.compile("[1-9][0-9]{0,11}")
 SKIPPED = ("seed", "network", "loss_name")

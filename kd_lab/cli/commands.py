@@ -204,8 +204,8 @@ def tell_waiting(uri: str) -> None:
 
 def _pages(uri: str, server: str) -> None:
     """The address of each study's page."""
-    from kd_lab.analysis.reading import reading
     from kd_lab.outside.text import line
+    from kd_lab.store.reading import reading
     from kd_lab.store.view import address
 
     with reading(uri) as reader:

@@ -58,7 +58,7 @@ def test_predictions__probabilities_not_kept__the_other_columns(own, tmp_path):
 
 def test_predictions__run_without__user_error(own, tmp_path):
     run_id = keep(own, tmp_path)
-    with pytest.raises(UserError, match=rf"^run:{run_id}: this run kept no predictions \(predictions\.npz\)"):
+    with pytest.raises(UserError, match=rf"^run:{run_id}: this run has no artifact predictions\.npz"):
         predictions(run_id, own)
 
 

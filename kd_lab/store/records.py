@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from kd_lab.names import TAG_DATA_CONTEXT, TAG_ROLE
+from kd_lab.outside.address import with_login
+from kd_lab.outside.database import BUSY_TIMEOUT_S
 from kd_lab.outside.ids import is_run_id
+from kd_lab.store.client import client, http_status
+from kd_lab.store.queries import studies, tag_is
 
 PAGE = 200
 WORKERS = 4  # as many as an MLflow server has unless told otherwise
 WINDOWS = 32
-BUSY_TIMEOUT_S = 20.0
 TEST = "test"
 """What the test part is read for, see kd_lab.job.inputs."""
 MOST_SAMPLES = 10**12
@@ -110,19 +113,11 @@ class ServerReader:
 
     def studies(self) -> dict[str, str]:
         """The name of each study (MLflow: experiment) by its id; deleted ones are left out."""
-        from mlflow import MlflowClient
-
-        names, token, client = dict[str, str](), None, MlflowClient(tracking_uri=self._uri)
-        while True:
-            page = client.search_experiments(page_token=token)
-            names |= {study.experiment_id: study.name for study in page}
-            token = page.token
-            if not token:
-                return names
+        return studies(self._uri)
 
     def has_role(self, study_id: str, role: str) -> bool:
         """Whether a run of this role is in the study."""
-        return bool(self._page([study_id], f"tags.`{TAG_ROLE}` = '{role}'", size=1)[0])
+        return bool(self._page([study_id], tag_is(TAG_ROLE, role), size=1)[0])
 
     def of_studies(self, study_ids: Sequence[str]) -> list[Record]:
         """All runs of these studies that were not deleted, the newest first."""
@@ -145,15 +140,13 @@ class ServerReader:
 
     def _get(self, run_ids: Sequence[str]) -> Iterator[Any]:
         """The runs with these ids as MLflow's client has them, those that are still there."""
-        from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
-        client = MlflowClient(tracking_uri=self._uri)
         for run_id in run_ids:
             try:
-                yield client.get_run(run_id)
+                yield client(self._uri).get_run(run_id)
             except MlflowException as error:
-                if int(error.get_http_status_code()) not in (400, 404):  # type: ignore[no-untyped-call]
+                if http_status(error) not in (400, 404):
                     raise
 
     def _older(self, study_ids: Sequence[str], latest_ms: int) -> Iterable[Record]:
@@ -182,7 +175,7 @@ class ServerReader:
 
         body = {"experiment_ids": list(study_ids), "filter": rule, "max_results": size, "page_token": token}
         body["order_by"] = [f"attributes.start_time {order}"]
-        host = get_default_host_creds(self._uri)  # type: ignore[no-untyped-call]
+        host = get_default_host_creds(with_login(self._uri))  # type: ignore[no-untyped-call]
         response: Any = http_request_safe(host, SEARCH, "POST", json={k: v for k, v in body.items() if v})  # type: ignore[no-untyped-call]
         answer = response.json()
         runs = [_of_json(run) for run in answer.get("runs", []) if is_run_id(run["info"]["run_id"])]
