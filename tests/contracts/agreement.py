@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kd_lab.losses.common.loss import Loss
 from kd_lab.types import Outputs
-from tests.contracts.loss_cases import Case, default_settings, file_of_tests, leaves, tensors
+from tests.contracts.loss_cases import Case, default_settings, leaves, reference_of, tensors
 from tests.reference import arrays
 
 RELATIVE = 1e-6
@@ -26,7 +26,7 @@ def agree(
     Args:
         case: the loss and what it is given; it is called once.
         also: further parts that have a gradient, by their names in `state`.
-        reference: the naive version, where it is not the `reference` of the loss's test file.
+        reference: the naive version, where it is not the loss's own.
         more: what the naive version is told beside the settings (what the loss drew).
     """
     student, parts = leaves(case.student), trained(case.loss) | dict(also or {})
@@ -35,7 +35,7 @@ def agree(
     value = case.loss(student, case.teacher, case.batch)
     inputs = [*tensors(student), *parts.values()]
     gradients = [g.numpy() for g in torch.autograd.grad(value, inputs, allow_unused=True, materialize_grads=True)]
-    compare = Comparison(case, state, reference or file_of_tests(case.name).reference, more)
+    compare = Comparison(case, state, reference or reference_of(case.name), more)
 
     assert value.item() == pytest.approx(compare.value(), rel=RELATIVE, abs=1e-12), case.name
     own = [t.detach().numpy() for t in tensors(student)]

@@ -2,7 +2,8 @@
 
 The test file of a loss may say what else it is to be tried on, with names that the suites look up: SHAPES: pairs
 (student_shapes, teacher_shapes), the first of which the contract tests use. SETTINGS: further settings that its
-reference is compared at. reference: its independent version (see tests/reference/arrays.py).
+reference is compared at. REFUSED: pairs (arguments, what is said to them). reference: its independent version, where
+that is not in tests/reference/losses (see tests/reference/arrays.py).
 """
 
 import copy
@@ -42,6 +43,14 @@ def kind(name: str) -> type[Loss]:
 
 def file_of_tests(name: str) -> ModuleType:
     return importlib.import_module(f"tests.losses.test_{name}")
+
+
+def reference_of(name: str) -> Callable[..., Any]:
+    """Its independent version: `reference` of its test file, or of tests/reference/losses/NAME.py."""
+    here = file_of_tests(name)
+    module = here if hasattr(here, "reference") else importlib.import_module(f"tests.reference.losses.{name}")
+    found: Callable[..., Any] = module.reference
+    return found
 
 
 def shapes_of(name: str) -> list[Shapes]:

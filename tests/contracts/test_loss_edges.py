@@ -13,7 +13,9 @@ from tests.contracts.loss_cases import (
     NAMES,
     Case,
     Shapes,
+    default_settings,
     every,
+    file_of_tests,
     is_finite,
     kind,
     make,
@@ -200,6 +202,24 @@ def test_classes__of_another_number_are_refused(name: str) -> None:
         theirs = Case.of(name, classes=classes).teacher
         with pytest.raises(ValueError, match=rf"classes of the student as of the teacher, but got 7 and {classes}"):
             Case.of(name).value(teacher=theirs)
+
+
+@pytest.mark.parametrize("name", OF_LOGITS)
+def test_loss__print_shows_the_settings(name: str) -> None:
+    shown = repr(make(name))
+
+    assert [key for key in default_settings(name) if f"{key}=" not in shown] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [(n, i) for n in NAMES for i in range(len(getattr(file_of_tests(n), "REFUSED", [])))]
+)
+def test_arguments__that_cannot_be_are_refused(name: str, number: int) -> None:
+    """What the loss's own test file says."""
+    wrong, message = file_of_tests(name).REFUSED[number]
+
+    with pytest.raises(ValueError, match=message):
+        make(name, **wrong)
 
 
 @pytest.mark.parametrize("name", WITH_PARTS)

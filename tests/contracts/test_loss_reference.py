@@ -1,8 +1,7 @@
 """Every loss beside its own naive version in NumPy: value and gradients, by all that the student says and every
 trainable part, to 1e-6 relative in float64.
 
-The naive version is `reference` of the loss's test file (most live in tests/reference/losses). The gradients are
-compared along a random direction: a dense vector finds any entry that is wrong.
+The gradients are compared along a random direction: a dense vector finds any entry that is wrong.
 """
 
 import dataclasses
@@ -17,7 +16,17 @@ from hypothesis import strategies as st
 
 from kd_lab.types import UNLABELLED
 from tests.contracts.agreement import agree
-from tests.contracts.loss_cases import NAMES, Case, batch, default_settings, file_of_tests, kind, mapped, shapes_of
+from tests.contracts.loss_cases import (
+    NAMES,
+    Case,
+    batch,
+    default_settings,
+    file_of_tests,
+    kind,
+    mapped,
+    reference_of,
+    shapes_of,
+)
 
 SIZES = [(7, 2), (64, 10), (2, 100), (7, 200)]
 TEMPERATURES = (0.5, 1.0, 4.0, 20.0)
@@ -36,9 +45,8 @@ OF_LAYERS = [name for name in COMPARED if kind(name).layers is not None]
 @pytest.mark.parametrize("name", NAMES)
 def test_reference__is_there_and_independent(name: str) -> None:
     """It says what it is taken from and imports nothing of kd_lab."""
-    reference = getattr(file_of_tests(name), "reference", None)
+    reference = reference_of(name)
 
-    assert callable(reference), f"tests/losses/test_{name}.py: define or import `reference`, a naive version in NumPy."
     module = sys.modules[reference.__module__]
     if reference.__module__.startswith("tests.reference"):
         assert not [v for v in vars(module).values() if getattr(v, "__module__", "").startswith(("kd_lab", "torch"))]

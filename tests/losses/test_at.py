@@ -2,10 +2,8 @@ import pytest
 import torch
 
 from kd_lab.losses.at import AT
-from tests.contracts.loss_cases import STAGES, Case
-from tests.reference.losses.at import reference
-
-__all__ = ["reference"]
+from tests.contracts.loss_cases import STAGES
+from tests.losses.of_layers import value
 
 SHAPES = [
     STAGES,
@@ -14,36 +12,25 @@ SHAPES = [
     (((3, 2, 3),), ((2, 5, 5),)),
     (((3, 9),), ((5, 4),)),  # sequences
 ]
+REFUSED = [
+    ({"shapes": (((32,),), ((32,),))}, "Expected both layers of a pair to be maps"),
+    ({"shapes": (((8, 16),), ((8, 4, 4),))}, "Expected both layers of a pair to be maps"),
+    ({"shapes": (((8, 4, 4),), ())}, "Expected as many layers of the student as of the teacher"),
+]
 
 
-def test_at__does_not_see_the_channels_nor_the_scale() -> None:
-    case = Case.of("at", (((3, 4, 4),), ((3, 4, 4),)))
-    turned = case.student.features[0].flip(1) * 7
+def test_at__by_hand() -> None:
+    """Squares (1, 0) and (1, 1), over their lengths (1, 0) and (r, r) with r = 1/sqrt 2: squared differences (1 - r)^2
+    and r^2, whose mean is 1 - r. Channels are averaged after the square: (9 + 1) / 2 and (0 + 50) / 2 is (1, 5)."""
+    own, theirs = torch.tensor([[[-1.0, 0.0]]]), torch.tensor([[[1.0, -1.0]]])
+    channels, one = torch.tensor([[[3.0, 0.0], [-1.0, 50**0.5]]]), torch.tensor([[[1.0, 5**0.5]]])
 
-    same = case.value(student=type(case.student)(case.student.logits, (turned,)))
-
-    torch.testing.assert_close(same, case.value(), rtol=1e-10, atol=0)
-
-
-def test_at__adds_the_pairs() -> None:
-    shape = (3, 4, 4)
-    both = Case.of("at", ((shape, shape), (shape, shape)))
-    alone = []
-    for i in range(2):
-        case = Case.of("at", ((shape,), (shape,)))
-        case.student = type(case.student)(both.student.logits, (both.student.features[i],))
-        case.teacher = type(case.teacher)(both.teacher.logits, (both.teacher.features[i],))
-        alone.append(case.value())
-
-    torch.testing.assert_close(both.value(), alone[0] + alone[1], rtol=1e-12, atol=0)
+    assert value(AT, own, theirs).item() == pytest.approx(1 - 0.5**0.5)
+    assert value(AT, channels, one).item() == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize(("own", "theirs"), [((32,), (32,)), ((32,), (8, 4, 4)), ((8, 16), (8, 4, 4))])
-def test_at__layers_without_the_same_axes_are_refused(own: tuple[int, ...], theirs: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="Expected both layers of a pair to be maps"):
-        AT(student_shapes=(own,), teacher_shapes=(theirs,))
+def test_at__pools_the_feature_and_not_its_square() -> None:
+    """(1, -1, 2, 2) becomes (0, 2), whose map is (0, 1); the pooled squares would be (1, 4)."""
+    own, theirs = torch.tensor([[[1.0, -1.0, 2.0, 2.0]]]), torch.tensor([[[0.0, -3.0]]])
 
-
-def test_at__as_many_layers_of_both_are_asked_for() -> None:
-    with pytest.raises(ValueError, match="Expected as many layers of the student as of the teacher"):
-        AT(student_shapes=((8, 4, 4),), teacher_shapes=())
+    assert value(AT, own, theirs).item() == pytest.approx(0, abs=1e-12)

@@ -4,20 +4,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kd_lab.losses.common.reversal import reversed_gradient
 from kd_lab.losses.ctkd import CTKD
 from kd_lab.losses.kd import KD
 from kd_lab.schedules.constant import constant
 from kd_lab.types import Outputs
 from tests.contracts.loss_cases import batch, noise
 from tests.contracts.plugins import settings
-from tests.reference.losses.ctkd import reference
-
-__all__ = ["reference"]
 
 SETTINGS = [{"reversal": 0.0}, {"reversal": 0.3}, {"instance_wise": True}, {"instance_wise": True, "reversal": 0.3}]
 
 START = 1 + 20 / (1 + math.exp(-1))
+REFUSED = [
+    ({"reversal": -1}, r"Expected `reversal` to be a finite number >= 0, but got -1\.0\."),
+    ({"reversal": math.inf}, r"Expected `reversal` to be a finite number >= 0, but got inf\."),
+    ({"reversal": math.nan}, r"Expected `reversal` to be a finite number >= 0, but got nan\."),
+]
 
 
 def made(*, classes: int = 7, instance_wise: bool = False, reversal: float = 1.0) -> CTKD:
@@ -40,10 +41,9 @@ def test_ctkd__starts_as_kd_at_its_first_temperature() -> None:
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-8, atol=1e-14)
 
 
-@pytest.mark.parametrize("reversal", [0.0, 0.5, 1.0])
-def test_ctkd__theta_gets_the_reversed_derivative_and_the_student_does_not(reversal: float) -> None:
+def test_ctkd__theta_gets_the_reversed_derivative_and_the_student_does_not() -> None:
     student, teacher = logits()
-    loss = made(reversal=reversal)
+    loss = made(reversal=0.5)
 
     def at(theta: float) -> float:
         temperature = 1 + 20 / (1 + math.exp(-theta))
@@ -53,25 +53,8 @@ def test_ctkd__theta_gets_the_reversed_derivative_and_the_student_does_not(rever
     loss(Outputs(student), Outputs(teacher), batch(6)).backward()
 
     assert loss.theta.grad is not None
-    assert float(loss.theta.grad) == pytest.approx(-reversal * slope, rel=1e-4, abs=1e-12)
+    assert float(loss.theta.grad) == pytest.approx(-0.5 * slope, rel=1e-4)
     assert abs(slope) > 1e-3
-
-
-@pytest.mark.parametrize("instance_wise", [False, True])
-def test_ctkd__one_descent_lowers_the_loss_by_the_student_and_raises_it_by_the_temperature(instance_wise: bool) -> None:
-    student, teacher = logits()
-    loss = made(instance_wise=instance_wise)
-
-    def value(said: Tensor) -> float:
-        return loss(Outputs(said), Outputs(teacher), batch(6)).item()  # type: ignore[no-any-return]
-
-    before = value(student)
-    loss(Outputs(student), Outputs(teacher), batch(6)).backward()
-    assert student.grad is not None
-    lower = value(student - 0.01 * student.grad)
-    torch.optim.SGD(loss.parameters(), lr=1e-3).step()
-
-    assert lower < before < value(student)
 
 
 def test_ctkd__each_sample_has_its_own_temperature_and_counts_as_kd_at_it() -> None:
@@ -90,27 +73,6 @@ def test_ctkd__each_sample_has_its_own_temperature_and_counts_as_kd_at_it() -> N
     assert loss.readings()["temperature"] == pytest.approx(sum(t for _, t in alone) / 6, rel=1e-10)
     assert len({round(t, 9) for _, t in alone}) == 6
     assert all(1 < t < 21 for _, t in alone)
-
-
-def test_ctkd__a_constant_added_to_the_logits_changes_no_temperature() -> None:
-    student, teacher = logits()
-    loss = made(instance_wise=True)
-
-    values = [loss(Outputs(student + a), Outputs(teacher + b), batch(6)) for a, b in ((0, 0), (3.0, 0), (0, -5.0))]
-
-    torch.testing.assert_close(values[1], values[0], rtol=1e-9, atol=0)
-    torch.testing.assert_close(values[2], values[0], rtol=1e-9, atol=0)
-
-
-def test_ctkd__the_student_is_not_taught_through_its_temperatures() -> None:
-    """Its gradient is that at temperatures held fixed, for any reversal."""
-    student, teacher = logits(1)
-    loss = made(instance_wise=True)
-    (gradient,) = torch.autograd.grad(loss(Outputs(student), Outputs(teacher), batch(1)), student)
-
-    fixed = KD(temperature=loss.readings()["temperature"])(Outputs(student), Outputs(teacher), batch(1))
-
-    torch.testing.assert_close(gradient, torch.autograd.grad(fixed, student)[0], rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("instance_wise", [False, True])
@@ -139,23 +101,3 @@ def test_ctkd__its_curriculum_rises_as_half_a_cosine_over_10_of_240_epochs() -> 
     expected = [(1 - math.cos(math.pi * i / 10)) / 2 for i in range(1, 10)]
     assert [steps[10 * i - 1] for i in range(1, 10)] == pytest.approx(expected, abs=0.02)
     assert steps[110:] == [1.0] * 2290
-
-
-@pytest.mark.parametrize(("reversal", "shown"), [(-1, "-1.0"), (math.inf, "inf"), (math.nan, "nan")])
-def test_ctkd__bad_reversal_is_refused(reversal: float, shown: str) -> None:
-    with pytest.raises(ValueError, match=rf"Expected `reversal` to be a finite number >= 0, but got {shown}\."):
-        made(reversal=reversal)
-
-
-def test_ctkd__print_shows_the_settings() -> None:
-    assert repr(made()) == "CTKD(reversal=1.0, instance_wise=False)"
-
-
-def test_reversed_gradient__is_the_identity_and_turns_the_gradient() -> None:
-    x = torch.tensor([1.0, -2.0], requires_grad=True)
-
-    y = reversed_gradient(x, 0.25)
-    y.square().sum().backward()
-
-    assert torch.equal(y, x)
-    assert torch.equal(x.grad, torch.tensor([-0.5, 1.0]))

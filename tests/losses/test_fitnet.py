@@ -3,9 +3,7 @@ import torch
 
 from kd_lab.losses.fitnet import FitNet
 from tests.contracts.loss_cases import MAP
-from tests.reference.losses.fitnet import reference
-
-__all__ = ["reference"]
+from tests.losses.of_layers import said
 
 SHAPES = [
     MAP,
@@ -16,22 +14,16 @@ SHAPES = [
     (((3, 9),), ((4, 4),)),  # sequences
     (((3,),), ((4,),)),  # vectors
 ]
+REFUSED = [
+    ({"shapes": (((32,),), ((8, 4, 4),))}, r"as many axes, but got \[32\] and \[8, 4, 4\]\."),
+]
 
 
-@pytest.mark.parametrize(("own", "theirs"), SHAPES)
-def test_fitnet__the_regressor_gives_the_teachers_shape(
-    own: tuple[tuple[int, ...]], theirs: tuple[tuple[int, ...]]
-) -> None:
-    loss = FitNet(student_shapes=own, teacher_shapes=theirs)
-    feature = torch.randn(3, *own[0])
-    if loss.resized:
-        from kd_lab.losses.common.maps import at_resolution
+def test_fitnet__by_hand() -> None:
+    """The regressor doubles: (2, 6) against (1, 2), the mean of 1 and 16."""
+    loss = FitNet(student_shapes=((2,),), teacher_shapes=((2,),))
+    with torch.no_grad():
+        loss.regressor.weight.copy_(2 * torch.eye(2))
+        loss.regressor.bias.zero_()
 
-        feature = at_resolution(feature, theirs[0][1:])
-
-    assert loss.regressor(feature).shape == (3, *theirs[0])
-
-
-def test_fitnet__other_axes_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"Expected two layers with as many axes, but got \[32\] and \[8, 4, 4\]\."):
-        FitNet(student_shapes=((32,),), teacher_shapes=((8, 4, 4),))
+    assert said(loss, (torch.tensor([[1.0, 3.0]]),), (torch.tensor([[1.0, 2.0]]),)).item() == pytest.approx(8.5)

@@ -1,17 +1,13 @@
-import copy
 import dataclasses
 
 import pytest
 import torch
 
-from kd_lab.losses.ft import FT, Paraphraser, Reconstruction
+from kd_lab.losses.ft import FT
 from kd_lab.types import Outputs
 from tests.contracts.agreement import agree
 from tests.contracts.loss_cases import MAP, Case, Shapes
-from tests.losses.common.gradients import gradients_are_those_of_differences
-from tests.reference.losses.ft import reconstruction, reference
-
-__all__ = ["reference"]
+from tests.reference.losses.ft import reconstruction
 
 SHAPES: list[Shapes] = [
     MAP,
@@ -23,20 +19,14 @@ SHAPES: list[Shapes] = [
     (((3, 4),), ((5, 9),)),
 ]
 SETTINGS = [{"rate": 0.1}, {"rate": 1.0}]
-
-
-def test_ft__compares_directions_of_factors() -> None:
-    """A translator that says c times the teacher's factors, c > 0, is as good as one that says them themselves."""
-    case = Case.of("ft", (((4, 3, 3),), ((4, 3, 3),)))
-    case.loss.translator.load_state_dict(case.loss.paraphraser.encoder.state_dict())
-    same = Outputs(case.student.logits, case.teacher.features)
-
-    assert case.value(student=same).item() == pytest.approx(0.0, abs=1e-15)
-    with torch.no_grad():  # a leaky ReLU of c x is c times that of x
-        for parameter in case.loss.translator[4].parameters():
-            parameter.mul_(7.0)
-    assert case.value(student=same).item() == pytest.approx(0.0, abs=1e-15)
-    assert case.value().item() > 0.01
+REFUSED = [
+    ({"stage_epochs": 0}, r"Expected `stage_epochs` to be a whole number >= 1, but got 0"),
+    ({"stage_epochs": 1.5}, r"Expected `stage_epochs` to be a whole number >= 1, but got 1\.5"),
+    ({"rate": 1.5}, "Expected `rate` to be from 0 to 1, but got 1.5"),
+    ({"rate": 0.0}, "Expected `rate` to be > 0, but got 0.0"),
+    ({"shapes": (((4,),), ((4,),))}, "Expected both layers of a pair to be maps"),
+    ({"shapes": (((4, 4), (4, 4)), ((4, 4), (4, 4)))}, "Expected one layer of each network, but got 2"),
+]
 
 
 def test_ft__hand_computed() -> None:
@@ -83,90 +73,21 @@ def test_ft__a_paraphraser_that_could_be_trained_is_not() -> None:
 
 
 def test_ft__first_stage_trains_the_paraphraser_of_the_loss_on_the_teacher_alone() -> None:
-    """What `_first_stage` does: the stage's parts are trained and frozen; the loss meets the same paraphraser."""
-    case = Case.of("ft", (((3, 4, 4),), ((6, 4, 4),)))
-    before, stage = case.value(), case.loss.first_stage()
-    assert (stage.epochs, stage.trains_student, stage.only) == (30, False, False)
+    case = Case.of("ft")
+    stage = case.loss.first_stage()
     absent = Outputs(torch.zeros(len(case.teacher.logits), 0))
 
-    stage.loss.requires_grad_(True)
-    optimizer = torch.optim.Adam(stage.loss.parameters(), lr=1e-2)
-    values = []
-    for _ in range(60):
-        value = stage.loss(absent, case.teacher, case.batch)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        values.append(value.item())
-    stage.loss.requires_grad_(False)
+    stage.loss.requires_grad_(True)(absent, case.teacher, case.batch).backward()
 
-    assert values[-1] < 0.8 * values[0]
-    assert not any(p.requires_grad for p in case.loss.paraphraser.parameters())
-    assert case.value() != before
+    assert (stage.epochs, stage.trains_student, stage.only) == (30, False, False)
+    assert all(p.grad.abs().sum() > 0 for p in case.loss.paraphraser.parameters())
+    assert len(list(stage.loss.parameters())) == len(list(case.loss.paraphraser.parameters()))
 
 
-def test_ft__reconstruction_is_the_mean_square_of_what_is_lost() -> None:
-    case = Case.of("ft", (((3, 4, 4),), ((6, 4, 4),)))
-    feature = case.teacher.features[0]
-    restored = copy.deepcopy(case.loss.paraphraser)(feature)
-
-    value = Reconstruction(case.loss.paraphraser)(case.student, case.teacher, case.batch)
-
-    torch.testing.assert_close(value, ((restored - feature) ** 2).sum() / feature.numel(), rtol=1e-12, atol=0)
-
-
-@pytest.mark.parametrize("rate", [0.1, 0.5, 1.0])
 @pytest.mark.parametrize("shapes", SHAPES)
-def test_ft__value_and_gradients_of_the_first_stage_are_the_references(shapes: Shapes, rate: float) -> None:
-    case = Case.of("ft", shapes, rows=4, rate=rate)
+def test_ft__value_and_gradients_of_the_first_stage_are_the_references(shapes: Shapes) -> None:
+    case = Case.of("ft", shapes, rows=4)
     stage = case.loss.first_stage()
     stage.loss.requires_grad_(True)
 
     agree(dataclasses.replace(case, loss=stage.loss), reference=reconstruction)
-
-
-def test_ft__layers_of_the_paraphraser() -> None:
-    """Narrowed by the second of three convolutions, widened by the second of the other three."""
-    paraphraser = Paraphraser((6, 4, 4), 3)
-
-    assert [tuple(p.shape[:2]) for n, p in paraphraser.named_parameters() if n.endswith("weight")] == [
-        (6, 6),
-        (3, 6),
-        (3, 3),
-        (3, 3),
-        (6, 3),
-        (6, 6),
-    ]
-
-
-def test_ft__leaky_relu_has_slope_a_tenth() -> None:
-    layer = FT(student_shapes=((5, 4, 4),), teacher_shapes=((6, 4, 4),)).translator[1]
-
-    torch.testing.assert_close(layer(torch.tensor([-2.0, 3.0])), torch.tensor([-0.2, 3.0]))
-
-
-@pytest.mark.parametrize("shapes", [SHAPES[2], SHAPES[4]])
-def test_ft__gradients_are_those_of_differences(shapes: Shapes) -> None:
-    gradients_are_those_of_differences(Case.of("ft", shapes, rows=2))
-
-
-@pytest.mark.parametrize("epochs", [0, -3, 1.5])
-def test_ft__an_untrained_paraphraser_is_refused(epochs: float) -> None:
-    with pytest.raises(ValueError, match=f"Expected `stage_epochs` to be a whole number >= 1, but got {epochs}"):
-        FT(student_shapes=((5, 4, 4),), teacher_shapes=((6, 4, 4),), stage_epochs=epochs)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(("rate", "message"), [(1.5, "from 0 to 1, but got 1.5"), (0.0, "> 0, but got 0.0")])
-def test_ft__rate_out_of_range_is_refused(rate: float, message: str) -> None:
-    with pytest.raises(ValueError, match=f"Expected `rate` to be {message}"):
-        FT(student_shapes=((5, 4, 4),), teacher_shapes=((6, 4, 4),), rate=rate)
-
-
-def test_ft__vectors_are_refused() -> None:
-    with pytest.raises(ValueError, match="Expected both layers of a pair to be maps"):
-        FT(student_shapes=((5,),), teacher_shapes=((6,),))
-
-
-def test_ft__two_pairs_are_refused() -> None:
-    with pytest.raises(ValueError, match="Expected one layer of each network, but got 2"):
-        FT(student_shapes=((5, 4, 4),) * 2, teacher_shapes=((6, 4, 4),) * 2)

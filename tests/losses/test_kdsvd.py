@@ -6,11 +6,7 @@ from torch import Tensor
 
 from kd_lab.losses.common.singular import leading_singular
 from kd_lab.losses.kdsvd import KDSVD
-from kd_lab.types import Batch, Outputs
-from tests.contracts.loss_cases import Case
-from tests.reference.losses.kdsvd import reference
-
-__all__ = ["reference"]
+from tests.losses.of_layers import said, shapes
 
 SHAPES = [
     (((4, 6, 6), (6, 4, 4), (8, 2, 2)), ((4, 6, 6), (6, 4, 4), (8, 2, 2))),
@@ -19,13 +15,18 @@ SHAPES = [
     (((2, 3, 3), (2, 3, 3)), ((2, 3, 3), (2, 3, 3))),  # fewer vectors than k + 3
 ]
 SETTINGS = [{"k": 2}]
-
-
-def value(own: tuple[Tensor, ...], theirs: tuple[Tensor, ...], k: int = 1) -> Tensor:
-    shapes = [tuple(tuple(f.shape[1:]) for f in features) for features in (own, theirs)]
-    loss = KDSVD(student_shapes=shapes[0], teacher_shapes=shapes[1], k=k)
-    logits = torch.zeros(len(own[0]), 2)
-    return loss(Outputs(logits, own), Outputs(logits, theirs), Batch(logits, logits, logits))
+FEW = ((4, 5, 5), (8, 1, 2))
+REFUSED = [
+    ({"k": 0, "shapes": (FEW, FEW)}, "Expected `k` to be an integer from 1 to 2, but got 0"),
+    ({"k": 3, "shapes": (FEW, FEW)}, "Expected `k` to be an integer from 1 to 2, but got 3"),
+    ({"k": 1.5, "shapes": (FEW, FEW)}, "Expected `k` to be an integer from 1 to 2, but got 1.5"),
+    ({"shapes": (((4, 5, 5),), ((4, 5, 5),))}, "at least two layers of each network, to compare them, but got 1"),
+    (
+        {"shapes": (((8, 2, 2), (4, 2, 2)), ((8, 2, 2), (8, 2, 2)))},
+        r"as many channels in both layers .*\[4, 2, 2\] and \[8, 2, 2\]",
+    ),
+    ({"shapes": (((4,), (4,)), ((4,), (4,)))}, "Expected both layers of a pair to be maps"),
+]
 
 
 def rank_one(positions: list[float], channels: list[float]) -> Tensor:
@@ -41,48 +42,8 @@ def test_kdsvd__two_stages_by_hand() -> None:
     theirs = (first, rank_one([2, 1], [1, 0]))
     own = (first, rank_one([2, 1], [0, 5]))
 
-    assert value(own, theirs).item() == pytest.approx(4 * (1 - math.exp(-1 / 8)) ** 2, rel=1e-12)
-
-
-def test_kdsvd__does_not_see_the_sign_nor_the_scale_of_a_map() -> None:
-    case = Case.of("kdsvd")
-    first, second, third = case.student.features
-    moved = Outputs(case.student.logits, (-first, 7 * second, third))
-
-    torch.testing.assert_close(case.value(student=moved), case.value(), rtol=1e-10, atol=0)
-
-
-def test_kdsvd__does_not_see_the_order_of_the_positions() -> None:
-    case = Case.of("kdsvd")
-    moved = Outputs(case.student.logits, tuple(f.flip(2).transpose(2, 3) for f in case.student.features))
-
-    torch.testing.assert_close(case.value(student=moved), case.value(), rtol=1e-10, atol=0)
-
-
-def test_kdsvd__the_gaussians_are_those_of_the_vectors() -> None:
-    """The series against the Gaussians written out, at k = 3."""
-    generator = torch.Generator().manual_seed(0)
-    maps = [torch.randn(2, c, 3, 3, dtype=torch.float64, generator=generator) for c in (4, 5, 4, 5)]
-    theirs, values, own = [], [], []
-    for s, t in zip(maps[:2], maps[2:], strict=True):
-        sizes, vectors = leading_singular(t.flatten(2), 3)
-        vectors = vectors * torch.where(vectors.sum(2, keepdim=True) < 0, -1, 1)
-        candidates = leading_singular(s.flatten(2), 6)[1]
-        chosen = torch.zeros_like(vectors)
-        for b in range(2):
-            for k in range(3):
-                cosines = [(c @ vectors[b, k]).item() for c in candidates[b]]
-                best = max(range(len(cosines)), key=lambda i: abs(cosines[i]))
-                chosen[b, k] = candidates[b, best] * math.copysign(1, cosines[best])
-        values.append(sizes / sizes.norm(dim=1, keepdim=True))
-        theirs.append(vectors * values[-1][:, :, None])
-        own.append(chosen * values[-1][:, :, None])
-
-    def gaussians(pair: list[Tensor]) -> Tensor:
-        return (-((pair[0][:, :, :, None] - pair[1][:, :, None, :]) ** 2) / 8).exp()
-
-    expected = (gaussians(own) - gaussians(theirs)).square().sum() / 2
-    torch.testing.assert_close(value(tuple(maps[:2]), tuple(maps[2:]), k=3), expected, rtol=1e-12, atol=0)
+    loss = KDSVD(student_shapes=shapes(*own), teacher_shapes=shapes(*theirs))
+    assert said(loss, own, theirs).item() == pytest.approx(4 * (1 - math.exp(-1 / 8)) ** 2, rel=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(7, 4), (4, 7), (5, 5), (1, 6), (6, 1)], ids=str)
@@ -124,26 +85,3 @@ def test_leading_singular__what_is_not_finite_is_seen_in_the_vectors() -> None:
     matrices = torch.tensor([[[1.0, math.inf], [0.0, 1.0]], [[1.0, math.nan], [0.0, 1.0]]], requires_grad=True)
 
     assert not leading_singular(matrices, 1)[1].isfinite().any()
-
-
-@pytest.mark.parametrize("k", [0, 3, 1.5])
-def test_kdsvd__k_is_an_integer_that_every_map_of_the_teacher_has(k: int) -> None:
-    shapes = ((4, 5, 5), (8, 1, 2))
-
-    with pytest.raises(ValueError, match=f"Expected `k` to be an integer from 1 to 2, but got {k}"):
-        KDSVD(student_shapes=shapes, teacher_shapes=shapes, k=k)
-
-
-def test_kdsvd__one_pair_is_refused() -> None:
-    with pytest.raises(ValueError, match="Expected at least two layers of each network, to compare them, but got 1"):
-        KDSVD(student_shapes=((4, 5, 5),), teacher_shapes=((4, 5, 5),))
-
-
-def test_kdsvd__other_channels_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"Expected as many channels in both layers .*\[4, 2, 2\] and \[8, 2, 2\]"):
-        KDSVD(student_shapes=((8, 2, 2), (4, 2, 2)), teacher_shapes=((8, 2, 2), (8, 2, 2)))
-
-
-def test_kdsvd__vectors_are_refused() -> None:
-    with pytest.raises(ValueError, match="Expected both layers of a pair to be maps"):
-        KDSVD(student_shapes=((4,), (4,)), teacher_shapes=((4,), (4,)))

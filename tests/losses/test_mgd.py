@@ -6,10 +6,6 @@ from kd_lab.losses.mgd import MGD
 from kd_lab.types import Outputs
 from tests.contracts.agreement import agree
 from tests.contracts.loss_cases import MAP, Case, Shapes, same_draws
-from tests.losses.common.gradients import gradients_are_those_of_differences
-from tests.reference.losses.mgd import reference
-
-__all__ = ["reference"]
 
 COMPARED_HERE = True  # its reference needs the masks, which are drawn
 
@@ -23,6 +19,10 @@ SHAPES: list[Shapes] = [
     (((3, 4),), ((5, 9),)),
 ]
 SAME: Shapes = SHAPES[1]
+REFUSED = [
+    ({"mask_ratio": 1.5}, r"Expected `mask_ratio` to be from 0 to 1, but got 1\.5\."),
+    ({"shapes": (((4,),), ((4,),))}, "Expected both layers of a pair to be maps"),
+]
 
 
 class Masked(nn.Module):
@@ -53,30 +53,16 @@ def test_mgd__masks_whole_channels_of_each_sample() -> None:
     assert len(kept.reshape(-1, kept.shape[2]).unique(dim=0)) == 2**4  # every combination of four channels
 
 
-@pytest.mark.parametrize("ratio", [0.15, 0.6])
-def test_mgd__masks_the_share_that_is_asked_for(ratio: float) -> None:
-    """Of 400 x 8 x 4 = 12800 draws; five standard deviations."""
-    kept = masks(Case.of("mgd", SAME, mask_ratio=ratio), calls=400)
+def test_mgd__masks_the_share_that_is_asked_for() -> None:
+    """Of 100 x 8 x 4 = 3200 draws; five standard deviations."""
+    kept = masks(Case.of("mgd", SAME, mask_ratio=0.15), calls=100)
 
-    assert 1 - kept.mean().item() == pytest.approx(ratio, abs=5 * (ratio * (1 - ratio) / 12800) ** 0.5)
+    assert 1 - kept.mean().item() == pytest.approx(0.15, abs=5 * (0.15 * 0.85 / 3200) ** 0.5)
 
 
 @pytest.mark.parametrize(("ratio", "kept"), [(0.0, 1.0), (1.0, 0.0)])
 def test_mgd__masks_nothing_or_everything(ratio: float, kept: float) -> None:
     assert masks(Case.of("mgd", SAME, mask_ratio=ratio), calls=10).eq(kept).all()
-
-
-def test_mgd__a_seed_fixes_the_masks() -> None:
-    case = Case.of("mgd", SAME)
-
-    def three() -> list[Tensor]:
-        same_draws(case.loss)
-        return [case.loss(case.student, case.teacher, case.batch).detach() for _ in range(3)]
-
-    once, again = three(), three()
-
-    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
-    assert len({float(v) for v in once}) == 3
 
 
 def test_mgd__sums_over_a_sample_and_averages_over_the_batch() -> None:
@@ -89,15 +75,11 @@ def test_mgd__sums_over_a_sample_and_averages_over_the_batch() -> None:
     torch.testing.assert_close(case.value(), case.teacher.features[0].square().sum() / 8, rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("rows", [1, 7])
-@pytest.mark.parametrize("ratio", [0.0, 0.15, 0.6, 1.0])
-@pytest.mark.parametrize("shapes", SHAPES)
-def test_mgd__value_and_gradients_are_the_references_for_the_masks_that_it_drew(
-    shapes: Shapes, ratio: float, rows: int
-) -> None:
-    case = Case.of("mgd", shapes, rows=rows, mask_ratio=ratio)
+@pytest.mark.parametrize(("shapes", "ratio"), [*((s, 0.6) for s in SHAPES), (SAME, 0.0), (SAME, 0.15), (SAME, 1.0)])
+def test_mgd__value_and_gradients_are_the_references_for_the_masks_that_it_drew(shapes: Shapes, ratio: float) -> None:
+    case = Case.of("mgd", shapes, rows=7, mask_ratio=ratio)
     same_draws(case.loss)
-    draws = torch.rand(rows, shapes[1][0][0], dtype=torch.float64)
+    draws = torch.rand(7, shapes[1][0][0], dtype=torch.float64)
 
     same_draws(case.loss)
 
@@ -111,26 +93,3 @@ def test_mgd__aligns_where_the_channels_differ() -> None:
 
     assert names(6) == {"generation"}
     assert names(5) == {"align", "generation"}
-
-
-@pytest.mark.parametrize("shapes", [SHAPES[2], SHAPES[4]])
-def test_mgd__gradients_are_those_of_differences(shapes: Shapes) -> None:
-    gradients_are_those_of_differences(Case.of("mgd", shapes, rows=3, mask_ratio=0.4))
-
-
-def test_mgd__masked_channels_get_no_gradient() -> None:
-    case = Case.of("mgd", SAME, mask_ratio=1.0)
-
-    _, gradients = case.value_and_gradients()
-
-    assert gradients[1].abs().max() == 0
-
-
-def test_mgd__ratio_above_one_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Expected `mask_ratio` to be from 0 to 1, but got 1\.5\."):
-        MGD(student_shapes=((5, 4, 4),), teacher_shapes=((6, 4, 4),), mask_ratio=1.5)
-
-
-def test_mgd__vectors_are_refused() -> None:
-    with pytest.raises(ValueError, match="Expected both layers of a pair to be maps"):
-        MGD(student_shapes=((5,),), teacher_shapes=((6,),))

@@ -1,14 +1,8 @@
 import pytest
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from kd_lab.losses.pkd import PKD
-from kd_lab.types import Batch, Outputs
-from tests.contracts.loss_cases import Case
-from tests.reference.losses.pkd import reference
-
-__all__ = ["reference"]
+from tests.losses.of_layers import value
 
 SHAPES = [
     (((4, 8, 8), (6, 4, 4), (8, 2, 2)), ((4, 6, 6), (6, 4, 4), (8, 3, 2))),  # larger, the same, smaller on one axis
@@ -16,12 +10,13 @@ SHAPES = [
     (((3, 9),), ((3, 9),)),  # sequences
     (((3, 1, 1),), ((3, 1, 1),)),  # one position: the deviation is over the batch alone
 ]
-
-
-def value(own: Tensor, theirs: Tensor) -> Tensor:
-    loss = PKD(student_shapes=(tuple(own.shape[1:]),), teacher_shapes=(tuple(theirs.shape[1:]),))
-    logits = torch.zeros(len(own), 2)
-    return loss(Outputs(logits, (own,)), Outputs(logits, (theirs,)), Batch(own, logits, logits))
+REFUSED = [
+    (
+        {"shapes": (((8, 2, 2), (4, 2, 2)), ((8, 2, 2), (8, 2, 2)))},
+        r"as many channels in both layers .*\[4, 2, 2\] and \[8, 2, 2\]",
+    ),
+    ({"shapes": (((4,),), ((4,),))}, "Expected both layers of a pair to be maps"),
+]
 
 
 def test_pkd__is_one_minus_the_correlation_of_each_channel() -> None:
@@ -34,41 +29,14 @@ def test_pkd__is_one_minus_the_correlation_of_each_channel() -> None:
     ]
 
     expected = sum(1 - r for r in correlations) / 3 * (n - 1) / n
-    assert value(own, theirs).item() == pytest.approx(expected, rel=1e-5)  # the epsilon is 1e-6 of a deviation
-
-
-def test_pkd__does_not_see_scale_nor_shift_of_a_channel() -> None:
-    case = Case.of("pkd", SHAPES[1])
-    scale = torch.tensor([3.0, 0.5, 7.0], dtype=torch.float64)[:, None, None]
-    moved = Outputs(case.student.logits, (scale * case.student.features[0] + 11,))
-
-    torch.testing.assert_close(case.value(student=moved), case.value(), rtol=1e-5, atol=0)
-
-
-def test_pkd__opposite_maps_are_twice_as_far_as_unrelated_ones() -> None:
-    """r = -1 gives 2, r = 0 gives 1, times (n - 1) / n."""
-    theirs = torch.tensor([1.0, -1, 1, -1], dtype=torch.float64).reshape(1, 1, 4)
-    unrelated = torch.tensor([1.0, 1, -1, -1], dtype=torch.float64).reshape(1, 1, 4)
-
-    assert value(-theirs, theirs).item() == pytest.approx(2 * 3 / 4, rel=1e-5)
-    assert value(unrelated, theirs).item() == pytest.approx(3 / 4, rel=1e-5)
-
-
-def test_pkd__the_student_is_resized_before_it_is_standardised() -> None:
-    case = Case.of("pkd", (((3, 4, 4),), ((3, 6, 5),)))
-    resized = F.interpolate(case.student.features[0], (6, 5), mode="bilinear", align_corners=False)
-    same = Case.of("pkd", (((3, 6, 5),), ((3, 6, 5),)))
-
-    there = same.value(student=Outputs(case.student.logits, (resized,)), teacher=case.teacher)
-
-    torch.testing.assert_close(case.value(), there, rtol=1e-12, atol=0)
+    assert value(PKD, own, theirs).item() == pytest.approx(expected, rel=1e-5)  # the epsilon is 1e-6 of a deviation
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 1, 1), (5, 3, 2, 2)], ids=["one value", "constant"])
 def test_pkd__a_channel_without_deviation_has_a_finite_gradient(shape: tuple[int, ...]) -> None:
     own = torch.full(shape, 0.3, requires_grad=True)
 
-    result = value(own, torch.ones(shape))
+    result = value(PKD, own, torch.ones(shape))
     result.backward()
 
     assert result.item() == pytest.approx(0, abs=1e-3)
@@ -84,7 +52,7 @@ def test_pkd__a_constant_channel_of_the_student_is_led_towards_the_teachers_patt
     own[:, 1] = 0.3
     own.requires_grad_()
 
-    (gradient,) = torch.autograd.grad(value(own, theirs), own)
+    (gradient,) = torch.autograd.grad(value(PKD, own, theirs), own)
 
     channel = theirs[:, 1]
     z_t = (channel - channel.mean()) / (channel.std() + 1e-6)
@@ -94,16 +62,6 @@ def test_pkd__a_constant_channel_of_the_student_is_led_towards_the_teachers_patt
 def test_pkd__a_constant_channel_of_the_teacher_teaches_nothing() -> None:
     theirs, own = torch.ones(4, 3, 2, 2), torch.randn(4, 3, 2, 2, requires_grad=True)
 
-    (gradient,) = torch.autograd.grad(value(own, theirs), own)
+    (gradient,) = torch.autograd.grad(value(PKD, own, theirs), own)
 
     assert gradient.abs().max() < 1e-6
-
-
-def test_pkd__other_channels_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"Expected as many channels in both layers .*\[4, 2, 2\] and \[8, 2, 2\]"):
-        PKD(student_shapes=((8, 2, 2), (4, 2, 2)), teacher_shapes=((8, 2, 2), (8, 2, 2)))
-
-
-def test_pkd__vectors_are_refused() -> None:
-    with pytest.raises(ValueError, match="Expected both layers of a pair to be maps"):
-        PKD(student_shapes=((4,),), teacher_shapes=((4,),))

@@ -1,13 +1,15 @@
 import pytest
+import torch
 
 from kd_lab.losses.simkd import SimKD
-from tests.reference.losses.simkd import reference
-
-__all__ = ["reference"]
+from tests.losses.of_layers import value
 
 SHAPES = [(((7, 4, 4),), ((7, 4, 4),)), (((5,),), ((5,),))]
+REFUSED = [
+    ({"factor": 0}, r"Expected `factor` to be > 0, but got 0\.0\."),
+]
 
 
-def test_simkd__factor_of_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Expected `factor` to be > 0, but got 0\.0\."):
-        SimKD(student_shapes=((5,),), teacher_shapes=((5,),), factor=0)
+def test_simkd__by_hand() -> None:
+    """(3, 0) against (1, 1): the mean of 4 and 1."""
+    assert value(SimKD, torch.tensor([[3.0, 0.0]]), torch.tensor([[1.0, 1.0]])).item() == pytest.approx(2.5)

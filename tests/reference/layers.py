@@ -71,20 +71,6 @@ def batch_norm_train(x: Array, weight: Array | None = None, bias: Array | None =
     return _scaled(y, weight, bias)
 
 
-def batch_norm_eval(
-    x: Array,
-    running_mean: Array,
-    running_var: Array,
-    weight: Array | None = None,
-    bias: Array | None = None,
-    *,
-    eps: float = 1e-5,
-) -> Array:
-    """The same with the mean and the variance that were kept, each [C]."""
-    y = (x - _channels(running_mean, x)) / np.sqrt(_channels(running_var, x) + eps)
-    return _scaled(y, weight, bias)
-
-
 def adaptive_avg_pool(x: Array, size: Size) -> Array:
     """[B, C, *positions] to [B, C, *size]: the mean over one box of positions per entry.
 

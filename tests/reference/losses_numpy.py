@@ -37,11 +37,6 @@ def soft_label(student: Array, teacher: Array) -> float:
     return float(np.mean([-np.sum(t * np.log(s)) for s, t in zip(p_s, p_t, strict=True)]))
 
 
-def soft_label_gradient(student: Array, teacher: Array) -> Array:
-    """(q - p) / B."""
-    return (softmax(student) - softmax(teacher)) / len(student)
-
-
 def cross_entropy(logits: Array, targets: list[int | None], label_smoothing: float = 0.0) -> float:
     """The mean over the labelled samples (None: no label) of -sum_k y_k log p_k; 0 when there is none.
 

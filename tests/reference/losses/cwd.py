@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tests.reference.arrays import Array, Integers, Outputs, kl, softmax
+from tests.reference.layers import resized
 
 
 def over_positions(feature: Array, temperature: float) -> Array:
@@ -28,7 +29,7 @@ def reference(
     """The sum over the pairs of tau^2 / (B C) sum_{b, c} KL(teacher's || student's)."""
     total: Any = 0.0
     for f_s, f_t in zip(student.features, teacher.features, strict=True):
-        assert f_s.shape == f_t.shape
-        divergence = kl(over_positions(f_t, temperature), over_positions(f_s, temperature), axis=2)
+        own = resized(f_s, f_t.shape[2:])
+        divergence = kl(over_positions(f_t, temperature), over_positions(own, temperature), axis=2)
         total = total + temperature**2 * np.sum(divergence) / (f_s.shape[0] * f_s.shape[1])
     return total
