@@ -70,6 +70,7 @@ TAG_KEY = "kd_lab.key"
 TAG_SWEEP = "kd_lab.sweep"
 TAG_JOB = "kd_lab.job"
 TAG_JOB_KEY = "kd_lab.job_key"
+TAG_WEIGHTS_FROM = "kd_lab.weights_from"
 TAG_JOBS_AT_ONCE = "kd_lab.jobs_at_once"
 TAG_CONFIGURATIONS_TRIED = "kd_lab.configurations_tried"  # those that a student was chosen from, on the validation part
 TAG_WEIGHTS_SHA256 = "kd_lab.weights_sha256"

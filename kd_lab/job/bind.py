@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -43,11 +43,11 @@ class Bound:
 
     def described(self) -> list[str]:
         """One line per pair: term, student's layer, teacher's layer, with their shapes; what is not used."""
-        lines = [f"{name}: {line}" for name, pairs in self.pairs.items() for line in map(told, pairs)]
+        lines = [f"{name}: {line}" for name, pairs in self.pairs.items() for line in map(described, pairs)]
         return [*lines, *self.unused]
 
 
-def told(pair: Pair) -> str:
+def described(pair: Pair) -> str:
     """`layer3 [64, 8, 8] learns from layer3 [256, 8, 8]`."""
     student = f"{pair.student.name} {list(pair.student_shape)}"
     return f"{student} learns from {pair.teacher.name} {list(pair.teacher_shape)}"
@@ -151,12 +151,14 @@ def deployed_node(settings: Settings, data: Data, student: nn.Module, teacher: n
     return None
 
 
-def adopt(network: nn.Module, data: Data, teacher: nn.Module) -> None:
-    """Give a network that answers through the teacher's classifier that classifier."""
-    if isinstance(network, Grafted):
+def meet(bound: Bound, student: nn.Module, teacher: nn.Module, data: Data) -> None:
+    """The teacher is trained: what losses and student take of its own weights, they take now."""
+    for loss in [*bound.objective.losses.values(), *(stage.loss for stage, _ in bound.stages.values())]:
+        cast("Loss", loss).read_teacher()
+    if isinstance(student, Grafted):
         classifier = Probe.of(teacher, data.example(SAMPLES)).head_module()
         assert classifier is not None, "checked when the network was planned"
-        network.adopt(classifier)
+        student.adopt(classifier)
 
 
 class _Networks:
@@ -220,7 +222,7 @@ class _Networks:
         except UserError as error:
             if not pairs:
                 raise
-            compared = "; ".join(map(told, pairs))
+            compared = "; ".join(map(described, pairs))
             raise UserError(f"{str(error).rstrip('.')}; compared were {compared}; {self._listed()}") from error
         return built
 

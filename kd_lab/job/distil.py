@@ -7,22 +7,24 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab import names
-from kd_lab.job.bind import Bound
+from kd_lab.job.bind import Bound, meet
 from kd_lab.job.fit import Fit, fit
 from kd_lab.job.plan import Plan
 from kd_lab.schedules.constant import constant
-from kd_lab.store.run import Run
 from kd_lab.teachers.frozen import FrozenTeacher
-from kd_lab.training.callbacks.validation import Report
+from kd_lab.training.callbacks.recorder import Sink
+from kd_lab.training.callbacks.validation import EpochReport
 from kd_lab.training.objective import Objective
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import Measurement
 
 
-def distil(
-    plan: Plan, bound: Bound, network: nn.Module, teacher: nn.Module | None, run: Run, *, report: Report | None = None
-) -> Measurement:
-    """Train `network` in place; what it cost, first stages included."""
+def distil(plan: Plan, network: nn.Module, run: Sink, *, report: EpochReport | None = None) -> Measurement:
+    """Train `network`, the student that the plan built, in place; what it cost, first stages included."""
+    assert plan.built is not None
+    bound, teacher = plan.built.bound, plan.built.teacher
+    if teacher is not None:
+        meet(bound, network, teacher, plan.data)
     rows = plan.student_rows()
     recipe = plan.recipe("student.recipe", plan.settings.student.recipe, len(rows))
     frozen = FrozenTeacher(teacher, bound.teacher_taps) if teacher and plan.settings.loss.terms else None
@@ -42,7 +44,7 @@ def distil(
     return together([*costs, fit(plan, main, run)])
 
 
-def _first_stage(plan: Plan, bound: Bound, name: str, main: Fit, run: Run) -> Measurement:
+def _first_stage(plan: Plan, bound: Bound, name: str, main: Fit, run: Sink) -> Measurement:
     """Minimise the stage's loss alone, at the student's learning rate without decay; its parts are frozen then."""
     stage, term = bound.stages[name]
     stage.loss.requires_grad_(True)

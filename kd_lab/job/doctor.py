@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,12 +12,13 @@ from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.insight.probe import SAMPLES, Probe
 from kd_lab.insight.stages import stages
-from kd_lab.job.bind import Bound
+from kd_lab.job.bind import Bound, meet
 from kd_lab.job.console import busy
 from kd_lab.job.describe import network_name
 from kd_lab.job.plan import Plan
 from kd_lab.job.settings import Settings
-from kd_lab.job.teacher import look_up
+from kd_lab.job.sources import weights_of
+from kd_lab.job.specs import RUN
 from kd_lab.models.common.weights import load_weights
 from kd_lab.outside.console import console
 from kd_lab.store.store import Store
@@ -47,14 +47,15 @@ def doctor(config: Mapping[str, Any]) -> list[Pull]:
     """
     with busy("checking the config, loading the data"):
         plan = Plan.of(Settings.of(config))
-    teacher, told = _teacher(plan)
-    node, bound = plan.student(teacher)
-    student = plan.network("student", node, plan.settings.seed)
-    bound = plan.bound(student, teacher)
+    assert plan.built is not None
+    teacher, told = _teacher(plan, plan.built.teacher)
+    student, bound = plan.built.student, plan.built.bound
+    if teacher is not None:
+        meet(bound, student, teacher, plan.data)
     out = console()
     for role, network, described in (("teacher", teacher, plan.settings.teacher), ("student", student, None)):
         if network is not None:
-            named = network_name(described.node if described else node)
+            named = network_name(described.node if described else plan.built.student_node)
             out.print(f"{role}: {_network(named, network, plan)}", soft_wrap=True)
     out.print(told)
     if bound.pairs:
@@ -66,26 +67,20 @@ def doctor(config: Mapping[str, Any]) -> list[Pull]:
     return found
 
 
-def _teacher(plan: Plan) -> tuple[nn.Module | None, str]:
-    """The teacher if it is there without training, else an untrained one; and a sentence that says which."""
-    settings = plan.settings.teacher
-    if settings is None:
+def _teacher(plan: Plan, network: nn.Module | None) -> tuple[nn.Module | None, str]:
+    """The teacher with its weights, if they are there without training; and a sentence that says which they are."""
+    spec, settings = plan.specs.teacher, plan.settings.teacher
+    if spec is None or settings is None or network is None:
         return None, "No teacher: the student learns from hard labels."
-    uri, weights = plan.settings.tracking.uri, settings.weights or ""
-    if weights.startswith("run:"):
-        stored, node = look_up(plan.data, Store.existing(uri), weights)
-        network = plan.network("teacher", node)
-        with stored.opened(names.ARTIFACT_WEIGHTS) as path:
-            load_weights(network, path)
-        return network, f"The teacher is that of {weights}."
-    network = plan.network("teacher", settings.node, settings.seed)
-    if weights and weights != "pretrained":
-        load_weights(network, Path(weights).expanduser())
-        return network, f"The teacher is that of {weights}."
-    if not weights and settings.reuse:
+    uri = plan.settings.tracking.uri
+    if not spec.is_trained:
+        if spec.source.startswith(RUN):
+            with weights_of(Store.existing(uri), spec.source) as path:
+                load_weights(network, path)
+        return network, f"The teacher is that of {spec.source}."
+    if settings.reuse:
         try:
-            key = plan.key(names.TEACHER, settings.node, settings.recipe, settings.seed)
-            found = Store.existing(uri).find(key)
+            found = Store.existing(uri).find(plan.specs.world.key(spec))
         except UserError:  # no store yet
             found = None
         if found is not None:

@@ -23,7 +23,7 @@ from kd_lab.training.callbacks.process_group import ProcessGroup
 from kd_lab.training.callbacks.progress import ProgressBar
 from kd_lab.training.callbacks.recorder import Recorder, Sink
 from kd_lab.training.callbacks.schedules import Schedules
-from kd_lab.training.callbacks.validation import Report, Validation
+from kd_lab.training.callbacks.validation import EpochReport, Validation
 from kd_lab.training.distiller import Distiller
 from kd_lab.training.module import TrainingModule
 from kd_lab.training.objective import Objective
@@ -53,7 +53,7 @@ class Fit:
     taps: tuple[Tap, ...] = ()
     views: tuple[Augment, ...] = ()
     validate: bool = True
-    report: Report | None = None
+    report: EpochReport | None = None
 
 
 def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:

@@ -4,28 +4,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
-
 from kd_lab import names
-from kd_lab.job.bind import Bound, told
+from kd_lab.job.bind import described
 from kd_lab.job.console import Reporter, busy
-from kd_lab.job.distil import distil, together
-from kd_lab.job.fit import Fit, fit
-from kd_lab.job.keeper import Context, Keeper, Kept, Order
-from kd_lab.job.keys import job_key
-from kd_lab.job.plan import TRAIN, Plan
+from kd_lab.job.keeper import Context, Keeper, Obtained, Order
+from kd_lab.job.plan import Built, Plan
 from kd_lab.job.report import report_markdown, verdict
-from kd_lab.job.settings import NetworkSettings, Settings
-from kd_lab.job.strict import Node
-from kd_lab.job.teacher import given_teacher, look_up
+from kd_lab.job.settings import Settings
 from kd_lab.measures.fidelity import fidelity
 from kd_lab.measures.gap import gap_recovered
-from kd_lab.models.ensemble import Ensemble
 from kd_lab.store.orphans import close_orphans
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.store.sync import bring_in, waiting_here
-from kd_lab.training.objective import Objective
 from kd_lab.types import Measurement, NetworkResult, RunResult
 
 
@@ -37,16 +28,15 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
         TrainingFailedError: Training stopped by itself; its run is FAILED.
     """
     keeper = begin(config, context, reporter)
-    plan = keeper.plan
-    reporter.stage(names.TEACHER)
-    teacher = obtain_teacher(keeper, plan.settings.teacher) if plan.settings.teacher is not None else None
-    node, bound = plan.student(teacher.network if teacher else None)
-    for line in [*plan.described(), *bound.described()]:
+    plan, built = keeper.plan, keeper.built
+    for line in [*plan.described(), *built.bound.described()]:
         reporter.note(line)
+    reporter.stage(names.TEACHER)
+    teacher = obtain_teacher(keeper)
     reporter.stage("student alone")
-    baseline = _baseline(keeper, teacher) if plan.settings.baseline is not None else None
+    baseline = _baseline(keeper, teacher)
     reporter.stage(names.STUDENT)
-    student = _student(keeper, teacher, baseline, node, bound)
+    student = _student(keeper, teacher, baseline)
     result = _result(teacher, baseline, student.result)
     reporter.finished(result, config)
     for sentence in waiting_here(keeper.store.uri):
@@ -55,26 +45,25 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
 
 
 def begin(config: Mapping[str, Any], context: Context, reporter: Reporter) -> Keeper:
-    """Check the config, load the data and open the store, in this order.
+    """Check the config, load the data, build the networks and open the store, in this order.
 
     Raises:
         UserError: Something cannot work; nothing was written.
     """
-    with busy("checking the config, loading the data"):
-        plan = Plan.of(Settings.of(config))
-    tracking, teacher = plan.settings.tracking, plan.settings.teacher
+    settings = Settings.of(config)
+    tracking = settings.tracking
     although_away = tracking.offline == "fallback" or context.sweep is not None
-    if teacher is not None and (teacher.weights or "").startswith("run:"):
-        look_up(plan.data, Store.existing(tracking.uri, although_away=although_away), str(teacher.weights))
+    with busy("checking the config, loading the data"):
+        plan = Plan.of(settings, although_away=although_away)
     with busy(f"opening {tracking.uri}"):
-        store = Store.open(tracking.uri, plan.settings.study, although_away=although_away)
+        store = Store.open(tracking.uri, settings.study, although_away=although_away)
         said = [*close_orphans(store, context.sweep), *bring_in(store)]
     for sentence in said:
         reporter.note(sentence)
     return Keeper(plan, store, config, context, reporter)
 
 
-def _result(teacher: Kept | None, baseline: Kept | None, student: NetworkResult) -> RunResult:
+def _result(teacher: Obtained | None, baseline: Obtained | None, student: NetworkResult) -> RunResult:
     return RunResult(
         teacher=teacher.result if teacher else None,
         baseline=baseline.result if baseline else None,
@@ -83,103 +72,30 @@ def _result(teacher: Kept | None, baseline: Kept | None, student: NetworkResult)
     )
 
 
-def _hard_labels(label_smoothing: float) -> Objective:
-    return Objective({}, 1.0, label_smoothing)
+def obtain_teacher(keeper: Keeper, *, measured: bool = True) -> Obtained | None:
+    """The teacher, if there is one, found or trained. measured: whether one that was found is measured again."""
+    spec, settings, network = keeper.plan.specs.teacher, keeper.plan.settings.teacher, keeper.built.teacher
+    if spec is None or settings is None or network is None:
+        return None
+    return keeper.obtain(Order(spec, network, reuse=settings.reuse, measured=measured))
 
 
-def obtain_teacher(keeper: Keeper, settings: NetworkSettings, *, measured: bool = True) -> Kept:
-    """The teacher, found or trained. measured: whether one that was found is measured again before it teaches."""
-    plan = keeper.plan
-    if settings.weights is not None:
-        order = given_teacher(keeper, settings, settings.weights, _train_teacher)
-        return keeper.obtain(replace(order, measured=measured))
-    order = Order(
-        role=names.TEACHER,
-        node=settings.node,
-        recipe=settings.recipe,
-        seed=settings.seed,
-        key=plan.key(names.TEACHER, settings.node, settings.recipe, settings.seed),
-        reuse=settings.reuse,
-        measured=measured,
-        train=lambda network, run: _train_teacher(keeper, settings, network, run),
-        part=TRAIN,
-    )
-    return keeper.obtain(order)
+def _baseline(keeper: Keeper, teacher: Obtained | None) -> Obtained | None:
+    """The student alone: the same network, recipe and seed, on hard labels.
 
-
-def _train_teacher(keeper: Keeper, settings: NetworkSettings, network: nn.Module, run: Run) -> Measurement:
-    """Train on the labelled part; each member of an ensemble by itself, with a seed of its own."""
-    plan = keeper.plan
-    recipe = plan.recipe("teacher.recipe", settings.recipe, len(plan.data.train))
-
-    def one(member: nn.Module, seed: int, label: str, rename: Any) -> Measurement:
-        objective = _hard_labels(settings.recipe.label_smoothing)
-        return fit(plan, Fit(label, member, objective, recipe, plan.data.train, seed, rename=rename), run)
-
-    if not isinstance(network, Ensemble):
-        return one(network, settings.seed, "teacher", str)
-    costs = []
-    for i in range(len(network.members)):
-        if settings.weights is None:
-            network.members[i] = plan.network("teacher.member", _one_member(settings), settings.seed + i)
-        label = f"teacher {i + 1}/{len(network.members)}"
-        costs.append(one(network.members[i], settings.seed + i, label, _Member(i)))
-    return together(costs)
-
-
-class _Member:
-    """Renames a training metric to that of one member; a class because spawned processes pickle it."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-    def __call__(self, key: str) -> str:
-        return names.of_member(self.index, key)
-
-
-def _one_member(settings: NetworkSettings) -> dict[str, Any]:
-    return {k: v for k, v in settings.node["member"].items() if k != "_partial_"}
-
-
-def _baseline(keeper: Keeper, teacher: Kept | None) -> Kept:
-    """The student alone: the same network, recipe and seed, on hard labels."""
-    plan, settings = keeper.plan, keeper.plan.settings
-    assert settings.baseline is not None
-    recipe = plan.baseline_recipe()
-
-    def train(network: nn.Module, run: Run) -> Measurement:
-        ready = plan.recipe("baseline.recipe", recipe, len(plan.seen.train))
-        objective = _hard_labels(recipe.label_smoothing)
-        return fit(plan, Fit("student alone", network, objective, ready, plan.seen.train, settings.seed), run)
-
-    order = Order(
-        role=names.BASELINE,
-        node=settings.student.node,
-        recipe=recipe,
-        seed=settings.seed,
-        key=plan.key(names.BASELINE, settings.student.node, recipe, settings.seed),
-        reuse=settings.baseline.reuse,
-        train=train,
-        part=TRAIN,
-    )
-    return _beside(teacher, keeper.obtain(order), plan)
-
-
-def _beside(teacher: Kept | None, baseline: Kept, plan: Plan) -> Kept:
-    """With its fidelity to this job's teacher, which is no fact of its run: a baseline stands beside many teachers."""
+    Its fidelity to this job's teacher is no fact of its run: a baseline stands beside many teachers.
+    """
+    plan, spec, settings = keeper.plan, keeper.plan.specs.baseline, keeper.plan.settings.baseline
+    if spec is None or settings is None:
+        return None
+    baseline = keeper.obtain(Order(spec, plan.network(spec), reuse=settings.reuse))
     if teacher is None:
         return baseline
     found = fidelity(baseline.logits, teacher.logits, plan.data.targets[plan.data.test])
     return replace(baseline, result=replace(baseline.result, measurement=baseline.result.measurement | found))
 
 
-def _student(keeper: Keeper, teacher: Kept | None, baseline: Kept | None, node: Node, planned: Bound) -> Kept:
-    plan, settings = keeper.plan, keeper.plan.settings
-    teaching = teacher.network if teacher else None
-
-    def train(network: nn.Module, run: Run) -> Measurement:
-        return distil(plan, plan.bound(network, teaching), network, teaching, run)
-
+def _student(keeper: Keeper, teacher: Obtained | None, baseline: Obtained | None) -> Obtained:
     def extra(measurement: Measurement) -> Measurement:
         if teacher is None or baseline is None:
             return {}
@@ -196,31 +112,27 @@ def _student(keeper: Keeper, teacher: Kept | None, baseline: Kept | None, node: 
         run.log_text(report_markdown(whole), names.ARTIFACT_REPORT)
         run.set_tags({names.TAG_NOTE: verdict(whole)})
 
-    order = Order(
-        role=names.STUDENT,
-        node=node,
-        recipe=settings.student.recipe,
-        seed=settings.seed,
-        train=train,
-        part=plan.student_part(),
-        params={"layers": {name: [told(pair) for pair in pairs] for name, pairs in planned.pairs.items()}},
+    order = student_order(keeper, teacher)
+    beside = {names.TAG_BASELINE_RUN: baseline.result.run_id} if baseline else {}
+    order = replace(
+        order,
         teacher_logits=teacher.logits if teacher else None,
-        tags={
-            names.TAG_JOB_KEY: job_key(plan),
-            **teacher_tags(teacher),
-            **({names.TAG_BASELINE_RUN: baseline.result.run_id} if baseline else {}),
-        },
+        tags={names.TAG_JOB_KEY: keeper.plan.specs.job_key(), **order.tags, **beside},
         extra=extra,
         done=done,
     )
     return keeper.obtain(order)
 
 
-def teacher_tags(teacher: Kept | None) -> dict[str, str]:
-    """Which run and weights taught."""
-    if teacher is None:
-        return {}
-    return {
-        names.TAG_TEACHER_RUN: teacher.result.run_id,
-        names.TAG_TEACHER_WEIGHTS_SHA256: teacher.result.weights_sha256,
-    }
+def student_order(keeper: Keeper, teacher: Obtained | None) -> Order:
+    """The student, with what its run says of its lesson; it is trained anew every time."""
+    built: Built = keeper.built
+    spec = replace(keeper.plan.specs.student, node=built.student_node)
+    taught = {}
+    if teacher is not None:
+        taught = {
+            names.TAG_TEACHER_RUN: teacher.result.run_id,
+            names.TAG_TEACHER_WEIGHTS_SHA256: teacher.result.weights_sha256,
+        }
+    layers = {name: [described(pair) for pair in pairs] for name, pairs in built.bound.pairs.items()}
+    return Order(spec, built.student, reuse=False, tags=taught, params={"layers": layers})

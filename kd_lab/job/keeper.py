@@ -13,18 +13,18 @@ from kd_lab.errors import TrainingFailedError, UserError
 from kd_lab.job.console import Reporter
 from kd_lab.job.describe import network_name, role_params, run_name, sweep_name
 from kd_lab.job.inputs import inputs
-from kd_lab.job.keys import job_code
 from kd_lab.job.measured import Measured, measure, runtime
-from kd_lab.job.plan import Plan
+from kd_lab.job.plan import Built, Plan
 from kd_lab.job.saved import save_answers, save_network
-from kd_lab.job.settings import RecipeSettings
-from kd_lab.job.strict import Node
+from kd_lab.job.specs import NetworkSpec
+from kd_lab.job.train import train
 from kd_lab.models.common.weights import load_weights, weights_sha256
 from kd_lab.store.client import StoreAwayError
 from kd_lab.store.provenance import provenance
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.store.stored_run import FINISHED, StoredRun
+from kd_lab.training.callbacks.validation import EpochReport
 from kd_lab.types import Measurement, NetworkResult
 
 VERIFY_TOLERANCE = 0.005
@@ -50,31 +50,31 @@ class Context:
 class Order:
     """A network that a job needs.
 
-    train: trains the network it is given in place, hands curves to the run and returns what it cost.
-    key: what the network is found again by; None where it is always trained. extra: what else follows from the
-    measurement; done: called with the run, while it is open, and the result. measured: whether a network found again is
-    measured; a trial, which reads no test part, trusts the hash of its weights. part: the part of the data that it is
-    trained on, `train` or `transfer`; None where it comes trained.
+    spec: what it is. network: built for it, with the weights of its seed; it gets those that were found or trained.
+    reuse: whether a stored one will do. extra: what else follows from the measurement; done: called with the run, while
+    it is open, and the result. measured: whether a network found again is measured; a trial, which reads no test part,
+    trusts the hash of its weights.
     """
 
-    role: str
-    node: Node
-    recipe: RecipeSettings
-    train: Callable[[nn.Module, Run], Measurement]
-    seed: int
-    key: str | None = None
+    spec: NetworkSpec
+    network: nn.Module
     reuse: bool = True
     measured: bool = True
-    part: str | None = None
     teacher_logits: Tensor | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, object] = field(default_factory=dict)
     extra: Callable[[Measurement], Measurement] = lambda _: {}
     done: Callable[[Run, NetworkResult], None] = lambda _run, _result: None
+    report: EpochReport | None = None
+
+    @property
+    def role(self) -> str:
+        """Of the network."""
+        return self.spec.role
 
 
 @dataclass(frozen=True)
-class Kept:
+class Obtained:
     """A network in hand: trained, measured, and kept in the store."""
 
     network: nn.Module
@@ -92,19 +92,30 @@ class Keeper:
     context: Context
     reporter: Reporter
 
-    def obtain(self, order: Order) -> Kept:
-        """Find the ordered network again, verified, or train it; a second job that needs it waits for the first."""
-        if order.key is None:
-            return self._train(order)
-        waiting = f"{order.role}: another job is training the same one, waiting"
-        with self.store.lock(order.key, on_wait=lambda: self.reporter.note(waiting)):
-            found = self.store.find(order.key) if order.reuse else None
-            kept = self._reuse(order, found) if found is not None else None
-            return kept if kept is not None else self._train(order)
+    @property
+    def built(self) -> Built:
+        """The job's networks."""
+        assert self.plan.built is not None
+        return self.plan.built
 
-    def _reuse(self, order: Order, found: StoredRun) -> Kept | None:
+    def obtain(self, order: Order) -> Obtained:
+        """Find the ordered network again, verified, or train it; a second job that needs it waits for the first."""
+        if not order.reuse and order.spec.lesson is not None:
+            return self._train(order)  # nobody else asks for a student
+        waiting = f"{order.role}: another job is training the same one, waiting"
+        key = self.plan.specs.world.key(order.spec)
+        with self.store.lock(key, on_wait=lambda: self.reporter.note(waiting)):
+            found = self.store.find(key) if order.reuse else None
+            obtained = self._reuse(order, found) if found is not None else None
+            if obtained is not None:
+                return obtained
+            if found is not None:  # what could not be used is in the network now
+                order.network.load_state_dict(self.plan.network(order.spec).state_dict())
+            return self._train(order, key)
+
+    def _reuse(self, order: Order, found: StoredRun) -> Obtained | None:
         """The stored network if it is what its record says, else None."""
-        network = self.plan.network(order.role, order.node, order.seed)
+        network = order.network
         try:
             with found.opened(names.ARTIFACT_WEIGHTS) as path:
                 load_weights(network, path)
@@ -116,89 +127,91 @@ class Keeper:
             self._refuse(order, found)
             return None
         if found.status != FINISHED:
-            return self._finished(order, found, network, sha256)
+            return self._finished(order, found, sha256)
         if not order.measured:
             result = NetworkResult(order.role, found.run_id, found.metrics, sha256, reused=True)
-            return Kept(network, result, torch.empty(0))
-        measured = self._measure(order, network, found.run_id)
+            return Obtained(network, result, torch.empty(0))
+        measured = self._measure(order, found.run_id)
         now = measured.measurement[names.TEST_ACCURACY_TOP1]
         if abs(now - found.metrics.get(names.TEST_ACCURACY_TOP1, -1.0)) > VERIFY_TOLERANCE:
             self._refuse(order, found)
             return None
         self.reporter.note(f"{order.role}: run {found.run_id[:8]} found again and verified, accuracy {now:.2%}")
         measurement = _costs(found) | measured.measurement
-        return Kept(network, NetworkResult(order.role, found.run_id, measurement, sha256, reused=True), measured.logits)
+        result = NetworkResult(order.role, found.run_id, measurement, sha256, reused=True)
+        return Obtained(network, result, measured.logits)
 
     def _refuse(self, order: Order, found: StoredRun) -> None:
         self.reporter.note(f"{order.role}: run {found.run_id[:8]} is not what its record says; training anew")
 
-    def _finished(self, order: Order, found: StoredRun, network: nn.Module, sha256: str) -> Kept:
+    def _finished(self, order: Order, found: StoredRun, sha256: str) -> Obtained:
         """A network that was trained and saved by a job that ended before it was measured."""
         with self.store.reopen(found) as run:
-            kept = self._measured(run, order, network, sha256, _costs(found))
+            obtained = self._measured(run, order, sha256, _costs(found))
         self.reporter.note(f"{order.role}: run {found.run_id[:8]}, which ended before it was measured, is finished now")
-        return replace(kept, result=replace(kept.result, reused=True))
+        return replace(obtained, result=replace(obtained.result, reused=True))
 
-    def _train(self, order: Order) -> Kept:
-        network = self.plan.network(order.role, order.node, order.seed)
-        with self.open(order) as run:
-            trained = order.train(network, run)
-            sha256 = save_network(run, self.plan.data, order.node, network, trained)
-            kept = self._measured(run, order, network, sha256, trained)
+    def _train(self, order: Order, key: str | None = None) -> Obtained:
+        with self.open(order, key) as run:
+            trained = train(self.plan, order.spec, order.network, store=self.store, run=run, report=order.report)
+            sha256 = save_network(run, self.plan.data, order.spec.node, order.network, trained)
+            obtained = self._measured(run, order, sha256, trained)
             run.flush()
             run.log_measurement({names.COST_TRACKING_S: run.seconds})
-        return kept
+        return obtained
 
-    def _measured(self, run: Run, order: Order, network: nn.Module, sha256: str, trained: Measurement) -> Kept:
+    def _measured(self, run: Run, order: Order, sha256: str, trained: Measurement) -> Obtained:
         """A saved network, measured, with all that its run keeps of that."""
         run.flush()  # nothing is written while latency is measured
-        measured = self._measure(order, network, run.run_id)
+        measured = self._measure(order, run.run_id)
         measurement = trained | measured.measurement
         extra = order.extra(measurement)
         result = NetworkResult(order.role, run.run_id, measurement | extra, sha256, reused=False)
-        save_answers(run, self.plan.data, order.role, order.node, measured)
+        save_answers(run, self.plan.data, order.role, order.spec.node, measured)
         order.done(run, result)
         run.log_measurement(measured.measurement | extra)
         run.set_tags({names.TAG_UNMEASURED: measured.reasons()})
-        return Kept(network, result, measured.logits)
+        return Obtained(order.network, result, measured.logits)
 
-    def open(self, order: Order) -> Run:
-        """Begin the run of an order."""
+    def open(self, order: Order, key: str | None = None) -> Run:
+        """Begin the run of an order; key: what its network is found again by, if it is."""
+        spec = order.spec
         parent = None
         if self.context.sweep is not None:
             parent = self.store.sweep_parent(self.context.sweep, sweep_name(self.context.sweep_title))
         config = {**self.config, "loss": self.plan.settings.loss.in_effect()}
-        facts = {names.TAG_JOB: self.context.label, names.TAG_SWEEP: self.context.sweep, names.TAG_KEY: order.key}
+        facts = {names.TAG_JOB: self.context.label, names.TAG_SWEEP: self.context.sweep, names.TAG_KEY: key}
         own = {tag: value for tag, value in facts.items() if value}
         if self.context.tried is not None and order.role == names.STUDENT:
             own[names.TAG_CONFIGURATIONS_TRIED] = str(self.context.tried)
-        plan, trained = self.plan, order.role in (names.STUDENT, names.TRIAL)
-        own[names.TAG_CODE] = job_code(plan) if trained else plan.code(order.node, order.recipe)
+        own[names.TAG_CODE] = self.plan.specs.world.code(spec)
+        if spec.source:
+            own[names.TAG_WEIGHTS_FROM] = spec.source
         own[names.TAG_JOBS_AT_ONCE] = str(self.context.jobs_at_once)
         run = self.store.start_run(
             role=order.role,
-            name=run_name(order.role, self.config, order.node, self.context.label, order.seed),
+            name=run_name(order.role, self.config, spec.node, self.context.label, spec.seed),
             params={
-                **role_params(order.role, config, order.node, order.recipe.model_dump(), order.seed),
+                **role_params(order.role, config, spec.node, spec.recipe.model_dump(), spec.seed),
                 **order.params,
             },
             tags={**provenance(), **runtime(self.plan.bench), **own, **order.tags},
             config_yaml=yaml.safe_dump(dict(self.config), sort_keys=False),
             parent=parent,
-            inputs=inputs(self.plan, order.role, order.part),
+            inputs=inputs(self.plan, order.role, spec.part),
         )
         self.reporter.opened(run.run_id)
         return run
 
-    def _measure(self, order: Order, network: nn.Module, run_id: str) -> Measured:
+    def _measure(self, order: Order, run_id: str) -> Measured:
         """Say what could not be measured.
 
         Raises:
             TrainingFailedError: its answers could not: it can neither teach nor be compared.
         """
-        precision, taught = order.recipe.precision, order.teacher_logits
-        measured = measure(self.plan.bench, network, precision=precision, teacher_logits=taught, label=order.role)
-        name, again = f"{order.role} {network_name(order.node)}", f"kd-lab evaluate run={run_id}"
+        precision, taught = order.spec.recipe.precision, order.teacher_logits
+        measured = measure(self.plan.bench, order.network, precision=precision, teacher_logits=taught, label=order.role)
+        name, again = f"{order.role} {network_name(order.spec.node)}", f"kd-lab evaluate run={run_id}"
         if not measured.has_answers:
             raise TrainingFailedError(
                 f"{name}: what it answers cannot be measured ({measured.reasons()}); its weights are kept in run "

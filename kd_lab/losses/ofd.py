@@ -74,7 +74,15 @@ class OFD(Loss):
                     f"Expected a BatchNorm before each of the teacher's layers, but there is none before layer "
                     f"{i + 1}, {list(shape)}."
                 )
-            self.register_buffer(f"margin_{i}", _margins(norm, shape).reshape(-1, *[1] * (len(shape) - 1)))
+            self.register_buffer(f"margin_{i}", torch.zeros(shape[0], *[1] * (len(shape) - 1)))
+        self._norms = tuple(norm for norm in teacher_norms if norm is not None)  # in a tuple: they are not parts of it
+        self.read_teacher()
+
+    def read_teacher(self) -> None:
+        """The margins follow from the BatchNorms' weights."""
+        for i, norm in enumerate(self._norms):
+            margin = self.get_buffer(f"margin_{i}")
+            margin.copy_(_margins(norm, len(margin)).reshape(margin.shape))
 
     def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:  # noqa: ARG002
         """Every sample counts, labelled or not."""
@@ -92,9 +100,9 @@ class OFD(Loss):
         return torch.stack(losses).sum()
 
 
-def _margins(norm: nn.Module, shape: Shape) -> Tensor:
+def _margins(norm: nn.Module, channels: int) -> Tensor:
     """E[x | x < 0] of N(bias, weight^2), per channel [C]; -3 deviations where negative values are rare."""
-    mean_C, deviation_C = (_numbers(norm, name, shape[0]) for name in ("bias", "weight"))
+    mean_C, deviation_C = (_numbers(norm, name, channels) for name in ("bias", "weight"))
     # A weight of 0 makes a constant channel; the smallest deviation keeps the quotient defined.
     deviation_C = deviation_C.abs().clamp(min=1e-12)
     standard_C = mean_C / deviation_C

@@ -10,7 +10,6 @@ from kd_lab import names
 from kd_lab.errors import TrainingFailedError, UserError
 from kd_lab.job.build import build, call
 from kd_lab.job.devices import Devices
-from kd_lab.job.keys import job_key
 from kd_lab.job.plan import Plan
 from kd_lab.job.settings import Settings
 from kd_lab.store.store import Store
@@ -52,7 +51,7 @@ class _Known:
             settings = Settings.of(config)
             done = self.students(settings.tracking.uri, settings.study)
             # Where nothing was done before, no data is loaded.
-            run = done.get(job_key(self._plan(settings))) if done else None
+            run = done.get(self._plan(settings).specs.job_key()) if done else None
         except (UserError, TrainingFailedError, OSError):
             return None
         if run is None or names.TEST_ACCURACY_TOP1 not in run.metrics:

@@ -1,6 +1,7 @@
 """`student.without_classes`: the student and its baseline never see a class that the teacher knows."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from kd_lab import names
 from kd_lab.analysis.predictions import predictions
 from kd_lab.analysis.runs import pairs, runs
 from kd_lab.analysis.studies.omitted import omitted_class
+from kd_lab.job.plan import Plan
 from tests.job.composed import plan
 
 LINE = "dataset.labels=null teacher=mlp teacher.recipe.steps=150 teacher.recipe.augment=false"
@@ -53,17 +55,20 @@ def test_left_out__rows_steps_and_key(loss: str, points: int) -> None:
     assert not (made.data.targets[made.student_rows()] == 3).any()
     assert (made.data.targets[made.data.train] == 3).sum() == 122  # the teacher's
     assert made.student_steps() == 2 * 17
-    student, teacher = made.settings.student, made.settings.teacher
-    assert teacher is not None
-    node, recipe = student.node, student.recipe
-    for role in (names.BASELINE, names.STUDENT):
-        assert made.key(role, node, recipe, 0) != whole.key(role, node, recipe, 0)
-    assert plan(*line, "student.without_classes=[3,3]").key("baseline", node, recipe, 0) == made.key(
-        "baseline", node, recipe, 0
-    )
-    assert made.key(names.TEACHER, teacher.node, teacher.recipe, 0) == whole.key(
-        names.TEACHER, teacher.node, teacher.recipe, 0
-    )
+    keys, of_whole, twice = map(_keys, (made, whole, plan(*line, "student.without_classes=[3,3]")))
+    assert keys == twice
+    assert keys[0] == of_whole[0]
+    assert keys[1] != of_whole[1]
+    assert keys[2] != of_whole[2]
+
+
+def _keys(made: Plan) -> tuple[str, ...]:
+    """Of teacher, baseline and student."""
+    specs = made.specs
+    assert specs.teacher is not None
+    steps = {"recipe": specs.student.recipe.model_copy(update={"steps": 7})}  # so that their number is no difference
+    alone, student = (replace(one, **steps) for one in (specs.baseline or specs.student, specs.student))
+    return tuple(map(specs.world.key, (specs.teacher, alone, student)))
 
 
 def test_left_out__a_batch_larger_than_what_is_left() -> None:

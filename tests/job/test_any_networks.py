@@ -52,14 +52,10 @@ def test_networks__are_compared_or_a_sentence_says_why_not(images: Path, network
             plan(*overrides)
         return
     made = plan(*overrides)
-    assert made.settings.teacher is not None
-    teaching = made.network("teacher", made.settings.teacher.node, 1)
-    node, _ = made.student(teaching)
-    learning = made.network("student", node, 0)
-    bound = made.bound(learning, teaching)
+    assert made.built is not None
     torch.manual_seed(0)
 
-    found = {pull.name: pull for pull in pulls(made, bound, learning, teaching)}
+    found = {pull.name: pull for pull in pulls(made, made.built.bound, made.built.student, made.built.teacher)}
 
     if name in found:  # else it has a first stage alone
         assert np.isfinite(found[name].value)

@@ -1,14 +1,13 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from kd_lab import names
 from kd_lab.errors import UserError
-from kd_lab.job.bind import Bound
 from kd_lab.job.distil import distil
-from kd_lab.job.plan import Plan
+from kd_lab.job.plan import Built, Plan
 from kd_lab.models.common.grafted import Grafted
 from tests.contracts.plugins import with_target
 from tests.job.composed import CNNS, plan, settings
@@ -21,17 +20,14 @@ FEWER_CHANNELS = "+student.channels=[6,10]"
 EQUAL_CHANNELS = {"cwd", "fsp", "kdsvd", "pkd"}
 
 
-def bound(*overrides: str) -> tuple[Plan, Bound, nn.Module, nn.Module]:
+def bound(*overrides: str) -> tuple[Plan, Built]:
     made = plan(*overrides)
-    assert made.settings.teacher is not None
-    teacher = made.network("teacher", made.settings.teacher.node, 1)
-    node, _ = made.student(teacher)
-    student = made.network("student", node, 0)
-    return made, made.bound(student, teacher), student, teacher
+    assert made.built is not None
+    return made, made.built
 
 
 def told(*overrides: str) -> list[str]:
-    return bound(*overrides)[1].described()
+    return bound(*overrides)[1].bound.described()
 
 
 @pytest.mark.slow
@@ -41,13 +37,15 @@ def test_distil__every_loss_trains_on_two_cnns_its_own_parts_too(name: str) -> N
     staged = STAGE in settings(f"loss={name}", *POOLED).loss.terms[name].node
     line = [f"loss={name}", *POOLED, *SHORT, *([f"loss.{STAGE}=1"] if staged else [])]
     fewer = [] if name in EQUAL_CHANNELS else [FEWER_CHANNELS]
-    made, binding, student, teacher = bound(*line, *fewer)
+    made, built = bound(*line, *fewer)
+    binding, student, teacher = built.bound, built.student, built.teacher
+    assert teacher is not None
     parts = dict(binding.objective.named_parameters())
     trained = {n: p for n, p in [*student.named_parameters(), *parts.items()] if p.requires_grad}
     before = {n: p.detach().clone() for n, p in trained.items()}
     frozen = {n: v.clone() for n, v in teacher.state_dict().items()}
 
-    cost = distil(made, binding, student, teacher, Lines())  # type: ignore[arg-type]
+    cost = distil(made, student, Lines())
 
     assert any(not torch.equal(before[n], p) for n, p in trained.items())
     stuck = [n for n in parts if n in before and torch.equal(before[n], trained[n])]
@@ -84,7 +82,7 @@ def test_pairs__layers_named_for_a_loss_that_compares_none_are_told() -> None:
 
 
 def test_pairs__a_layer_of_two_losses_is_heard_once() -> None:
-    _, binding, _, _ = bound("loss=[at,fitnet]", *CNNS)
+    binding = bound("loss=[at,fitnet]", *CNNS)[1].bound
 
     assert [tap.name for tap in binding.student_taps] == ["features.2", "features.5"]
     terms = binding.objective.terms
@@ -135,19 +133,23 @@ def test_mistakes__a_network_without_a_classifier() -> None:
 
 
 def test_deployed__simkds_student_is_rebuilt_from_json_and_is_trained_through_the_teachers_classifier() -> None:
-    made, binding, student, teacher = bound("loss=simkd", *CNNS)
-    node, _ = made.student(teacher)
+    made, built = bound("loss=simkd", *CNNS, *SHORT)
+    student, teacher = built.student, built.teacher
     assert isinstance(student, Grafted)
+    distil(made, student, Lines())
     assert torch.equal(student.head.weight, teacher.classifier[3].weight)
-    assert binding.described() == ["simkd: projector [128] learns from classifier.3:input [128]"]
+    assert built.bound.described() == ["simkd: projector [128] learns from classifier.3:input [128]"]
 
-    again = made.network("student", json.loads(json.dumps(node)), 0)
+    node = json.loads(json.dumps(built.student_node))
+    again = made.network(replace(made.specs.student, node=node))
 
     assert again.state_dict().keys() == student.state_dict().keys()
 
 
 def test_seed__fixes_the_initial_weights_of_a_losss_parts() -> None:
-    first, again, other = (bound("loss=fitnet", *CNNS, f"seed={seed}")[1].objective.state_dict() for seed in (3, 3, 4))
+    first, again, other = (
+        bound("loss=fitnet", *CNNS, f"seed={seed}")[1].bound.objective.state_dict() for seed in (3, 3, 4)
+    )
 
     assert all(torch.equal(first[k], again[k]) for k in first)
     assert not torch.equal(first["losses.fitnet.regressor.0.weight"], other["losses.fitnet.regressor.0.weight"])
@@ -155,8 +157,8 @@ def test_seed__fixes_the_initial_weights_of_a_losss_parts() -> None:
 
 def test_student__has_the_same_initial_weights_whatever_the_loss() -> None:
     """Or a difference to the baseline would be one of luck."""
-    plain, projected = (bound(f"loss={name}", *CNNS)[2].state_dict() for name in ("kd", "fitnet"))
-    deployed = bound("loss=simkd", *CNNS)[2].student.state_dict()
+    plain, projected = (bound(f"loss={name}", *CNNS)[1].student.state_dict() for name in ("kd", "fitnet"))
+    deployed = bound("loss=simkd", *CNNS)[1].student.student.state_dict()
 
     assert all(torch.equal(plain[k], projected[k]) for k in plain)
     assert all(torch.equal(plain[k], deployed[k]) for k in deployed)

@@ -89,12 +89,12 @@ def test_code_of__a_class_of_the_users_with_what_lies_beside_it(
 
 def test_keys__hold_the_code(copied: Path) -> None:
     found = plan("dataset=synthetic", "teacher=mlp")
-    settings = found.settings
-    assert settings.teacher is not None
-    before = found.key("teacher", settings.teacher.node, settings.teacher.recipe, 0)
+    world, teacher = found.specs.world, found.specs.teacher
+    assert teacher is not None
+    before = world.key(teacher)
     file = copied / "training" / "module.py"
     file.write_text(file.read_text().replace("zero_grad()", "zero_grad(set_to_none=True)"))
-    assert found.key("teacher", settings.teacher.node, settings.teacher.recipe, 0) != before
+    assert world.key(teacher) != before
 
 
 @pytest.mark.slow
@@ -118,5 +118,5 @@ def test_sweep__a_loss_that_was_edited__is_run_again(tmp_path: Path) -> None:
     file = tmp_path / "src" / "kd_lab" / "losses" / "kd.py"
     file.write_text(file.read_text() + "\n# mended\n")
     assert "2 jobs: 2 done" in sweep()
-    (tmp_path / "src" / "kd_lab" / "tracking" / "run.py").open("a").write("\n# no number follows from this\n")
+    (tmp_path / "src" / "kd_lab" / "store" / "run.py").open("a").write("\n# no number follows from this\n")
     assert "2 jobs: 2 found again" in sweep()

@@ -61,8 +61,8 @@ def test_doctor__wrong_input_is_a_sentence(kd_lab: Any) -> None:  # noqa: F811
 
 def test_pulls__are_the_gradients_of_the_weighted_terms() -> None:
     made = plan("loss=none", "teacher=none", "student.widths=[]", "student.recipe.batch_size=10")
-    student = made.network("student", made.settings.student.node, 0)
-    _, bound = made.student(None)
+    assert made.built is not None
+    student, bound = made.built.student, made.built.bound
 
     (hard,) = pulls(made, bound, student, None)
 

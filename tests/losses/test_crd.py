@@ -261,10 +261,9 @@ def test_negatives__follow_their_seed_and_step_alone() -> None:
 
 def test_negatives__come_from_the_transfer_part_of_a_job() -> None:
     made = plan("loss=crd", *CNNS)
-    assert made.settings.teacher is not None
-    teacher = made.network("teacher", made.settings.teacher.node, 1)
 
-    loss = made.bound(made.network("student", made.settings.student.node, 0), teacher).objective.losses["crd"]
+    assert made.built is not None
+    loss = made.built.bound.objective.losses["crd"]
 
     assert isinstance(loss, CRD)
     assert torch.equal(loss.others.ring.sort().values, made.data.transfer)

@@ -75,9 +75,8 @@ def test_review__convolutions_start_as_published() -> None:
 
 def test_review__hears_both_networks_before_the_activation_of_a_stage() -> None:
     made = plan("loss=review", *CNNS)
-    assert made.settings.teacher is not None
-    teacher = made.network("teacher", made.settings.teacher.node, 1)
-    bound = made.bound(made.network("student", made.settings.student.node, 0), teacher)
+    assert made.built is not None
+    bound = made.built.bound
 
     assert bound.described() == [
         "review: features.2:input [8, 8, 8] learns from features.2:input [32, 8, 8]",

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from kd_lab.job.keys import job_key
 from kd_lab.sweep.found import found_jobs
 from tests.job.composed import config, plan
 
@@ -12,7 +11,7 @@ BASE = ["dataset=synthetic", "teacher=mlp"]
 
 
 def key(*overrides: str) -> str:
-    return job_key(plan(*BASE, *overrides))
+    return plan(*BASE, *overrides).specs.job_key()
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,9 @@ class Loss(nn.Module):
         """The loss of one batch, of outputs in float32 or float64; the teacher's carry no graph."""
         raise NotImplementedError
 
+    def read_teacher(self) -> None:
+        """Take what it keeps of the teacher's own weights; called once more when the teacher is trained."""
+
     def first_stage(self) -> "Stage | None":
         """A training of its own before the student's, for the methods published with one."""
         return None

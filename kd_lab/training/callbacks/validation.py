@@ -14,7 +14,7 @@ from kd_lab.training.callbacks.recorder import Sink
 from kd_lab.training.module import TrainingModule
 from kd_lab.types import Rows
 
-Report = Callable[[int, int, Mapping[str, float]], None]
+EpochReport = Callable[[int, int, Mapping[str, float]], None]
 """Told, after each epoch, its number from 1, how many there are, and what was measured; may raise `PrunedError`."""
 
 
@@ -26,7 +26,7 @@ class Validation(pl.Callback):
         sink: Sink,
         rows: Rows,
         rename: Callable[[str], str] = str,
-        report: Report | None = None,
+        report: EpochReport | None = None,
         *,
         cost: Cost | None = None,
     ) -> None:

@@ -1,0 +1,91 @@
+"""What can be wrong with a job and is found before anything is trained: each a sentence that names key and value."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kd_lab.errors import UserError
+from kd_lab.inputs import call as call_network
+from kd_lab.inputs import shapes
+from kd_lab.job.bind import loss_class
+from kd_lab.job.build import build, call, check_arguments, is_node, locate, parameters
+from kd_lab.job.settings import RecipeSettings, Settings
+from kd_lab.job.specs import PRETRAINED, RUN
+from kd_lab.job.strict import Node
+from kd_lab.measures.predict import eval_mode
+from kd_lab.models.common.weights import load_weights
+from kd_lab.types import Data
+
+
+def check_terms(settings: Settings) -> None:
+    """What of the losses can be judged without data and networks: classes, names of settings, schedules, a teacher."""
+    for name, term in settings.loss.terms.items():
+        key = f"loss.terms.{name}"
+        kind = loss_class(name, term)
+        if kind.needs_teacher and settings.teacher is None:
+            raise UserError(
+                f"teacher=none: loss={'+'.join(settings.loss.terms)} needs a teacher; "
+                "choose one, such as teacher=cnn, or loss=none"
+            )
+        own = {k: v for k, v in term.node.items() if k != "_target_"}
+        check_arguments(key, kind, {k: v for k, v in own.items() if not is_node(v)})
+        if all(n in own or p.default is not p.empty for n, p in parameters(kind).items()):
+            build(key, term.node)  # it wants to know nothing of data and networks: its own checks speak now
+        for setting, node in term.schedules.items():
+            build(f"{key}.schedules.{setting}", node)
+
+
+def check_optimizer(key: str, recipe: RecipeSettings) -> None:
+    """Build the optimizer once for one parameter: its own checks speak now, not later."""
+    call(f"{key}.optimizer", build(f"{key}.optimizer", recipe.optimizer), {"params": [nn.Parameter(torch.zeros(1))]})
+    build(f"{key}.schedule", recipe.schedule)
+
+
+def check_weights(weights: str | None, node: Node, network: nn.Module) -> None:
+    """Try a file of weights now."""
+    if weights is None or weights.startswith(RUN):
+        return
+    if weights == PRETRAINED:
+        if "pretrained" not in parameters(locate("teacher", node.get("_target_"))):
+            raise UserError(
+                f"teacher.weights=pretrained: {node.get('_target_')} has no published weights; "
+                "choose teacher=timm or teacher=torchvision"
+            )
+        return
+    try:
+        load_weights(network, Path(weights).expanduser())
+    except UserError as error:
+        raise UserError(f"teacher.{error}") from error
+
+
+def check_batch(key: str, batch_size: int, num_rows: int) -> None:
+    """Raise a UserError if there are fewer samples than one batch takes."""
+    if batch_size > num_rows:
+        raise UserError(
+            f"{key}.batch_size={batch_size}: larger than the {num_rows} samples it is drawn from; "
+            f"expected at most {num_rows}"
+        )
+
+
+def check_logits(key: str, network: nn.Module, data: Data) -> None:
+    """Run two samples through the network and check that logits for this dataset's classes come out.
+
+    Raises:
+        UserError: The network cannot take the dataset's samples, or answers for another number of classes.
+    """
+    try:
+        with eval_mode(network), torch.no_grad():
+            logits = call_network(network, data.example(2))
+    except Exception as error:  # a user's network may raise anything
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"{key}: the network cannot take this dataset's samples of shape {shapes(data.example(1))} ({reason}); "
+            "expected a network for that shape"
+        ) from error
+    got = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if got != [2, data.num_classes]:
+        raise UserError(
+            f"{key}: expected logits of shape [batch, {data.num_classes}], one for each class of the dataset, "
+            f"but a batch of 2 gave {got}"
+        )

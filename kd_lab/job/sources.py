@@ -1,0 +1,49 @@
+"""Weights that a network comes with: those that an MLflow run kept, or a file of the user's."""
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from kd_lab import names
+from kd_lab.errors import UserError
+from kd_lab.job.pyfunc import Description
+from kd_lab.job.specs import RUN
+from kd_lab.job.strict import Node
+from kd_lab.store.store import Store
+from kd_lab.store.stored_run import StoredRun
+from kd_lab.types import Data
+
+
+def weights_of(store: Store, source: str) -> AbstractContextManager[Path]:
+    """The file of weights, for as long as the context is open.
+
+    Args:
+        store: where `run:ID` is looked up.
+        source: `run:ID` or the path of a file.
+    """
+    if source.startswith(RUN):
+        return store.get(source.removeprefix(RUN)).opened(names.ARTIFACT_WEIGHTS)
+    return nullcontext(Path(source).expanduser())
+
+
+def look_up(data: Data, uri: str, source: str, *, although_away: bool = False) -> tuple[StoredRun, Node]:
+    """The run that `run:ID` names, and what builds its network; the choice `teacher=NAME` does not matter.
+
+    Raises:
+        UserError: There is no such run, it kept no network, or one for other classes or inputs.
+    """
+    try:
+        stored = Store.existing(uri, although_away=although_away).get(source.removeprefix(RUN))
+        with stored.opened(names.ARTIFACT_NETWORK) as path:
+            kept = Description.of_file(path, f"{source}: network")
+    except UserError as error:
+        raise UserError(f"teacher.weights={error}") from error
+    for what, theirs, ours in (
+        ("classes", kept.num_classes, data.num_classes),
+        ("an input shape of", kept.input_shape, data.input_shape),
+    ):
+        if theirs != ours:
+            raise UserError(
+                f"teacher.weights={source}: that network was trained for {what} {theirs}, but the dataset and the "
+                f"student have {ours}; expected a teacher of the same"
+            )
+    return stored, kept.node

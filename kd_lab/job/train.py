@@ -1,0 +1,75 @@
+"""How a network of a job comes by its weights: from a file, from hard labels, or from a lesson."""
+
+from dataclasses import replace
+
+from torch import nn
+
+from kd_lab import names
+from kd_lab.job.distil import distil, together
+from kd_lab.job.fit import Fit, fit
+from kd_lab.job.plan import Plan
+from kd_lab.job.sources import weights_of
+from kd_lab.job.specs import NetworkSpec
+from kd_lab.models.common.weights import load_weights
+from kd_lab.models.ensemble import Ensemble
+from kd_lab.store.run import Run
+from kd_lab.store.store import Store
+from kd_lab.training.callbacks.validation import EpochReport
+from kd_lab.training.objective import Objective
+from kd_lab.types import Measurement
+
+
+def train(
+    plan: Plan, spec: NetworkSpec, network: nn.Module, *, store: Store, run: Run, report: EpochReport | None = None
+) -> Measurement:
+    """Train the network in place, hand curves to the run, and say what it cost; nothing for one that comes trained.
+
+    Args:
+        plan: the job.
+        spec: what is trained.
+        network: built for it, with the weights of its seed.
+        store: where weights of other runs lie.
+        run: takes the curves.
+        report: told of the validation part after each epoch.
+    """
+    if not spec.is_trained:
+        with weights_of(store, spec.source) as path:
+            load_weights(network, path)
+        return {}
+    if spec.lesson is not None:
+        return distil(plan, network, run, report=report)
+    if isinstance(network, Ensemble):
+        return _members(plan, spec, network, run)
+    label = "student alone" if spec.role == names.BASELINE else spec.role
+    return fit(plan, _alone(plan, spec, network, label), run)
+
+
+def _alone(plan: Plan, spec: NetworkSpec, network: nn.Module, label: str) -> Fit:
+    """On hard labels."""
+    rows = plan.data.train if spec.role == names.TEACHER else plan.seen.train
+    recipe = plan.recipe(f"{spec.role}.recipe", spec.recipe, len(rows))
+    objective = Objective({}, 1.0, spec.recipe.label_smoothing)
+    return Fit(label, network, objective, recipe, rows, spec.seed)
+
+
+def _members(plan: Plan, spec: NetworkSpec, network: Ensemble, run: Run) -> Measurement:
+    """Each member of an ensemble by itself, with a seed of its own."""
+    costs = []
+    for i, member in enumerate(network.members):
+        node = {k: v for k, v in spec.node["member"].items() if k != "_partial_"}
+        own = NetworkSpec(spec.role, node, spec.recipe, spec.seed + i)
+        if not spec.source:
+            member.load_state_dict(plan.network(own).state_dict())
+        job = _alone(plan, own, member, f"teacher {i + 1}/{len(network.members)}")
+        costs.append(fit(plan, replace(job, rename=_Member(i)), run))
+    return together(costs)
+
+
+class _Member:
+    """Renames a training metric to that of one member; a class because spawned processes pickle it."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __call__(self, key: str) -> str:
+        return names.of_member(self.index, key)
