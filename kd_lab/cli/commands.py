@@ -5,110 +5,96 @@ import os
 import subprocess
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
-from kd_lab.errors import TrainingFailedError, UserError, choices
-from kd_lab.job.compose import NOT_A_NAME, check_complete, conf_dir, expand, explain, register, separated
+from kd_lab.errors import UserError, choices
+from kd_lab.job.arguments import expand, parse
+from kd_lab.job.compose import Config, check_complete, composing, conf_dir, register
+from kd_lab.job.mistakes import COMPOSING
 from kd_lab.job.offline import check_servers, default_uri
-from kd_lab.outside.address import hide_login, without_login
+from kd_lab.outside.address import without_login
 from kd_lab.store.location import Location
 from kd_lab.sweep.endings import terminate_like_interrupt
 from kd_lab.sweep.sweep import Sweep
 
-COMPLETION_FLAGS = {"-sc", "--shell-completion"}
-SHOWING = {"-c", "--cfg", "-i", "--info"}
-
 
 def run(arguments: list[str]) -> int:
-    """Hydra composes the config(s); each job runs in `job`. Returns the exit code."""
-    return _compose(arguments, job)
+    """A job, or a sweep of jobs (-m); or what Hydra shows of them. Returns the exit code."""
+    options = parse(arguments)
+    if options.showing:
+        return _show(options, arguments)
+    terminate_like_interrupt()
+    if not options.multirun:
+        for override in options.overrides:
+            if override.startswith("sweep="):
+                raise UserError(f"{override}: is a grid of jobs; expected -m before it: kd-lab -m {override}")
+        return _single(options, job)
+    from kd_lab.sweep.multirun import multirun
+
+    with composing(options) as compose, Sweep(arguments) as sweep:
+        multirun(options.overrides, compose)
+    return sweep.exit_code
 
 
 def doctor(arguments: list[str]) -> int:
     """`kd-lab doctor [KEY=VALUE ...]`: what the job would compare and how strongly each term pulls; trains nothing."""
-    if {"-m", "--multirun"} & set(arguments):
+    options = parse(arguments[1:])
+    if options.multirun:
         raise UserError("doctor: looks at one job; leave -m away")
-    return _compose(arguments[1:], examine)
+    return _show(options, arguments[1:]) if options.showing else _single(options, examine)
 
 
-def _compose(arguments: list[str], task: Callable[[Any], None]) -> int:
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from kd_lab.sweep import sweeper
-
-    register()
-    sweeper.register()
-    terminate_like_interrupt()
-    overrides, options = ([], arguments) if COMPLETION_FLAGS & set(arguments) else separated(arguments)
-    expanded = [*options, *expand(overrides)]
-    sweeping = any(a in {"-m", "--multirun"} for a in options)
-    for override in overrides:
-        if override.startswith("sweep=") and not sweeping and not SHOWING & set(options):
-            raise UserError(f"{override}: is a grid of jobs; expected -m before it: kd-lab -m {override}")
-    with Sweep(arguments) if sweeping else nullcontext() as sweep:
-        try:
-            _hydra(expanded, task)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(explain(error, arguments)) from error
-        except ValueError as error:
-            if not str(error).startswith(NOT_A_NAME):
-                raise
-            raise UserError(explain(error, overrides)) from error
-    if sweep is not None:
-        return sweep.exit_code
-    if FAILED:
-        raise FAILED.pop()
+def _single(options: Namespace, task: Callable[[Config], None]) -> int:
+    with composing(options) as compose:
+        for override in compose.parsed(options.overrides):
+            if override.is_sweep_override():
+                raise UserError(f"{override.input_line}: is a sweep; expected -m before it, or a list: [...]")
+        config = compose(options.overrides)
+    task(config)
     return 0
 
 
-FAILED: list[Exception] = []
-"""Why the single job of this process failed; not raised through Hydra, which would add lines of its own."""
-
-
-def _hydra(arguments: list[str], task: Callable[[Any], None]) -> None:
-    """Hand over to Hydra with the expanded command line; its errors come back as exceptions."""
+def _show(options: Namespace, arguments: list[str]) -> int:
+    """--cfg, --info, completion: Hydra's own, which reads the command line of this process."""
     import hydra
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [sys.argv[0], *arguments]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()
+    register()
+    shell = options.shell_completion
+    expanded = options.overrides if shell else expand(options.overrides)
+    own = [argument for argument in arguments if argument not in options.overrides]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # what is wrong comes back as an exception
+    sys.argv = [sys.argv[0], *own, *expanded]
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(lambda _: None)()
+    except COMPOSING as error:
+        with composing(options) as compose:
+            compose(options.overrides)
+        raise UserError(" ".join(str(error).split())) from error
+    return 0
 
 
-def job(config: Any) -> None:
+def job(config: Config) -> None:
     """A single job: a composed config to a result."""
-    from omegaconf import OmegaConf
-
-    resolved: Any = hide_login(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     with starting():
         from kd_lab.job.console import Reporter
         from kd_lab.job.job import run as run_job
         from kd_lab.job.keeper import Context
     reporter = Reporter()
-    try:
-        check_complete(resolved)
-        check_servers([resolved])
-        with reporter.listening():
-            run_job(resolved, Context(), reporter)
-    except (UserError, TrainingFailedError) as error:
-        FAILED.append(error)
+    check_complete(config)
+    check_servers([config])
+    with reporter.listening():
+        run_job(config, Context(), reporter)
 
 
-def examine(config: Any) -> None:
+def examine(config: Config) -> None:
     """One job, looked at instead of run."""
-    from omegaconf import OmegaConf
-
-    resolved: Any = hide_login(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     with starting():
         from kd_lab.job.doctor import doctor as look
-    try:
-        check_complete(resolved)
-        look(resolved)
-    except (UserError, TrainingFailedError) as error:
-        FAILED.append(error)
+    check_complete(config)
+    look(config)
 
 
 @contextmanager

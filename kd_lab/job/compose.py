@@ -1,16 +1,31 @@
-"""What kd-lab adds to Hydra: where conf/ is, one YAML per network whoever uses it, short overrides, short messages."""
+"""A config, composed by Hydra of conf/ and of overrides: one YAML per network whoever uses it, short messages."""
 
-import re
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import OverrideParseException
 from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 import kd_lab
-from kd_lab.errors import UserError, choices
+from kd_lab.errors import UserError
+from kd_lab.job.arguments import expand
+from kd_lab.job.mistakes import COMPOSING, explain
+from kd_lab.outside.address import hide_login
+
+Config = dict[str, Any]
 
 ALIASES = {
     "teacher": "model",
@@ -23,9 +38,6 @@ ALIASES = {
 }
 """The last named group of a path decides: teacher/member is model, student/recipe/schedule is schedule."""
 
-GRID = "hydra_plugins.kd_lab.GridSweeper"
-"""What Hydra knows the sweeper as: version 1.3 takes plug-ins only by names that begin so."""
-
 
 def conf_dir() -> Path:
     """The folder of the YAML files: inside the installed package, or beside it in a clone."""
@@ -36,34 +48,15 @@ def conf_dir() -> Path:
 class AliasSource(ConfigSource):
     """Serves `teacher/mlp` and `student/mlp` from the one file conf/model/mlp.yaml, and likewise below them."""
 
-    def __init__(self, provider: str, path: str) -> None:
-        super().__init__(provider=provider, path=path)
-        self._files = FileConfigSource(provider=provider, path=f"file://{conf_dir()}")
-
     @staticmethod
     def scheme() -> str:
-        """The scheme of `hydra.searchpath` entries."""
+        """The scheme of its entry in the search path."""
         return "kdlab"
-
-    def _group(self, path: str) -> str | None:
-        """The real group behind an alias of one."""
-        parts = path.split("/")
-        for i in range(len(parts) - 1, -1, -1):
-            if parts[i] in ALIASES:
-                return "/".join([ALIASES[parts[i]], *parts[i + 1 :]])
-        return None
-
-    def _file(self, path: str) -> str | None:
-        """The real file behind an alias; its own name may be that of a group (student/recipe/student)."""
-        group, slash, name = path.rpartition("/")
-        real = self._group(group) if slash else None
-        return f"{real}/{name}" if real else None
 
     def load_config(self, config_path: str) -> ConfigResult:
         """The real file's content."""
-        real = self._file(config_path)
-        assert real is not None
-        return self._files.load_config(real)
+        config = OmegaConf.load(_file(config_path))
+        return ConfigResult(self.provider, f"kdlab://{self.path}", config, {"package": None})
 
     def available(self) -> bool:
         """Always."""
@@ -71,176 +64,122 @@ class AliasSource(ConfigSource):
 
     def is_group(self, config_path: str) -> bool:
         """Whether the path is an alias of a group."""
-        real = self._group(config_path)
-        return real is not None and self._files.is_group(real)
+        return _group(config_path).is_dir()
 
     def is_config(self, config_path: str) -> bool:
         """Whether the path is an alias of a file."""
-        real = self._file(config_path)
-        return real is not None and self._files.is_config(real)
+        return _file(config_path).is_file()
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """What stands in the group; at the top, the two groups that a command line names."""
         if config_path == "":
             return [] if results_filter == ObjectType.CONFIG else ["student", "teacher"]
-        real = self._group(config_path)
-        return self._files.list(real, results_filter) if real and self._files.is_group(real) else []
+        return names(config_path) if self.is_group(config_path) and results_filter != ObjectType.GROUP else []
+
+
+def names(group: str) -> list[str]:
+    """The choices in a group of conf/ or an alias of one; without a group, what a command line can choose."""
+    if group:
+        folder = _group(group) if _group(group).is_dir() else conf_dir() / group
+        return sorted(path.stem for path in folder.glob("*.yaml"))
+    groups = sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name not in ALIASES.values())
+    return [*groups, "teacher", "student"]
+
+
+def _group(path: str) -> Path:
+    """The real group behind an alias of one; no folder where it is none."""
+    parts = path.strip("/").split("/")
+    for i in range(len(parts) - 1, -1, -1):
+        if parts[i] in ALIASES:
+            return conf_dir().joinpath(ALIASES[parts[i]], *parts[i + 1 :])
+    return conf_dir() / "no alias"
+
+
+def _file(path: str) -> Path:
+    """The real file behind an alias; its own name may be that of a group (student/recipe/student)."""
+    group, slash, name = path.removesuffix(".yaml").rpartition("/")
+    return (_group(group) if slash else conf_dir() / "no alias") / f"{name}.yaml"
+
+
+class AliasPath(SearchPathPlugin):
+    """Puts the aliases into Hydra's search path, and before them a folder of the user's (--config-dir)."""
+
+    folder: ClassVar[Path | None] = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Called by Hydra."""
+        if self.folder is not None:
+            search_path.append("command-line", f"file://{self.folder}")
+        search_path.append("kd-lab", "kdlab://conf")
 
 
 def register() -> None:
-    """Tell Hydra of the alias source, of the sweeper's name, and of the one sum that our YAML needs."""
-    from hydra.core.config_store import ConfigStore
-    from hydra.core.plugins import Plugins
-    from omegaconf import OmegaConf
-
+    """Tell Hydra of the aliases, and of the one sum that our YAML needs."""
     Plugins.instance().register(AliasSource)
-    sweeper = {"_target_": GRID, "params": None}
-    ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=sweeper, provider="kd_lab")
+    Plugins.instance().register(AliasPath)
     # Twelve digits, so that the rest of 0.9 is 0.1.
     OmegaConf.register_new_resolver("rest_of_1", lambda weight: round(1 - weight, 12), replace=True)
 
 
-def separated(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """The overrides, and Hydra's options with their values: Hydra wants the overrides side by side, a user need not.
+class Composer:
+    """Composes configs, as many as are wanted."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, overrides: Sequence[str]) -> Config:
+        """The config of a job, resolved.
+
+        Raises:
+            UserError: an override that makes no config.
+        """
+        config = self.whole(overrides)
+        HydraConfig.instance().set_config(config)  # `${hydra:...}` is looked up there
+        with open_dict(config):
+            del config["hydra"]
+        resolved: Any = OmegaConf.to_container(config, resolve=True)
+        return hide_login(resolved)
+
+    def parsed(self, overrides: Sequence[str]) -> list[Override]:
+        """The overrides in Hydra's grammar, sweeps among them.
+
+        Raises:
+            UserError: one that is none.
+        """
+        parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+        try:
+            return parser.parse_overrides(expand(list(overrides)))
+        except OverrideParseException as error:
+            raise UserError(explain(error, overrides, self._composed, names)) from error
+
+    def whole(self, overrides: Sequence[str]) -> DictConfig:
+        """With Hydra's own settings, not resolved."""
+        expanded = expand(list(overrides))
+        try:
+            return self._composed(expanded)
+        except COMPOSING as error:
+            raise UserError(explain(error, expanded, self._composed, names)) from error
+
+    def _composed(self, overrides: Sequence[str]) -> DictConfig:
+        return hydra.compose(self._name, list(overrides), return_hydra_config=True)
+
+
+@contextmanager
+def composing(options: Namespace) -> Iterator[Composer]:
+    """Compose from conf/, and from where the options say.
 
     Raises:
-        UserError: an option that does not exist, or a value that it does not take.
+        UserError: there is no such folder.
     """
-    from argparse import ArgumentError
-
-    from hydra._internal.utils import get_args_parser
-
-    parser = get_args_parser()
-    parser.exit_on_error, parser.allow_abbrev = False, False
-    try:
-        parsed, unknown = parser.parse_known_intermixed_args(arguments)
-    except ArgumentError as error:
-        raise UserError(f"{error.argument_name}: {error.message}") from error
-    if unknown:
-        raise UserError(f"{unknown[0]}: no such option; see `kd-lab --help`")
-    if parsed.multirun and (parsed.cfg or parsed.info):
-        raise UserError(f"{'--cfg' if parsed.cfg else '--info'}: shows the config of one job; leave -m away")
-    return parsed.overrides, [a for a in arguments if a not in parsed.overrides]
-
-
-def expand(arguments: list[str]) -> list[str]:
-    """Complete the overrides with what they imply, so that the short form a user expects to work does.
-
-    - `loss.temperature=2`: the key of a single loss, whichever is chosen.
-    - `loss.terms.kd.standardize=true`, `loss.terms.kd.schedules.temperature=cosine`: what any loss can be given.
-    - `student._target_=my.Net`: the arguments of the built-in network are left out (student=custom).
-    - `student.recipe.epochs=3`: steps is null, and the other way round.
-    - `loss=[kd,soft_label]`: no settings tuned for a single loss.
-    """
-    keys = {_key(a) for a in arguments if "=" in a}
-    return [_short(a) for a in arguments] + list(_implied(arguments, keys))
-
-
-def _key(argument: str) -> str:
-    return argument.split("=", 1)[0].lstrip("+~")
-
-
-def _short(argument: str) -> str:
-    """What Hydra must be told to add, where no YAML has the key: it is a setting of any loss, or of submitit."""
-    key, _, value = argument.partition("=")
-    if re.fullmatch(r"loss\.(terms\.\w+\.)?schedules\.\w+", key):
-        by_name = re.fullmatch(r"[a-z_]+(,[a-z_]+)*", value) and value != "null"
-        return f"+schedule@{argument}" if by_name else f"++{argument}"
-    of_the_only_one = re.fullmatch(r"loss\.(?!terms\b|hard_weight\b|schedules\b)\w+", key)
-    of_any = re.fullmatch(r"loss\.terms\.\w+\.(standardize|student_layers|teacher_layers)", key)
-    of_a_cluster = key.startswith("sweep.resources.")
-    return f"++{argument}" if of_the_only_one or of_any or of_a_cluster else argument
-
-
-def _implied(arguments: list[str], keys: set[str]) -> Iterator[str]:
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key in {"teacher._target_", "student._target_"} and key.split(".")[0] not in keys:
-            yield f"{key.split('.')[0]}=custom"
-        if key == "loss" and "[" in value and "tuned/loss" not in keys:
-            yield "tuned/loss=none"
-        length = re.match(r"(.+\.recipe)\.(epochs|steps)$", key)
-        if length and value != "null":
-            other = f"{length[1]}.{'steps' if length[2] == 'epochs' else 'epochs'}"
-            if other not in keys:
-                yield f"{other}=null"
-
-
-NOT_A_NAME = "Config group override must be a string or a list"
-"""How Hydra 1.3 begins what it says, as a bare ValueError, of `teacher=null` and of `=3`."""
-
-
-def explain(error: Exception, arguments: list[str]) -> str:
-    """Hydra's message in one sentence: the key, the value, what was expected."""
-    from hydra.errors import OverrideParseException
-
-    text = str(error)
-    if text.startswith(NOT_A_NAME):
-        return _not_a_name(arguments)
-    missing = re.search(
-        r"Could not find '([^']+)/([^'/]+)'(?:.*?Available options in '[^']+':\n(.*?)\nConfig)?", text, re.S
-    )
-    if missing:
-        known = [line.strip() for line in (missing[3] or "").splitlines()]
-        return f"{missing[1]}={missing[2]}: no such {missing[1].split('/')[-1]}; {choices(missing[2], known)}"
-    of_several = re.search(r"Could not load '([^']+)/([^'/]+)'", text)
-    if of_several:
-        group, name = of_several.groups()
-        folder = conf_dir() / ALIASES.get(group.split("/")[-1], group)
-        known = sorted(p.stem for p in folder.glob("*.yaml"))
-        return f"{group}=[...{name}...]: no such {group.split('/')[-1]}; {choices(name, known)}"
-    unknown = re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", text)
-    if unknown:
-        key = unknown[1]
-        given = next((a for a in arguments if _key(a) == key), key)
-        return f"{given}: no such key; {_nearest_key(key)}"
-    if isinstance(error, OverrideParseException):
-        return f"{error.override}: expected an override of the form key=value, such as seed=1 or loss=kd"
-    return " ".join(text.split())
-
-
-def _not_a_name(arguments: list[str]) -> str:
-    """Which override is meant Hydra does not tell: the first that chooses a part with something that is no name."""
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not key:
-            return f"{argument}: expected an override of the form key=value, such as seed=1 or loss=kd"
-        if equals and "." not in key and re.fullmatch(r"null|true|false|[-+.\de]*", value, re.I):
-            return f"{argument}: expected the name of a choice; see `kd-lab list {key.split('/')[-1]}`"
-    return "expected the name of a choice where a part is chosen; see `kd-lab list`"
-
-
-def _nearest_key(key: str) -> str:
-    """The known keys of the default config nearest to a misspelt one."""
-    import difflib
-
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose("config")
-    groups = sorted(p.name for p in conf_dir().iterdir() if p.is_dir() and p.name not in ALIASES.values())
-    known = [*_paths(config), *groups, "teacher", "student"]
-    if key in known:
-        return "what else is chosen here does not have it, see the same command with --cfg job and without this"
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]}?"
-    last = [k for k in known if k.split(".")[-1] == key.rsplit(".", maxsplit=1)[-1]]
-    return (
-        f"did you mean {last[0]}?" if last else "see `kd-lab --cfg job` for every key, `kd-lab list` for every choice"
-    )
-
-
-def _paths(node: object, prefix: str = "") -> Iterator[str]:
-    from omegaconf import DictConfig, OmegaConf
-
-    if isinstance(node, DictConfig):
-        for key in map(str, node):
-            yield f"{prefix}{key}"
-            if not OmegaConf.is_interpolation(node, key) and not OmegaConf.is_missing(node, key):
-                yield from _paths(node[key], f"{prefix}{key}.")
+    for option in ("config_dir", "config_path"):
+        folder = getattr(options, option)
+        if folder is not None and not Path(folder).is_dir():
+            raise UserError(f"--{option.replace('_', '-')}={folder}: expected a folder, but there is none")
+    register()
+    AliasPath.folder = Path(options.config_dir).absolute() if options.config_dir else None
+    folder = Path(options.config_path).absolute() if options.config_path else conf_dir()
+    with hydra.initialize_config_dir(str(folder), version_base="1.3", job_name="kd-lab"):
+        yield Composer(options.config_name)
 
 
 def check_complete(node: Any, path: str = "") -> None:

@@ -5,12 +5,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kd_lab.errors import UserError
+from kd_lab.job.compose import Config
 from kd_lab.job.settings import SweepSettings
 from kd_lab.store.location import Location
 from kd_lab.sweep.states import FOUND, JobFolder, JobState
 from kd_lab.sweep.workers import Workers
-
-Config = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from kd_lab.errors import UserError
+from kd_lab.job.compose import Config
 from kd_lab.job.console import busy
 from kd_lab.job.offline import check_servers
 from kd_lab.job.search_settings import TIMED, SearchSettings
@@ -17,7 +18,7 @@ from kd_lab.outside.console import console
 from kd_lab.store.location import Location
 from kd_lab.sweep.board import Board
 from kd_lab.sweep.cluster import Cluster
-from kd_lab.sweep.jobs import Config, Job, check_processes, planned, state_of
+from kd_lab.sweep.jobs import Job, check_processes, planned, state_of
 from kd_lab.sweep.searched import Searched
 from kd_lab.sweep.space import Space, text
 from kd_lab.sweep.states import FINISHED, FOUND, WAITING, JobFolder

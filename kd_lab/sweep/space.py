@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 
 from kd_lab.errors import UserError
-from kd_lab.job.compose import expand
+from kd_lab.job.arguments import expand
 from kd_lab.job.search_settings import Dimension, SearchSettings
 from kd_lab.job.strict import parsed
 

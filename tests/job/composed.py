@@ -6,7 +6,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from kd_lab.job.compose import conf_dir, expand, register
+from kd_lab.job.arguments import expand
+from kd_lab.job.compose import conf_dir, register
 from kd_lab.job.plan import Plan
 from kd_lab.job.settings import Settings
 

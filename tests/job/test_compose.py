@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from kd_lab.cli.main import _main
-from kd_lab.job.compose import conf_dir, expand
+from kd_lab.job.arguments import expand
+from kd_lab.job.compose import conf_dir
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from kd_lab.errors import UserError
-from kd_lab.job.compose import expand
+from kd_lab.job.arguments import expand
 from kd_lab.job.search_settings import Dimension, SearchSettings
 from kd_lab.job.strict import parsed
 from kd_lab.sweep.space import Space, space_of

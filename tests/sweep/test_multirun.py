@@ -127,12 +127,14 @@ def test_grid__is_listed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         ("-m seed=0,1 sweep.resume=perhaps", "sweep.resume=perhaps: expected a valid boolean"),
         ("-m seed=0,1 sweep.job=2", "sweep.job=2: no such key; did you mean sweep.jobs?"),
         ("-m seed=0,1 sweep.jobs=2 trainer=ddp", "sweep.jobs=2: trainer=ddp trains each job in several processes"),
-        ("-m seed=0,1 hydra/launcher=basic sweep.cluster=pbs", "sweep.cluster=pbs: expected 'slurm' or 'local'"),
+        ("-m seed=0,1 sweep.cluster=pbs", "sweep.cluster=pbs: expected 'slurm' or 'local'"),
+        ("-m seed=0,1 hydra/launcher=joblib", "hydra/launcher=joblib: kd-lab runs the jobs itself; expected sweep"),
+        ("seed=0,1", "seed=0,1: is a sweep; expected -m before it, or a list"),
         (
             "-m loss.temperature=interval(1,2)",
             "loss.temperature=interval(1,2): expected values separated by commas",
         ),
-        ("-m sweep=student_sizes student=cnn", "student.widths: no such key; what else is chosen here does not have"),
+        ("-m sweep=student_sizes student=cnn", "student.widths=[16]: no such key; what else is chosen here does not"),
     ],
 )
 def test_refused__in_one_sentence(

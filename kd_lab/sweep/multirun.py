@@ -1,0 +1,91 @@
+"""`kd-lab -m`: every combination of the values, less what was done before, and a table meanwhile; or a search."""
+
+import itertools
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+
+from kd_lab.errors import UserError
+from kd_lab.job.arguments import key_of
+from kd_lab.job.compose import Composer
+from kd_lab.job.console import busy
+from kd_lab.job.offline import check_servers
+from kd_lab.job.settings import SweepSettings
+from kd_lab.job.strict import parsed
+from kd_lab.sweep.board import Board
+from kd_lab.sweep.cluster import Cluster
+from kd_lab.sweep.jobs import Job, check_processes, planned
+from kd_lab.sweep.search import Search
+from kd_lab.sweep.space import space_of
+from kd_lab.sweep.states import JobFolder
+from kd_lab.sweep.sweep import FOLDER, TITLE, hold, new_sweep_id, sweep_id
+from kd_lab.sweep.workers import Grid, Workers
+
+
+def multirun(typed: Sequence[str], compose: Composer) -> None:
+    """Run the jobs that these overrides make; how each one went is in the sweep's folder.
+
+    Raises:
+        UserError: the settings of the sweep cannot be used, or there is a job that cannot be composed.
+    """
+    started = time.time()
+    _check_single(compose.parsed(typed))
+    own = compose.whole([override for override in typed if key_of(override).startswith(("sweep", "hydra"))])
+    settings = parsed("sweep", OmegaConf.to_container(own.sweep, resolve=True), SweepSettings)
+    grid = [f"{key}={values}" for key, values in (own.hydra.sweeper.params or {}).items()]
+    overrides = compose.parsed([*grid, *typed])
+    folder = JobFolder(Path(os.environ[FOLDER]))
+    if settings.search is not None:
+        Search(settings, settings.search, space_of(settings.search, overrides), compose, folder).run(started)
+    else:
+        with busy("putting the jobs together"):
+            jobs = [Job(label, compose(job)) for label, job in combinations(overrides)]
+        _run(jobs, settings, folder, started)
+
+
+def _check_single(overrides: Sequence[Override]) -> None:
+    for override in overrides:
+        if override.is_sweep_override() and override.key_or_group.startswith("sweep."):
+            raise UserError(f"{override.input_line}: is one for all jobs of a sweep; expected a single value")
+
+
+def combinations(overrides: Sequence[Override]) -> Iterator[tuple[str, list[str]]]:
+    """What is special about each job, and its overrides; the last one changes first.
+
+    Raises:
+        UserError: values that cannot be listed.
+    """
+    values: dict[str, list[str]] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            values[key] = [f"{key}={override.get_value_element_as_str()}"]
+        elif override.is_discrete_sweep():
+            values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            told = str(override.input_line).lstrip("+")
+            raise UserError(f"{told}: expected values separated by commas, or sweep=optuna, to search it")
+    swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
+    for job in itertools.product(*values.values()):
+        special = [one.lstrip("+") for key, one in zip(values, job, strict=True) if key in swept]
+        yield " ".join(special), list(job)
+
+
+def _run(jobs: Sequence[Job], settings: SweepSettings, folder: JobFolder, started: float) -> None:
+    configs = [job.config for job in jobs]
+    check_servers(configs)
+    check_processes(settings, configs)
+    cluster = Cluster(folder, settings.cluster, settings.jobs, settings.resources) if settings.cluster else None
+    with Workers(folder, settings.jobs) as workers:
+        with busy("looking for what is done already"):
+            name = sweep_id(os.environ[TITLE]) if settings.resume else new_sweep_id()
+            hold(configs, name)
+            missing = planned(jobs, folder, workers, name, resume=settings.resume)
+        if cluster is not None:
+            workers.close()
+        with Board(folder, min(settings.jobs, len(missing)), started, resumes=settings.resume):
+            (cluster or workers).run(Grid({number: job.config for number, job in enumerate(missing)}))
