@@ -61,11 +61,6 @@ class Comparison:
     notes: list[str]
     metric: str = ACCURACY
 
-    @property
-    def higher_is_better(self) -> bool:
-        """Of the metric."""
-        return self.metric in names.HIGHER_IS_BETTER
-
 
 def compare(
     pairs: pd.DataFrame,

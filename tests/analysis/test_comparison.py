@@ -8,7 +8,7 @@ from kd_lab.analysis.columns import column
 from kd_lab.analysis.comparison import Comparison, compare
 from kd_lab.analysis.runs import pairs, runs
 from kd_lab.errors import UserError
-from tests.analysis.students import each, seeds, table
+from tests.analysis.made_up import each, seeds, table
 
 KD = [0.95, 0.96, 0.94, 0.95, 0.97]
 DKD = [0.93, 0.95, 0.92, 0.94, 0.94]
@@ -35,13 +35,11 @@ def test_compare__means_intervals_and_paired_differences():
     assert kd["gap_recovered"] == pytest.approx(0.042 / 0.068)
 
 
-def test_compare__to_plain_kd__paired_by_seed():
-    arms = two_arms().arms.set_index("arm")
-    dkd = arms.loc["mlp 32 dkd"]
-    assert dkd["kd_arm"] == "mlp 32 kd"
+def test_compare__to_plain_kd__paired_by_seed__the_best_arm_first():
+    kd, dkd = (arm for _, arm in two_arms().arms.iterrows())
+    assert (dkd["arm"], dkd["kd_arm"]) == ("mlp 32 dkd", "mlp 32 kd")
     assert dkd["to_kd_mean"] == pytest.approx(np.mean(np.subtract(DKD, KD)))
     assert (dkd["to_kd_wins"], dkd["to_kd_pairs"], dkd["to_kd_verdict"]) == (0, 5, "worse")
-    kd = arms.loc["mlp 32 kd"]
     assert (kd["kd_arm"], kd["to_kd_pairs"], kd["to_kd_verdict"]) == ("", 0, "")
     assert math.isnan(kd["to_kd_p_holm"])
 
@@ -54,41 +52,32 @@ def test_compare__holm_over_the_arms():
     assert dkd["to_kd_p_holm"] == dkd["to_kd_p_t"]
 
 
-def test_compare__best_first():
-    assert two_arms().arms["arm"].tolist() == ["mlp 32 kd", "mlp 32 dkd"]
-
-
 def test_compare__lower_is_better():
-    columns = {
-        column("student", names.TEST_NLL_NATS): [0.1, 0.2, 0.3, 0.5],
-        column("baseline", names.TEST_NLL_NATS): 0.4,
-    }
-    frame = table([0.9] * 4, seed=seeds(2, 2), loss=each(["kd", "dkd"], 2), **columns)
-    comparison = compare(frame, names.TEST_NLL_NATS)
-    assert not comparison.higher_is_better
-    assert comparison.arms["mean"].tolist() == pytest.approx([0.15, 0.4])
-    assert comparison.arms["to_baseline_wins"].tolist() == [2, 1]
-    assert comparison.arms["to_baseline_mean"].tolist() == pytest.approx([-0.25, 0.0])
+    student, alone = (column(role, names.TEST_NLL_NATS) for role in ("student", "baseline"))
+    frame = table([0.9] * 4, seed=seeds(2, 2), loss=each(["dkd", "kd"], 2))
+    arms = compare(frame.assign(**{student: [0.3, 0.5, 0.1, 0.2], alone: 0.4}), names.TEST_NLL_NATS).arms
+    assert arms["mean"].tolist() == pytest.approx([0.15, 0.4])
+    assert arms["to_baseline_wins"].tolist() == [2, 1]
+    assert arms["to_baseline_mean"].tolist() == pytest.approx([-0.25, 0.0])
 
 
 def test_compare__fidelity_calibration_and_cost():
     measured = {
-        names.TEST_AGREEMENT_TOP1: 0.8,
-        names.TEST_KL_NATS: 0.1,
-        names.TEST_NLL_NATS: 0.2,
-        names.TEST_ECE: 0.05,
-        names.COST_PARAMS_TOTAL: 2410.0,
-        names.COST_MACS: 2368.0,
-        names.COST_LATENCY_MS_P50: 0.02,
-        names.COST_TRAIN_SAMPLES_PER_S: 1000.0,
-        names.COST_TRAIN_PEAK_MEMORY_BYTES: 2.0**20,
-        names.COST_TRAIN_WALL_S: [36.0, 72.0],
+        "agreement": (names.TEST_AGREEMENT_TOP1, 0.8),
+        "kl": (names.TEST_KL_NATS, 0.1),
+        "nll": (names.TEST_NLL_NATS, 0.2),
+        "ece": (names.TEST_ECE, 0.05),
+        "params": (names.COST_PARAMS_TOTAL, 2410.0),
+        "macs": (names.COST_MACS, 2368.0),
+        "latency": (names.COST_LATENCY_MS_P50, 0.02),
+        "samples_per_s": (names.COST_TRAIN_SAMPLES_PER_S, 1000.0),
+        "peak_memory_bytes": (names.COST_TRAIN_PEAK_MEMORY_BYTES, 2.0**20),
     }
-    columns = {column("student", key): value for key, value in measured.items()}
+    columns = {column("student", key): value for key, value in measured.values()}
+    columns[column("student", names.COST_TRAIN_WALL_S)] = [36.0, 72.0]
     arm = compare(table([0.9, 0.8], seed=[0, 1], **columns)).arms.iloc[0]
-    assert (arm["agreement"], arm["kl"], arm["nll"], arm["ece"]) == (0.8, 0.1, 0.2, 0.05)
-    assert (arm["params"], arm["macs"], arm["latency"]) == (2410, 2368, 0.02)
-    assert (arm["train_wall_s"], arm["samples_per_s"], arm["peak_memory_bytes"]) == (54, 1000, 2**20)
+    assert {name: arm[name] for name in measured} == {name: value for name, (_, value) in measured.items()}
+    assert arm["train_wall_s"] == 54
     # 0.9 in a hundredth of an hour, 0.8 in a fiftieth
     assert arm["accuracy_per_hour"] == pytest.approx((90 + 40) / 2)
 
@@ -99,41 +88,25 @@ def test_compare__one_seed_is_not_distinguishable():
     assert np.isnan([arm["sd"], arm["low"], arm["to_baseline_low"], arm["to_baseline_p_holm"]]).all()
 
 
-def test_compare__without_a_baseline__no_difference_and_said():
-    comparison = compare(table([0.9, 0.8], seed=[0, 1], baseline_run=None))
-    arm = comparison.arms.iloc[0]
+def test_compare__without_a_baseline__no_difference():
+    arm = compare(table([0.9, 0.8], seed=[0, 1], baseline_run=None)).arms.iloc[0]
     assert (arm["n"], arm["to_baseline_pairs"], arm["to_baseline_verdict"]) == (2, 0, "")
-    assert "No student has a baseline (baseline=false): nobody knows what distilling gained." in comparison.notes
 
 
-def test_compare__pairs_are_the_common_seeds():
-    frame = table([0.9, 0.8, 0.7, 0.6, 0.5], seed=[0, 1, 2, 1, 5], loss=["kd"] * 3 + ["dkd"] * 2)
-    comparison = compare(frame)
-    dkd = comparison.arms.set_index("loss").loc["dkd"]
+def test_compare__pairs_are_the_common_seeds_and_splits():
+    dkd = compare(table([0.9, 0.8, 0.7, 0.6, 0.5], seed=[0, 1, 2, 1, 5], loss=["kd"] * 3 + ["dkd"] * 2)).arms.iloc[1]
     assert (dkd["n"], dkd["to_kd_pairs"]) == (2, 1)
     assert dkd["to_kd_mean"] == pytest.approx(-0.2)
-    assert [note for note in comparison.notes if note.startswith("Not every arm has the same seeds and splits")]
-
-
-def test_compare__pairs_by_seed_and_split():
     split = {"params.dataset.seed": ["0", "1"] * 2, "fingerprint": ["a", "b"] * 2, "teacher_weights": ["x", "y"] * 2}
-    comparison = compare(table([0.9, 0.8, 0.85, 0.7], loss=each(["kd", "dkd"], 2), **split))
-    dkd = comparison.arms.set_index("loss").loc["dkd"]
+    dkd = compare(table([0.9, 0.8, 0.85, 0.7], loss=each(["kd", "dkd"], 2), **split)).arms.iloc[1]
     assert (dkd["n"], dkd["to_kd_pairs"], dkd["to_kd_wins"]) == (2, 2, 0)
     assert dkd["to_kd_mean"] == pytest.approx(-0.075)
 
 
-def test_compare__newest_of_one_arm_and_seed_counts_and_is_said():
-    comparison = compare(table([0.5, 0.9], seed=0))
-    assert comparison.arms.iloc[0][["n", "mean"]].tolist() == [1, 0.9]
-    assert "Of runs with the same arm, seed and split the newest counts: 1 older left out." in comparison.notes
-
-
-def test_compare__unfinished_left_out_and_said():
+def test_compare__the_newest_finished_one_of_an_arm_and_seed_counts():
+    assert compare(table([0.5, 0.9], seed=0)).arms.iloc[0][["n", "mean"]].tolist() == [1, 0.9]
     frame = table([0.9, 0.1, np.nan, 0.2], seed=range(4), status=["FINISHED", "FAILED", "RUNNING", "FAILED"])
-    comparison = compare(frame)
-    assert comparison.arms["mean"].tolist() == [0.9]
-    assert comparison.notes[0] == "Left out: 2 failed, 1 still running."
+    assert compare(frame).arms["mean"].tolist() == [0.9]
     with pytest.raises(UserError, match="no finished student has it"):
         compare(frame.assign(status="FAILED"))
 
@@ -141,35 +114,6 @@ def test_compare__unfinished_left_out_and_said():
 def test_compare__unknown_metric__user_error():
     with pytest.raises(UserError, match=r"^metric=test/accuracy: no run has it; did you mean test/accuracy_top1\?"):
         compare(table([0.9]), "test/accuracy")
-
-
-def test_compare__how_many_were_tried_and_few_seeds():
-    notes = two_arms().notes
-    assert "2 configurations were compared on the test part: the best of many looks better than it is." in notes
-    assert not [note for note in notes if note.startswith("Few seeds")]
-    few = compare(table([0.9, 0.8, 0.7], seed=[0, 1, 0], loss=["kd", "kd", "dkd"])).notes
-    assert (
-        "Few seeds: every arm has fewer than 5; intervals from the bootstrap are too narrow, and with 2 pairs the "
-        "Wilcoxon test cannot go below p = 0.5." in few
-    )
-
-
-def test_compare__chosen_from_how_many__said():
-    told = "chosen on validation from 30 configurations."
-    assert f"mlp 32 dkd: {told}" in two_arms(tried=each([None, "30"], 5)).notes
-    assert f"2 arms (mlp 32 kd, mlp 32 dkd): {told}" in two_arms(tried="30").notes
-    assert not [note for note in two_arms(tried=None).notes if "chosen" in note]
-
-
-def test_compare__other_budget_than_alone__said():
-    steps = {column("student", names.COST_TRAIN_STEPS): 60.0, column("baseline", names.COST_TRAIN_STEPS): 40.0}
-    notes = compare(table([0.9], **steps)).notes
-    assert "Not the same budget as the student alone: 40 optimizer steps alone, 60 distilled (mlp 32 kd)." in notes
-
-
-def test_compare__several_baselines_of_one_network_and_seed__said():
-    notes = compare(table([0.9, 0.8], loss=["kd", "dkd"], baseline_run=["b1", "b2"])).notes
-    assert "One network, seed and split has several baselines: each arm is compared with its own." in notes
 
 
 @pytest.mark.parametrize(
@@ -184,15 +128,10 @@ def test_compare__several_baselines_of_one_network_and_seed__said():
     ],
 )
 def test_where__keeps(where, left):
-    frame = table(
-        [0.9] * 3,
-        loss=["kd", "dkd", "dist"],
-        network=["mlp 32", "mlp 16", "mlp 16"],
-        **{
-            "params.loss.terms.kd.temperature": ["1", None, None],
-            "params.loss.terms.dkd.temperature": [None, "4", None],
-        },
-    )
+    temperatures = {f"params.loss.terms.{loss}.temperature": each([None], 3) for loss in ("kd", "dkd")}
+    frame = table([0.9] * 3, loss=["kd", "dkd", "dist"], network=["mlp 32", "mlp 16", "mlp 16"], **temperatures)
+    frame.loc[0, "params.loss.terms.kd.temperature"] = "1"
+    frame.loc[1, "params.loss.terms.dkd.temperature"] = "4"
     assert sorted(compare(frame, where=where).students["loss"]) == sorted(left)
 
 
@@ -206,13 +145,10 @@ def test_where__unknown__user_error():
 
 def test_compare__a_store(uri):
     comparison = compare(pairs(runs("digits", uri)))
-    arms = comparison.arms.set_index("loss")
-    assert arms["arm"].to_dict() == {"kd": "mlp kd", "soft_label": "mlp soft_label"}
-    assert arms.loc["kd", ["n", "to_baseline_pairs", "to_baseline_wins"]].tolist() == [3, 3, 3]
-    assert arms.loc["kd", "mean"] == pytest.approx(0.951)
-    assert arms.loc["kd", "to_baseline_mean"] == pytest.approx(0.041)
-    assert arms.loc["kd", "gap_recovered"] == pytest.approx(0.041 / 0.05)
-    assert arms.loc["soft_label", "to_kd_mean"] == pytest.approx(-0.02)
-    assert comparison.students.columns[:1].tolist() == ["study"]
+    arms = comparison.arms.set_index("arm")
+    assert arms.loc["mlp kd", ["n", "to_baseline_pairs", "to_baseline_wins"]].tolist() == [3, 3, 3]
+    assert arms.loc["mlp kd", ["mean", "to_baseline_mean", "gap_recovered"]].tolist() == pytest.approx(
+        [0.951, 0.041, 0.041 / 0.05]
+    )
+    assert arms.loc["mlp soft_label", "to_kd_mean"] == pytest.approx(-0.02)
     assert {"arm", "group", "split", "student", "data", "teacher", "budget"} <= set(comparison.students.columns)
-    assert comparison.notes[0] == "Left out: 1 failed."

@@ -5,6 +5,7 @@ import pytest
 from kd_lab.analysis.curves import curves
 from kd_lab.errors import UserError
 from kd_lab.store.store import Store
+from tests.analysis.conftest import write
 from tests.analysis.made_up import copied
 
 KEY = "train/loss_total"
@@ -15,42 +16,29 @@ def own(uri, tmp_path_factory):
     return copied(uri, tmp_path_factory.mktemp("own"))
 
 
-@pytest.fixture(scope="module")
-def runs(own):
-    store, found = Store.open(own, "curves"), []
-    for start in (2.0, 1.0):
-        with store.start_run(role="student", name="s", params={}, tags={}, config_yaml="{}\n", parent=None) as run:
-            for step in (0, 20, 10):
-                run.log(step, {KEY: start / (1 + step)})
-        found.append(run.run_id)
-    return found
-
-
-def test_curves__one_row_per_run_and_step(own, runs):
-    frame = curves(runs, KEY, own)
-    assert list(frame.columns) == ["run_id", "step", "value"]
-    first = frame[frame["run_id"] == runs[0]]
-    assert first["step"].tolist() == [0, 10, 20]
-    assert first["value"].tolist() == pytest.approx([2, 2 / 11, 2 / 21])
-    assert len(frame) == 6
-
-
-def test_curves__a_step_twice__the_later_value(own):
+def run_with(own, *points):
     with Store.open(own, "curves").start_run(
         role="student", name="s", params={}, tags={}, config_yaml="{}\n", parent=None
     ) as run:
-        run.log(0, {KEY: 3.0})
-        run.flush()
-        time.sleep(0.01)
-        run.log(0, {KEY: 1.0})
-    assert curves([run.run_id, run.run_id], KEY, own)["value"].tolist() == [1.0]
+        for step, value in points:
+            run.log(step, {KEY: value})
+            run.flush()
+            time.sleep(0.01)
+    return run.run_id
 
 
-def test_curves__never_logged__no_rows(own, runs):
-    frame = curves(runs, "val/accuracy_top1", own)
+def test_curves__one_row_per_run_and_step__the_later_value(own):
+    first, second = run_with(own, (0, 2.0), (20, 0.1), (10, 0.2)), run_with(own, (0, 3.0), (0, 1.0))
+    without = write(Store.open(own, "curves"), "student", seed=0, params={}, measured={}, tags={})
+    frame = curves([first, second, first, without], KEY, own)
+    expected = sorted([(first, 0, 2.0), (first, 10, 0.2), (first, 20, 0.1), (second, 0, 1.0)])
+    assert list(frame.itertuples(index=False, name=None)) == expected
     assert list(frame.columns) == ["run_id", "step", "value"]
-    assert frame.empty
-    assert frame["value"].dtype == "float64"
+
+
+def test_curves__never_logged__no_rows_of_numbers(own):
+    frame = curves([run_with(own)], KEY, own)
+    assert (len(frame), frame["value"].dtype) == (0, "float64")
 
 
 def test_curves__no_store__user_error(tmp_path):

@@ -20,12 +20,16 @@ def figure():
     return figure
 
 
-def test_inline__no_address_and_no_script(figure):
-    svg = inline(figure, "first", "A line")
+def test_inline__text_and_a_name_for_readers__the_ink_of_the_page__no_address_and_no_script(figure):
+    svg = inline(figure, "first", r'"><img src=x onerror=alert(1)> \1 & more')
     assert svg.startswith("<svg viewBox=")
-    assert "http" not in svg
-    assert "<script" not in svg
+    assert r'aria-label="&quot;&gt;&lt;img src=x onerror=alert(1)&gt; \1 &amp; more">' in svg
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in svg
+    assert ">accuracy</text>" in svg
+    assert 'role="img"' in svg
+    assert not [what for what in ("http", "<script", "<img", "#000000") if what in svg]
+    assert "currentColor" in svg
+    assert "#0072b2" in svg
 
 
 def test_inline__ids_unlike_those_of_other_figures__and_every_reference_found(figure):
@@ -39,39 +43,16 @@ def test_inline__ids_unlike_those_of_other_figures__and_every_reference_found(fi
         assert set(referred) <= known
 
 
-def test_inline__black_is_the_ink_of_the_page__colours_stay(figure):
-    svg = inline(figure, "first", "A line")
-    assert "#000000" not in svg
-    assert "currentColor" in svg
-    assert "#0072b2" in svg
-
-
-def test_inline__text_that_can_be_searched_and_a_name_for_readers(figure):
-    svg = inline(figure, "first", "A line")
-    assert ">accuracy</text>" in svg
-    assert 'role="img" aria-label="A line"' in svg
-
-
-def test_save__png_and_svg_on_white(figure, tmp_path):
+def test_save__png_and_svg_on_white__twice_the_same(figure, tmp_path):
     settle(figure)
-    save(figure, tmp_path, "line")
-    assert (tmp_path / "line.png").read_bytes().startswith(b"\x89PNG")
-    assert ElementTree.parse(tmp_path / "line.svg").getroot().tag.endswith("svg")
-    assert "#ffffff" in (tmp_path / "line.svg").read_text()
-
-
-def test_save__twice__the_same_file(figure, tmp_path):
-    settle(figure)
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        save(figure, tmp_path / folder, "line")
-    assert (tmp_path / "a/line.svg").read_bytes() == (tmp_path / "b/line.svg").read_bytes()
-
-
-def test_inline__a_title_of_others__is_text(figure):
-    svg = inline(figure, "first", r'"><img src=x onerror=alert(1)> \1 & more')
-    assert r'aria-label="&quot;&gt;&lt;img src=x onerror=alert(1)&gt; \1 &amp; more">' in svg
-    assert "<img" not in svg
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        save(figure, tmp_path / name, "line")
+    svg = tmp_path / "a/line.svg"
+    assert (tmp_path / "a/line.png").read_bytes().startswith(b"\x89PNG")
+    assert ElementTree.parse(svg).getroot().tag.endswith("svg")
+    assert "#ffffff" in svg.read_text()
+    assert svg.read_bytes() == (tmp_path / "b/line.svg").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["$x^{$", r"\$x^{$", r"$\$", "\x1b[2J\x00", "<img src=x>\u202e"])

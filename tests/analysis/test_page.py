@@ -1,6 +1,4 @@
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -48,13 +46,8 @@ class Page(HTMLParser):
         self.addresses += [found[key] for key in ("href", "xlink:href", "src", "data", "action") if key in found]
         self.scripts += tag == "script"
 
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
     def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+        assert tag in VOID or self.open.pop() == tag
 
     def handle_data(self, data):
         self.text += data if self.open and self.open[-1] not in ("style", "script") else ""
@@ -98,61 +91,31 @@ def written(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_page__every_figure_in_it_and_beside_it(written):
-    assert set(Page(written).figures) == FIGURES
+def test_page__every_figure_in_it_and_beside_it__opens_without_a_network(written):
+    page, html = Page(written), written.read_text(encoding="utf-8")
+    assert set(page.figures) == FIGURES
     files = {path.name for path in written.parent.iterdir()}
     assert files == {"comparison.html"} | {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
-
-
-@pytest.mark.slow
-def test_page__opens_without_a_network(written):
-    html = written.read_text(encoding="utf-8")
-    assert [address for address in Page(written).addresses if not address.startswith(("#", "data:"))] == []
+    assert [address for address in page.addresses if not address.startswith(("#", "data:"))] == []
     assert "http" not in html
     assert "@import" not in html
     assert [target for target in re.findall(r"url\(([^)]*)\)", html) if not target.startswith("#")] == []
+    assert len(page.ids) == len(set(page.ids))
 
 
 @pytest.mark.slow
-def test_page__no_id_twice(written):
-    ids = Page(written).ids
-    assert len(ids) == len(set(ids))
-
-
-@pytest.mark.slow
-def test_page__answers_first_then_what_to_know_then_the_numbers(written):
-    text = Page(written).text
-    told = [
-        "Study digits",
-        "dist has the highest mean test accuracy",
-        "Two runs failed",
-        "3 x cnn",
-        "this page",
-    ]
+def test_page__answers_first_then_what_to_know_then_numbers_that_can_be_sorted(written):
+    text, html = Page(written).text, written.read_text(encoding="utf-8")
+    told = ["Study digits", "dist has the highest mean test accuracy", "Two runs failed", "3 x cnn", "this page"]
     places = [text.index(part) for part in told]
     assert places == sorted(places)
-
-
-@pytest.mark.slow
-def test_page__a_table_that_is_sorted_by_its_numbers(written):
-    html = written.read_text(encoding="utf-8")
     assert re.search(r'<td class="number" data-order="0.953">95.30', html)
     assert 'class="verdict not-distinguishable">not distinguishable' in html
 
 
-def test_page__what_cannot_be_drawn__left_out(tmp_path):
-    table = students({"kd": [0.9]}, size={})
-    one = difference("to_baseline", 0.0, (np.nan, np.nan), np.nan, "not distinguishable 1/1")
-    page = write_page(
-        Comparison(table, arms(kd=one | {"mean": 0.9, "n": 1}), []), None, tmp_path, made={"study": "digits"}
-    )
-    assert Page(page).figures == ["forest_to_baseline", "accuracy_agreement"]
-    assert "Before you trust it" not in page.read_text()
-
-
 @pytest.mark.slow
-def test_page__what_users_wrote__is_only_text(tmp_path):
-    evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+def test_page__names_of_others__text_in_the_page_its_facts_and_its_figures(tmp_path):
+    evil = "<script>alert(1)</script><img src=x onerror=alert(2)>\x1b\u202e $x^{$"
     comparison = everything()
     renamed = {arm: f"{arm} {evil}" for arm in comparison.students["arm"].unique()}
     table = comparison.students.assign(
@@ -165,40 +128,38 @@ def test_page__what_users_wrote__is_only_text(tmp_path):
         tmp_path,
         made={"study": evil, evil: evil},
         predictions=predictions_of(comparison),
-        files=False,
     )
-    assert [path.name for path in tmp_path.iterdir()] == ["comparison.html"]
-    parsed = Page(page)
+    html, parsed = page.read_text(encoding="utf-8"), Page(page)
+    told = "<script>alert(1)</script><img src=x onerror=alert(2)>\\x1b\\u202e $x^{$"
     assert parsed.scripts == 1  # ours, which sorts
-    assert "<img" not in page.read_text()
-    assert "alert(1)" in parsed.text
+    assert "<img" not in html
+    assert not {"\x1b", "\u202e"} & set(html)
+    assert f"Study {told}" in parsed.text
+    assert parsed.text.count(told) >= 7  # title, heading, headline, note, row of the table, fact and its name
     assert set(parsed.figures) == FIGURES
+    for figure in tmp_path.glob("*.svg"):
+        ElementTree.parse(figure)
+
+
+def test_page__what_cannot_be_drawn__left_out__no_files_unless_wanted(tmp_path):
+    one = difference("to_baseline", 0.0, (np.nan, np.nan), np.nan, "not distinguishable 1/1")
+    comparison = Comparison(students({"kd": [0.9]}, size={}), arms(kd=one | {"mean": 0.9, "n": 1}), [])
+    page = write_page(comparison, None, tmp_path, made={"study": "digits"}, files=False)
+    assert Page(page).figures == ["forest_to_baseline", "accuracy_agreement"]
+    assert "Before you trust it" not in page.read_text()
+    assert list(tmp_path.iterdir()) == [page]
 
 
 def test_page_of__a_study_from_its_store(uri, tmp_path):
-    comparison = compare(pairs(runs("digits", uri)))
-    page = page_of(comparison, uri, tmp_path, "kd-lab compare digits --out x")
-    text = Page(page).text
-    assert "kd has the highest mean test accuracy: 95.10% over 3 seeds" in text
-    assert "kd-lab compare digits --out x" in text
-    assert {"forest_to_baseline", "accuracy_agreement"} <= set(Page(page).figures)
-
-
-def test_page__is_drawn_without_torch_and_without_pyplot():
-    code = """
-import sys
-import kd_lab.analysis.studies.figures.roles, kd_lab.analysis.page
-print([name for name in ("torch", "pytorch_lightning", "matplotlib.pyplot") if name in sys.modules])
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    page = Page(page_of(compare(pairs(runs("digits", uri))), uri, tmp_path, "kd-lab compare digits --out x"))
+    assert "kd has the highest mean test accuracy: 95.10% over 3 seeds" in page.text
+    assert "kd-lab compare digits --out x" in page.text
+    assert {"forest_to_baseline", "accuracy_agreement"} <= set(page.figures)
 
 
 def test_made__facts_of_the_runs(uri):
-    table = pairs(runs("digits", uri))
-    facts = made(table, uri, "kd-lab compare digits")
-    assert facts["study"] == "digits"
-    assert facts["store"] == uri
+    facts = made(pairs(runs("digits", uri)), uri, "kd-lab compare digits")
+    assert (facts["study"], facts["store"]) == ("digits", uri)
     assert facts["runs"].startswith("7 students, started 20")
     assert facts["this page"].startswith("kd-lab compare digits; kd-lab ")
     assert "machine" not in facts  # these runs have no such tags
@@ -226,21 +187,3 @@ def test_made__several_values_and_the_command_of_the_sweep(uri, tmp_path):
     assert facts["code"] == "0123456789ab, 0123456789ab with changes"
     assert facts["versions"] == "torch 2.15.0"
     assert facts["runs"] == "2 students, started 2026-01-02 03:04 to 2026-01-02 03:04 UTC"
-
-
-def test_page__names_of_others__text_in_the_page_its_facts_and_its_figures(tmp_path):
-    evil = "<img src=x onerror=alert(1)>\x1b\u202e $x^{$"
-    table = students({evil: [0.9]}, network=evil, dataset=evil)
-    one = difference("to_baseline", 0.0, (np.nan, np.nan), np.nan, "not distinguishable 1/1")
-    rows = arms(kd=one | {"mean": 0.9, "n": 1}).assign(arm=evil, group=evil)
-    page = write_page(Comparison(table, rows, [evil]), None, tmp_path, made={"study": evil, evil: evil})
-    html = page.read_text(encoding="utf-8")
-    parsed = Page(page)
-    told = "<img src=x onerror=alert(1)>\\x1b\\u202e $x^{$"
-    assert "<img" not in html
-    assert not {"\x1b", "\u202e"} & set(html)
-    assert f"Study {told}" in parsed.text
-    assert parsed.text.count(told) >= 7  # title, heading, headline, note, row of the table, fact and its name
-    assert "&lt;img src=x" in html[html.index("<svg") : html.rindex("</svg>")]
-    for figure in tmp_path.glob("*.svg"):
-        ElementTree.parse(figure)

@@ -44,128 +44,98 @@ def own(uri, tmp_path_factory):
     return copied(uri, tmp_path_factory.mktemp("own"))
 
 
-def test_predictions__one_row_per_sample_and_a_column_per_class(own, tmp_path):
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / names.ARTIFACT_PREDICTIONS
+
+
+def test_predictions__one_row_per_sample_and_a_column_per_class_where_they_were_kept(own, tmp_path):
     probabilities = np.array([[0.25, 0.75], [0.5, 0.5]], dtype=np.float32)
     frame = predictions(keep(own, tmp_path, **COLUMNS, probabilities=probabilities), own)
     assert list(frame.columns) == [*COLUMNS, "probability_0", "probability_1"]
     assert frame["index"].tolist() == [5, 2]
     assert frame["probability_1"].tolist() == [0.75, 0.5]
-
-
-def test_predictions__probabilities_not_kept__the_other_columns(own, tmp_path):
     assert list(predictions(keep(own, tmp_path, **COLUMNS), own).columns) == list(COLUMNS)
 
 
-def test_predictions__run_without__user_error(own, tmp_path):
-    run_id = keep(own, tmp_path)
-    with pytest.raises(UserError, match=rf"^run:{run_id}: this run has no artifact predictions\.npz"):
-        predictions(run_id, own)
-
-
-def test_predictions__no_such_run__user_error(own):
+def test_predictions__no_run_or_a_run_without__user_error_or_left_out(own, tmp_path):
+    kept, without = keep(own, tmp_path, **COLUMNS), keep(own, tmp_path)
+    with pytest.raises(UserError, match=rf"^run:{without}: this run has no artifact predictions\.npz"):
+        predictions(without, own)
     with pytest.raises(UserError, match=r"^run:nothing: there is no such run"):
         predictions("nothing", own)
+    assert list(predictions_of([without, kept, "nothing"], own)) == [kept]
 
 
-def test_predictions_of__runs_without__left_out(own, tmp_path):
-    kept = keep(own, tmp_path, **COLUMNS)
-    assert list(predictions_of([keep(own, tmp_path), kept, "nothing"], own)) == [kept]
-
-
-def _refused(uri, folder, message, write):
-    """What `write` makes of the file is refused, and left out where several are read."""
-    file = folder / names.ARTIFACT_PREDICTIONS
-    write(file)
+def refused(uri, file, message):
+    """What is in the file is refused, and left out where several are read."""
     run_id = keep_file(uri, file)
     with pytest.raises(UserError, match=f"^run:{run_id}: " + message):
         predictions(run_id, uri)
     assert predictions_of([run_id], uri) == {}
 
 
-def test_predictions__a_bomb_is_not_unpacked(own, tmp_path, request):
+def test_predictions__a_bomb_is_not_unpacked(own, file, request):
     zeros = {name: np.zeros(2**22, column.dtype) for name, column in COLUMNS.items()}
+    np.savez_compressed(file, **zeros)
     tracemalloc.start()
     request.addfinalizer(tracemalloc.stop)
-    _refused(
+    refused(
         own,
-        tmp_path,
+        file,
         r"predictions\.npz: declares 128\.0 MiB in a file of 1\d\d\.\d KiB, expected one that is not compressed; this "
         r"is no file of kd-lab, choose another run\.$",
-        lambda file: [np.savez_compressed(file, **zeros), tracemalloc.reset_peak()],
     )
-    own_bytes = sum(array.nbytes for array in zeros.values())
-    assert tracemalloc.get_traced_memory()[1] < own_bytes + 2**25
+    assert tracemalloc.get_traced_memory()[1] < 2**25
 
 
-def test_predictions__other_members_are_not_read(own, tmp_path):
-    file = tmp_path / names.ARTIFACT_PREDICTIONS
+def test_predictions__other_members_are_not_read(own, file):
     np.savez(file, **COLUMNS, notes=np.array([{"a": 1}], dtype=object), more=np.zeros((3, 3)))
     assert list(predictions(keep_file(own, file), own).columns) == list(COLUMNS)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x80\x04K\x01.", b"PK\x03\x04"])
-def test_predictions__no_archive(own, tmp_path, content):
-    _refused(
-        own, tmp_path, r"predictions\.npz: the file is truncated or damaged", lambda file: file.write_bytes(content)
-    )
+def test_predictions__no_archive(own, file, content):
+    file.write_bytes(content)
+    refused(own, file, r"predictions\.npz: the file is truncated or damaged")
 
 
-def test_predictions__a_member_that_is_no_array(own, tmp_path):
-    def write(file):
-        with zipfile.ZipFile(file, "w") as archive:
-            archive.writestr("index.npy", "text")
-
-    _refused(own, tmp_path, r"predictions\.npz: index is not a NumPy array", write)
-
-
-def test_predictions__python_objects(own, tmp_path):
-    objects = COLUMNS | {"index": np.array([{}, {}], dtype=object)}
-    _refused(own, tmp_path, r"predictions\.npz: index holds Python objects", lambda file: np.savez(file, **objects))
+def test_predictions__a_member_that_is_no_array(own, file):
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("index.npy", "text")
+    refused(own, file, r"predictions\.npz: index is not a NumPy array")
 
 
 @pytest.mark.parametrize(
-    ("name", "column"),
+    ("column", "message"),
     [
-        ("target", np.array([1, 0, 1])),
-        ("target", np.array([[1], [0]])),
-        ("index", np.array(3)),
-        ("predicted", np.array([1.0, 0.0])),
-        ("predicted", np.array(["1", "0"])),
-        ("confidence", np.array([1, 0])),
-        ("confidence", np.array([0.5, 0.5], complex)),
-        ("target_probability", np.zeros(2, "M8[s]")),
-        ("probabilities", np.zeros(2)),
-        ("probabilities", np.zeros((3, 2))),
-        ("probabilities", np.zeros((2, 0))),
-        ("probabilities", np.zeros((2, 2), int)),
-        ("probabilities", np.zeros((2, 2, 2))),
+        ({"index": np.array([{}, {}], dtype=object)}, r": index holds Python objects"),
+        ({"target": np.array([1, 0, 1])}, r" holds .*target int64 \[3\]"),
+        ({"target": np.array([[1], [0]])}, r" holds .*target int64 \[2, 1\]"),
+        ({"index": np.array(3)}, r" holds .*index int64 \[\]"),
+        ({"predicted": np.array([1.0, 0.0])}, r" holds .*predicted float64 \[2\]"),
+        ({"predicted": np.array(["1", "0"])}, r" holds .*predicted str32 \[2\]"),
+        ({"confidence": np.array([1, 0])}, r" holds .*confidence int64 \[2\]"),
+        ({"confidence": np.array([0.5, 0.5], complex)}, r" holds .*confidence complex128 \[2\]"),
+        ({"target_probability": np.zeros(2, "M8[s]")}, r" holds .*target_probability datetime64\[s\] \[2\]"),
+        ({"probabilities": np.zeros(2)}, r" holds .*probabilities float64 \[2\]"),
+        ({"probabilities": np.zeros((3, 2))}, r" holds .*probabilities float64 \[3, 2\]"),
+        ({"probabilities": np.zeros((2, 0))}, r" holds .*probabilities float64 \[2, 0\]"),
+        ({"probabilities": np.zeros((2, 2), int)}, r" holds .*probabilities int64 \[2, 2\]"),
+        ({"probabilities": np.zeros((2, 2, 2))}, r" holds .*probabilities float64 \[2, 2, 2\]"),
+        ({"probabilities": np.zeros((2, 500_001), np.float32)}, r" holds .* at most 1,000,000 probabilities"),
+        (dict.fromkeys(COLUMNS, np.zeros(0, int)), r" holds index int64 \[0\].*, expected index, .* \[N\] and poss"),
     ],
 )
-def test_predictions__a_column_of_another_kind(own, tmp_path, name, column):
-    listed = f"{name} {column.dtype.name} {list(column.shape)}".replace("[", r"\[").replace("]", r"\]")
-    _refused(
-        own,
-        tmp_path,
-        rf"predictions\.npz holds .*{listed}.*, expected index, .* \[N\] and possibly probabilities \[N, K\]",
-        lambda file: np.savez(file, **(COLUMNS | {name: column})),
-    )
+def test_predictions__a_column_of_another_kind(own, file, column, message):
+    np.savez(file, **(COLUMNS | column))
+    refused(own, file, rf"predictions\.npz{message}")
 
 
-@pytest.mark.parametrize("name", COLUMNS)
-def test_predictions__a_column_that_is_not_there(own, tmp_path, name):
-    columns = {there: column for there, column in COLUMNS.items() if there != name}
-    _refused(own, tmp_path, r"predictions\.npz holds .*, expected index", lambda file: np.savez(file, **columns))
-
-
-def test_predictions__none_of_the_columns(own, tmp_path):
-    _refused(own, tmp_path, r"predictions\.npz holds none of the columns", lambda file: np.savez(file, X=np.zeros(3)))
-    empty = {name: column[:0] for name, column in COLUMNS.items()}
-    _refused(own, tmp_path, r"predictions\.npz holds index int64 \[0\]", lambda file: np.savez(file, **empty))
-
-
-def test_predictions__more_classes_than_are_ever_kept(own, tmp_path):
-    many = COLUMNS | {"probabilities": np.zeros((2, 500_001), np.float32)}
-    _refused(own, tmp_path, r".* at most 1,000,000 probabilities", lambda file: np.savez(file, **many))
+@pytest.mark.parametrize("name", [*COLUMNS, "all"])
+def test_predictions__a_column_that_is_not_there(own, file, name):
+    np.savez(file, X=np.zeros(3), **{there: column for there, column in COLUMNS.items() if name not in (there, "all")})
+    refused(own, file, rf"predictions\.npz holds {'none of the columns' if name == 'all' else '.*'}, expected index")
 
 
 def test_bins__closed_on_the_right_empty_ones_zero():

@@ -1,7 +1,5 @@
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,37 +14,27 @@ from kd_lab.names import TEST_ACCURACY_TOP1
 from kd_lab.store.store import Store
 from tests.analysis.conftest import STUDENT_NODE, write
 
-STUDENT_ACCURACY = column("student", TEST_ACCURACY_TOP1)
-BASELINE_ACCURACY = column("baseline", TEST_ACCURACY_TOP1)
+AGREEMENT, KL = (column("baseline", key) for key in (names.TEST_AGREEMENT_TOP1, names.TEST_KL_NATS))
 
 
-def test_runs__one_row_per_network_and_the_teacher_of_another_study(uri):
+@pytest.fixture
+def own(tmp_path):
+    """A store of one's own, with the study s."""
+    return Store.open(f"sqlite:///{tmp_path}/mlflow.db", "s")
+
+
+def test_runs__one_row_per_network_and_the_teacher_of_another_study__newest_first(uri):
     frame = runs("digits", uri)
     assert frame["role"].value_counts().to_dict() == {"student": 7, "baseline": 3, "teacher": 1}
     assert frame.set_index("role").loc["teacher", "study"] == "earlier"
     assert frame["run_id"].is_unique
+    assert frame[frame["study"] == "digits"]["start_time"].is_monotonic_decreasing
+    assert frame.iloc[0]["status"] == "FAILED"
 
 
-def test_runs__test_samples_of_runs_that_have_no_tag__from_their_datasets(uri):
-    frame = runs("digits", uri)
-    assert frame.loc[frame["fingerprint"].notna(), "test_samples"].tolist() == [597] * 6
-    assert frame.loc[frame["fingerprint"].isna(), "test_samples"].isna().all()
-
-
-def test_runs__code_and_test_samples__of_the_tags(tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    store = Store.open(uri, "s")
-    made = {names.TAG_CODE: "a1b2", names.TAG_TEST_SAMPLES: "360", names.TAG_DATA_FINGERPRINT: "x"}
-    told = [made, made | {names.TAG_DATA_FINGERPRINT: "y", names.TAG_TEST_SAMPLES: "many"}, {}]
-    for seed, tags in enumerate(told):
-        write(store, "student", seed=seed, params={}, measured={}, tags=tags)
-    table = pairs(runs("s", uri)).set_index("seed").sort_index()
-    assert table["code"].fillna("-").tolist() == ["a1b2", "a1b2", "-"]
-    assert table["test_samples"].fillna(0).tolist() == [360, 0, 0]
-
-
-def test_runs__no_study__all_studies(uri):
-    assert runs(uri=uri)["role"].value_counts().to_dict() == {"student": 7, "baseline": 3, "teacher": 2}
+def test_runs__of_some_studies_or_of_all(uri):
+    assert len(runs(["digits", "earlier"], uri)) == len(runs(uri=uri)) == 12
+    assert studies(uri) == ["digits"]  # those with a student
 
 
 def test_runs__identity(uri):
@@ -59,51 +47,54 @@ def test_runs__identity(uri):
     assert set(frame.loc[frame["role"] == "baseline", "loss"]) == {"none"}
 
 
-def test_runs__only_params_that_differ(uri):
-    names = [name for name in runs("digits", uri).columns if name.startswith("params.")]
-    assert "params.loss.terms.kd.temperature" not in names
-    assert "params.teacher.size" not in names
-    assert "params.seed" not in names
-
-
-def test_runs__a_parameter_that_only_some_runs_of_a_loss_have__differs(tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    store = Store.open(uri, "z")
-    kd = {"_target_": "kd_lab.losses.kd.KD"}
-    for term in (kd, kd | {"standardize": True}):
-        write(store, "student", seed=0, params={"loss": {"terms": {"kd": term}}}, measured={}, tags={})
-
-    frame = runs("z", uri)
-
-    assert [name for name in frame if name.startswith("params.")] == ["params.loss.terms.kd.standardize"]
-    assert frame["params.loss.terms.kd.standardize"].fillna("-").tolist() == ["true", "-"]
-
-
-def test_runs__newest_first(uri):
+def test_runs__test_samples_of_runs_that_have_no_tag__from_their_datasets(uri):
     frame = runs("digits", uri)
-    own = frame[frame["study"] == "digits"]["start_time"]
-    assert own.is_monotonic_decreasing
-    assert frame.iloc[0]["status"] == "FAILED"
+    assert frame.loc[frame["fingerprint"].notna(), "test_samples"].tolist() == [597] * 6
+    assert frame.loc[frame["fingerprint"].isna(), "test_samples"].isna().all()
 
 
-def test_runs__several_studies(uri):
-    assert len(runs(["digits", "earlier"], uri)) == 12
-    with pytest.raises(UserError, match=r"^study=mnist: .*has no such study; expected one of Default, digits, earlier"):
-        runs(["digits", "mnist"], uri)
+def test_runs__code_and_test_samples__of_the_tags(own):
+    made = {names.TAG_CODE: "a1b2", names.TAG_TEST_SAMPLES: "360", names.TAG_DATA_FINGERPRINT: "x"}
+    told = [made, made | {names.TAG_DATA_FINGERPRINT: "y", names.TAG_TEST_SAMPLES: "many"}, {}]
+    for seed, tags in enumerate(told):
+        write(own, "student", seed=seed, params={}, measured={}, tags=tags)
+    table = pairs(runs("s", own.uri)).set_index("seed").sort_index()
+    assert table["code"].fillna("-").tolist() == ["a1b2", "a1b2", "-"]
+    assert table["test_samples"].fillna(0).tolist() == [360, 0, 0]
 
 
-def test_studies__those_with_a_student(uri):
-    assert studies(uri) == ["digits"]
+def test_runs__parameters_that_differ_or_that_only_some_runs_of_a_loss_have__and_classes_left_out(own, uri):
+    params = {name for name in runs("digits", uri).columns if name.startswith("params.")}
+    assert not params & {"params.loss.terms.kd.temperature", "params.teacher.size", "params.seed"}
+    kd = {"_target_": "kd_lab.losses.kd.KD"}
+    student = STUDENT_NODE | {"without_classes": [3]}
+    for term in (kd, kd | {"standardize": True}):
+        params = {"loss": {"terms": {"kd": term}}, "student": student}
+        write(own, "student", seed=0, params=params, measured={}, tags={})
+    frame = runs("s", own.uri)
+    assert {name: frame[name].fillna("-").tolist() for name in frame if name.startswith("params.")} == {
+        "params.loss.terms.kd.standardize": ["true", "-"],
+        "params.student.without_classes": ["[3]", "[3]"],
+    }
 
 
-def test_runs__unknown_study__user_error(uri):
-    with pytest.raises(UserError, match=r"^study=digit: .*mlflow\.db has no such study; did you mean digits\?"):
-        runs("digit", uri)
+@pytest.mark.parametrize(
+    ("study", "match"),
+    [
+        ("digit", r"^study=digit: .*mlflow\.db has no such study; did you mean digits\?"),
+        (["digits", "mnist"], r"^study=mnist: .*has no such study; expected one of Default, digits, earlier"),
+        ("Default", r"^study=Default: there are no runs of trained networks yet"),
+    ],
+)
+def test_runs__no_such_study_or_no_run__user_error(uri, study, match):
+    with pytest.raises(UserError, match=match):
+        runs(study, uri)
 
 
-def test_runs__study_without_runs__user_error(uri):
-    with pytest.raises(UserError, match=r"^study=Default: there are no runs of trained networks yet"):
-        runs("Default", uri)
+def test_first_study__the_first_that_is_there(uri):
+    assert first_study(["nowhere", "digits"], uri, "kd-lab -m") == "digits"
+    with pytest.raises(UserError, match=r"study=a,b: .* has no such study; make one with kd-lab -m sweep=a, then"):
+        first_study(["a", "b"], uri, "kd-lab -m sweep=a")
 
 
 def test_runs__no_store__user_error_and_none_is_made(tmp_path, monkeypatch):
@@ -139,98 +130,51 @@ def test_runs__other_addresses__user_error(uri):
         runs(uri=uri)
 
 
-def test_analysis__imports_no_torch(uri):
-    code = f"""
-import sys
-from kd_lab.analysis.studies.figures import roles
-from kd_lab.analysis.runs import pairs, runs
-pairs(runs("digits", {uri!r}))
-print([name for name in ("torch", "pytorch_lightning", "matplotlib.pyplot") if name in sys.modules])
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
-
-
 def test_pairs__each_student_beside_its_own(uri):
-    table = pairs(runs("digits", uri))
+    frame = runs("digits", uri)
+    table = pairs(frame)
     assert len(table) == 7
     row = table[(table["loss"] == "kd") & (table["seed"] == 1)].iloc[0]
-    assert row[STUDENT_ACCURACY] == pytest.approx(0.951)
-    assert row[BASELINE_ACCURACY] == pytest.approx(0.91)
-    assert row[column("teacher", TEST_ACCURACY_TOP1)] == pytest.approx(0.96)
+    reached = {role: row[column(role, TEST_ACCURACY_TOP1)] for role in ("student", "baseline", "teacher")}
+    assert reached == pytest.approx({"student": 0.951, "baseline": 0.91, "teacher": 0.96})
     assert row["teacher_network"] == "3 x cnn"
     failed = table[table["status"] == "FAILED"].iloc[0]
-    assert np.isnan(failed[BASELINE_ACCURACY])
-
-
-def two_teachers(folder: Path, *, of_students: bool) -> pd.DataFrame:
-    """Pairs of two students that share a baseline and have a teacher each, as runs are made now or were before."""
-    uri = f"sqlite:///{folder}/mlflow.db"
-    store = Store.open(uri, "s")
-    own = {names.TEST_AGREEMENT_TOP1: 0.70, names.TEST_KL_NATS: 0.5}
-    first = {names.TAG_TEACHER_WEIGHTS_SHA256: "first"}
-    baseline = write(store, "baseline", seed=0, params={}, measured={} if of_students else own, tags=first)
-    for teacher, agreement in (("first", 0.71), ("second", 0.72)):
-        measured = {names.TEST_AGREEMENT_TOP1: 0.9, names.TEST_KL_NATS: 0.1}
-        if of_students:
-            measured |= {names.TEST_ALONE_AGREEMENT_TOP1: agreement, names.TEST_ALONE_KL_NATS: 1 - agreement}
-        tags = {names.TAG_BASELINE_RUN: baseline, names.TAG_TEACHER_WEIGHTS_SHA256: teacher}
-        write(store, "student", seed=0, params={}, measured=measured, tags=tags)
-    return pairs(runs("s", uri)).set_index("teacher_weights")
-
-
-def test_pairs__fidelity_of_the_student_alone__to_the_teacher_of_the_student_beside_it(tmp_path):
-    table = two_teachers(tmp_path, of_students=True)
-    assert table[column("baseline", names.TEST_AGREEMENT_TOP1)].to_dict() == {"first": 0.71, "second": 0.72}
-    assert table[column("baseline", names.TEST_KL_NATS)].to_dict() == pytest.approx({"first": 0.29, "second": 0.28})
-    assert table[column("student", names.TEST_AGREEMENT_TOP1)].tolist() == [0.9, 0.9]
-    assert not [name for name in table if "alone" in name]
-
-
-def test_pairs__fidelity_on_a_baselines_own_run__only_where_it_is_to_the_same_teacher(tmp_path):
-    table = two_teachers(tmp_path, of_students=False)
-    for key, of_first in ((names.TEST_AGREEMENT_TOP1, 0.70), (names.TEST_KL_NATS, 0.5)):
-        told = table[column("baseline", key)]
-        assert told["first"] == of_first
-        assert np.isnan(told["second"])
-
-
-def test_pairs__fidelity_on_the_run_of_a_baseline_that_names_no_teacher__not_told(tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    store = Store.open(uri, "s")
-    own = {names.TEST_AGREEMENT_TOP1: 0.70}
-    tags = {names.TAG_BASELINE_RUN: write(store, "baseline", seed=0, params={}, measured=own, tags={})}
-    write(store, "student", seed=0, params={}, measured={names.TEST_AGREEMENT_TOP1: 0.9}, tags=tags)
-    assert pairs(runs("s", uri))[column("baseline", names.TEST_AGREEMENT_TOP1)].isna().all()
-
-
-def test_each_run__fidelity_of_a_baseline_is_one_to_each_teacher(tmp_path):
-    table = two_teachers(tmp_path, of_students=True).reset_index()
-    assert len(each_run(table, "baseline")) == len(each_run(table, "baseline", names.TEST_NLL_NATS)) == 1
-    assert len(each_run(table, "baseline", names.TEST_AGREEMENT_TOP1)) == 2
-    twice = pd.concat([table, table], ignore_index=True)
-    assert len(each_run(twice, "baseline", names.TEST_AGREEMENT_TOP1)) == 2
-
-
-def test_pairs__no_student__user_error(uri):
-    frame = runs("digits", uri)
+    assert np.isnan(failed[column("baseline", TEST_ACCURACY_TOP1)])
     with pytest.raises(UserError, match="no run with role=student"):
         pairs(frame[frame["role"] == "teacher"])
 
 
-def test_first_study__the_first_that_is_there(uri):
-    assert first_study(["nowhere", "digits"], uri, "kd-lab -m") == "digits"
+def two_teachers(store: Store, *, of_students: bool, tags: dict) -> pd.DataFrame:
+    """Pairs of two students that share a baseline and have a teacher each, as runs are made now or were before."""
+    own = {names.TEST_AGREEMENT_TOP1: 0.70, names.TEST_KL_NATS: 0.5}
+    baseline = write(store, "baseline", seed=0, params={}, measured={} if of_students else own, tags=tags)
+    for teacher, agreement in (("first", 0.71), ("second", 0.72)):
+        measured = {names.TEST_AGREEMENT_TOP1: 0.9, names.TEST_KL_NATS: 0.1}
+        if of_students:
+            measured |= {names.TEST_ALONE_AGREEMENT_TOP1: agreement, names.TEST_ALONE_KL_NATS: 1 - agreement}
+        links = {names.TAG_BASELINE_RUN: baseline, names.TAG_TEACHER_WEIGHTS_SHA256: teacher}
+        write(store, "student", seed=0, params={}, measured=measured, tags=links)
+    return pairs(runs("s", store.uri)).set_index("teacher_weights")
 
 
-def test_first_study__none__user_error_with_the_command(uri):
-    with pytest.raises(UserError, match=r"study=a,b: .* has no such study; make one with kd-lab -m sweep=a, then"):
-        first_study(["a", "b"], uri, "kd-lab -m sweep=a")
+OF_FIRST = {names.TAG_TEACHER_WEIGHTS_SHA256: "first"}
 
 
-def test_runs__classes_left_out_are_told_where_all_runs_have_the_same(tmp_path):
-    own = f"sqlite:///{tmp_path}/mlflow.db"
-    store = Store.open(own, "s")
-    params = {"student": STUDENT_NODE | {"without_classes": [3]}}
-    for seed in (0, 1):
-        write(store, "student", seed=seed, params=params, measured={names.TEST_ACCURACY_TOP1: 0.9}, tags={})
-    assert runs("s", own)["params.student.without_classes"].tolist() == ["[3]", "[3]"]
+def test_pairs__fidelity_of_the_student_alone__to_the_teacher_of_the_student_beside_it(own):
+    table = two_teachers(own, of_students=True, tags=OF_FIRST)
+    assert table[AGREEMENT].to_dict() == {"first": 0.71, "second": 0.72}
+    assert table[KL].to_dict() == pytest.approx({"first": 0.29, "second": 0.28})
+    assert table[column("student", names.TEST_AGREEMENT_TOP1)].tolist() == [0.9, 0.9]
+    assert not [name for name in table if "alone" in name]
+    twice = pd.concat([table, table]).reset_index()
+    assert len(each_run(twice, "baseline")) == len(each_run(twice, "baseline", names.TEST_NLL_NATS)) == 1
+    assert len(each_run(twice, "baseline", names.TEST_AGREEMENT_TOP1)) == 2
+
+
+@pytest.mark.parametrize(
+    ("tags", "first"), [(OF_FIRST, [0.70, 0.5]), ({}, [-1, -1])], ids=["of first", "of no teacher"]
+)
+def test_pairs__fidelity_on_a_baselines_own_run__only_where_it_is_to_the_same_teacher(own, tags, first):
+    table = two_teachers(own, of_students=False, tags=tags)[[AGREEMENT, KL]].fillna(-1)
+    assert table.loc["first"].tolist() == first
+    assert table.loc["second"].tolist() == [-1, -1]

@@ -32,17 +32,12 @@ def test_temperature_and_weight__mean_spread_and_gain_in_each_cell():
     assert drawn(figure)
 
 
-def test_temperature_and_weight__the_short_key_overrides_the_term():
-    table = grid().assign(**{"params.loss.terms.kd.temperature": "9"})
-    axes = temperature_and_weight(table).axes[0]
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "4"]
-
-
-def test_temperature_and_weight__set_by_term():
-    table = grid().rename(columns={T: "params.loss.terms.kd.temperature", W: "params.loss.terms.kd.weight"})
-    table[T] = "null"
-    axes = temperature_and_weight(table).axes[0]
-    np.testing.assert_allclose(axes.images[0].get_array(), [[90, 91], [90, 91]])
+def test_temperature_and_weight__set_by_term_unless_the_short_key_is():
+    of_term = {T: "params.loss.terms.kd.temperature", W: "params.loss.terms.kd.weight"}
+    for table in (grid().assign(**{of_term[T]: "9"}), grid().rename(columns=of_term).assign(**{T: "null"})):
+        axes = temperature_and_weight(table).axes[0]
+        np.testing.assert_allclose(axes.images[0].get_array(), [[90, 91], [90, 91]])
+        assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "4"]
 
 
 def test_temperature_and_weight__a_cell_without_a_run__stays_empty():
@@ -52,14 +47,15 @@ def test_temperature_and_weight__a_cell_without_a_run__stays_empty():
     assert len(axes.texts) == 3
 
 
-@pytest.mark.parametrize("table", [grid(weights=("1",)), grid(temperatures=("1",)), students({"kd": [0.9, 0.9]})])
-def test_temperature_and_weight__one_of_them_not_swept__user_error(table):
+@pytest.mark.parametrize(
+    "table",
+    [
+        grid(weights=("1",)),
+        grid(temperatures=("1",)),
+        students({"kd": [0.9, 0.9]}),
+        pd.concat([grid(), grid().assign(arm="kd T=1 weight=0.5 lr=1").iloc[:1]]),  # another setting differs too
+    ],
+)
+def test_temperature_and_weight__not_both_swept_alone__user_error(table):
     with pytest.raises(UserError, match="several temperatures and several weights"):
-        temperature_and_weight(table)
-
-
-def test_temperature_and_weight__another_setting_differs_too__not_mixed():
-    table = grid()
-    table.loc[0, "arm"] = "kd T=1 weight=0.5 lr=1"
-    with pytest.raises(UserError, match="several temperatures"):
         temperature_and_weight(table)

@@ -31,17 +31,18 @@ def test_learning_curves__a_step_that_not_every_seed_reached__left_out():
     assert list(line.get_xdata()) == [0, 10]
 
 
-def test_learning_curves__the_student_alone_beside_them():
-    curves = history(**{"mlp 32 kd 0": [0.5], "mlp 32 alone 0": [0.4]})
-    axes = learning_curves(curves, students({"kd": [0.9]})).axes[0]
-    assert [line.get_label() for line in axes.lines] == ["kd", "student alone"]
-
-
-def test_learning_curves__sums_of_other_terms__without_the_baseline():
+@pytest.mark.parametrize(
+    ("key", "labels", "heading"),
+    [
+        (names.VAL_ACCURACY_TOP1, ["kd", "student alone"], "validation accuracy (%)"),
+        (names.TRAIN_LOSS_TOTAL, ["kd"], "training loss, all terms"),  # the baseline's is a sum of other terms
+    ],
+)
+def test_learning_curves__the_student_alone_beside_them(key, labels, heading):
     curves = history(**{"mlp 32 kd 0": [1.0], "mlp 32 alone 0": [2.0]})
-    axes = learning_curves(curves, students({"kd": [0.9]}), names.TRAIN_LOSS_TOTAL).axes[0]
-    assert [line.get_label() for line in axes.lines] == ["kd"]
-    assert axes.get_ylabel() == "training loss, all terms"
+    axes = learning_curves(curves, students({"kd": [0.9]}), key).axes[0]
+    assert [line.get_label() for line in axes.lines] == labels
+    assert axes.get_ylabel() == heading
 
 
 def test_shown_students__six_most_accurate():

@@ -1,4 +1,3 @@
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -37,12 +36,9 @@ def answers(predicted, confidence=0.5, index=None):
     )
 
 
-def test_outcomes__one_sample_of_each():
+def test_outcomes__one_sample_of_each__the_same_samples_of_both():
     assert outcomes(answers(TAUGHT), answers(OWN)).tolist() == OUTCOMES
     assert OUTCOMES == [BOTH_RIGHT, TEACHER_RIGHT, OTHER_RIGHT, SAME_ERROR, OTHER_ERROR]
-
-
-def test_outcomes__other_samples__user_error():
     with pytest.raises(UserError, match="predictions of the same samples"):
         outcomes(answers(TAUGHT), answers(OWN, index=[9, 8, 7, 6, 5]))
 
@@ -56,21 +52,12 @@ def made():
     return table, kept
 
 
-def test_shares__of_student_and_baseline_of_each_seed():
-    found = shares(*made())
-    assert found[["arm", "seed", "role"]].to_numpy().tolist() == [
-        ["kd", 0, "student"],
-        ["kd", 0, "baseline"],
-        ["kd", 1, "student"],
-        ["kd", 1, "baseline"],
-    ]
-    np.testing.assert_allclose(found[OUTCOMES].sum(axis=1), 100)
-    assert found[OUTCOMES].iloc[0].tolist() == [40, 0, 0, 60, 0]
-    assert found[OUTCOMES].iloc[1].tolist() == [0, 40, 60, 0, 0]
-
-
-def test_shares__a_student_without_predictions__left_out():
+def test_shares__of_student_and_baseline_of_each_seed__those_without_predictions_left_out():
     table, kept = made()
+    found = shares(table, kept)
+    who = found[["arm", "seed", "role"]].to_numpy().tolist()
+    assert who == [["kd", seed, role] for seed in (0, 1) for role in ("student", "baseline")]
+    assert found[OUTCOMES].to_numpy().tolist()[:2] == [[40, 0, 0, 60, 0], [0, 40, 60, 0, 0]]
     del kept["mlp 32 kd 0"]
     assert set(shares(table, kept)["seed"]) == {1}
     del kept["mlp 32 alone 1"]
@@ -78,13 +65,18 @@ def test_shares__a_student_without_predictions__left_out():
         shares(table, kept)
 
 
-def test_compared__paired_by_seed():
+def test_compared__paired_by_seed__and_in_words():
     found = compared(shares(*made()), "kd")
     assert found["alone"].tolist() == [0, 40, 60, 0, 0]
     assert found["student"].tolist() == [30, 10, 10, 40, 10]
     assert found["difference"].tolist() == [30, -30, -50, 40, 10]
     # Of two seeds the bootstrap draws each alone at times: 0 and 20 beside the mean of 10.
     assert found.loc[OTHER_ERROR, ["low", "high"]].tolist() == [0, 20]
+    assert change_in_words(found) == (
+        "The student alone differs from the teacher on 100.00% of the samples, the distilled one on 30.00%. Only the "
+        "teacher is right 30.00 points less often than beside the student alone; the teacher's own mistakes are made "
+        "40.00 points more often."
+    )
 
 
 def test_confidences__by_outcome_over_seeds():
@@ -104,15 +96,3 @@ def test_disputed__where_most_seeds_differ__the_most_disputed_first():
     assert found["teacher"].tolist() == [1, 0, 1]
     assert found["student_confidence"].tolist() == pytest.approx([0.6] * 3)
     assert found["teacher_confidence"].tolist() == [0.9] * 3
-
-
-def test_disputed__nowhere__empty():
-    assert disputed(answers(TAUGHT), [answers(TAUGHT)]).empty
-
-
-def test_told__what_distilling_changed():
-    assert change_in_words(compared(shares(*made()), "kd")) == (
-        "The student alone differs from the teacher on 100.00% of the samples, the distilled one on 30.00%. Only the "
-        "teacher is right 30.00 points less often than beside the student alone; the teacher's own mistakes are made "
-        "40.00 points more often."
-    )

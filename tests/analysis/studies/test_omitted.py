@@ -54,15 +54,12 @@ def test_bias__the_class_is_predicted_as_often_as_asked_up_to_one_sample(seed, s
     assert (predicted(kept(found), number, bias) == moved.argmax(1)).all()
 
 
-def test_bias__restores_what_the_class_had_lost():
-    assert bias_for_rate(kept(logits(size=20_000)[0]), 3, 0.1) == pytest.approx(-BLIND, abs=0.1)
-
-
-def test_bias__none_is_needed_where_the_rate_is_right():
-    found, _ = logits(size=1000)
+def test_bias__restores_what_the_class_had_lost__none_where_the_rate_is_right():
+    found, _ = logits(size=20_000)
+    assert bias_for_rate(kept(found), 3, 0.1) == pytest.approx(-BLIND, abs=0.1)
     found[:, 3] -= BLIND
-    rate = (found.argmax(1) == 3).mean()
-    assert (predicted(kept(found), 3, bias_for_rate(kept(found), 3, rate)) == found.argmax(1)).all()
+    bias = bias_for_rate(kept(found), 3, (found.argmax(1) == 3).mean())
+    assert (predicted(kept(found), 3, bias) == found.argmax(1)).all()
 
 
 def test_bias__of_probabilities_that_underflowed__a_number():
@@ -78,15 +75,12 @@ def test_bias__no_such_rate__value_error(rate):
         bias_for_rate(kept(logits()[0]), 3, rate)
 
 
-def test_recall__rises_with_the_bias_from_0_to_1():
-    table = frame(*logits())
-    found = recall_against_bias(table, 3, np.linspace(-5, 40, 50))
-    assert (np.diff(found) >= 0).all()
-    assert (found[0], found[-1]) == (0, 1)
-    for bias in (8.0, 12.0):
-        answers = predicted(kept(logits()[0]), 3, bias)
-        here = table["target"] == 3
-        assert recall_against_bias(table, 3, [bias])[0] == (answers[here] == 3).mean()
+def test_recall__at_each_bias__from_0_to_1():
+    table, biases = frame(*logits()), [-5.0, 8.0, 12.0, 40.0]
+    here = table["target"] == 3
+    expected = [(predicted(kept(logits()[0]), 3, bias)[here] == 3).mean() for bias in biases]
+    assert recall_against_bias(table, 3, biases).tolist() == expected
+    assert (expected[0], expected[-1]) == (0, 1)
 
 
 def test_cross_fitted__raw_and_corrected():
@@ -114,26 +108,19 @@ def test_cross_fitted__no_sample_is_measured_with_a_bias_that_it_helped_to_choos
     assert before.accuracy == right / 200
 
 
-def test_cross_fitted__labels_do_not_choose_the_bias():
+def test_cross_fitted__labels_do_not_choose_the_bias__the_class_has_to_occur():
     found, target = logits()
     shuffled = np.random.default_rng(1).permutation(target)
     assert cross_fitted(frame(found, target), 3, 0.1).bias == cross_fitted(frame(found, shuffled), 3, 0.1).bias
-
-
-def test_cross_fitted__the_class_does_not_occur__user_error():
-    found, target = logits()
     with pytest.raises(UserError, match=r"Class 3 is the label of 0 of 400 test samples"):
         cross_fitted(frame(found, np.where(target == 3, 4, target)), 3)
-
-
-def test_omitted_class__of_these_runs():
-    assert omitted_class(students({"kd": [0.9]}, **{OMITTED: "[3]"}), "kd-lab -m") == 3
 
 
 @pytest.mark.parametrize(
     "column", [{}, {OMITTED: None}, {OMITTED: "[3, 4]"}, {OMITTED: ["[3]", None]}, {OMITTED: ["[3]", "[4]"]}]
 )
-def test_omitted_class__none_or_several__user_error(column):
+def test_omitted_class__the_one_of_these_runs__else_user_error(column):
+    assert omitted_class(students({"kd": [0.9]}, **{OMITTED: "[3]"}), "kd-lab -m") == 3
     with pytest.raises(UserError, match=r"all miss one and the same class, as those of kd-lab -m x\."):
         omitted_class(students({"kd": [0.9, 0.9]}, **column), "kd-lab -m x")
 
@@ -146,14 +133,14 @@ def test_recalls__each_network_once_with_its_arm_and_seed(uri, tmp_path):
     without = keep(own, tmp_path)
     table = students({"kd T=1": [0.9], "kd T=8": [0.9]}).assign(teacher_run=runs[0], baseline_run=runs[1])
     table["student_run"] = [runs[2], without]
-    told = recalls(table, 3, own)
-    assert told[["role", "arm", "seed"]].to_numpy().tolist() == [
+    each = recalls(table, 3, own)
+    assert each[["role", "arm", "seed"]].to_numpy().tolist() == [
         ["teacher", "teacher", 0],
         ["baseline", "student alone", 0],
         ["student", "kd T=1", 0],
     ]
-    assert (told["raw_recall"] == 0).all()
-    assert (told["recall"] > 0.8).all()
+    assert (each["raw_recall"] == 0).all()
+    assert (each["recall"] > 0.8).all()
 
 
 def reached():
@@ -168,13 +155,10 @@ def reached():
     return pd.DataFrame(rows, columns=names)
 
 
-def test_by_arm__means_over_seeds_in_percent():
+def test_by_arm__means_over_seeds_in_percent__and_in_words():
     found = by_arm(reached())
     assert found.index.tolist() == ["teacher", "student alone", "kd T=1", "kd T=8"]
     assert found.loc["kd T=8"].tolist() == pytest.approx([2, 89, 5, 97, 95, 5.5])
-
-
-def test_told__raw_corrected_alone_and_the_teacher():
     assert recalls_in_words(reached(), 3) == [
         "As they answer, distilled students call at most 5.0% of class 3 by its name (kd T=8).",
         "After the correction it is 60.0% (kd T=1) to 95.0% (kd T=8); the accuracy of the latter goes from 89.0% to "

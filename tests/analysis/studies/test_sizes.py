@@ -27,9 +27,7 @@ def test_by_size__the_cheapest_first__gain_paired_by_seed():
 
 
 def test_by_size__one_size__user_error():
-    with pytest.raises(
-        UserError, match=r"all of one size; expected several, such as from kd-lab -m sweep=student_sizes"
-    ):
+    with pytest.raises(UserError, match="all of one size; expected several, such as from kd-lab -m sweep=student_size"):
         by_size(students({"kd": [0.9, 0.9, 0.9]}))
 
 
@@ -39,13 +37,11 @@ def test_dominated__by_what_costs_no_more_and_is_more_accurate():
     assert found["cost"].tolist() == [100, 100, 400, 400, 40000]
     assert found["accuracy"].tolist() == pytest.approx([90, 93, 88, 90, 96])
     assert found["beaten_by"].tolist() == ["mlp 32 kd", "", "mlp 32 kd", "mlp 32 kd", ""]
-
-
-def test_dominated__an_arm_that_does_not_say_its_network__is_told_with_it():
+    # An arm that does not say its network is told with it.
     assert "mlp 32 kd" in set(dominated(students({"kd": [0.9, 0.9, 0.9]}))["network"])
 
 
-def test_told__the_largest_gain_and_what_the_smallest_reaches():
+def test_gains_in_words__the_largest_and_what_the_smallest_reaches():
     assert gains_in_words(by_size(sizes())) == [
         "The largest gain is that of mlp 32: +3.00 points [+2.00, +4.00].",
         "mlp 32, distilled, reaches 93.00%. No student alone, of whatever size, reaches more.",
@@ -53,9 +49,7 @@ def test_told__the_largest_gain_and_what_the_smallest_reaches():
     better = sizes()
     better.loc[better["network"] == "mlp 128", "baseline.test/accuracy_top1"] = 0.94
     assert gains_in_words(by_size(better))[1].endswith("Alone, mlp 128 is the smallest that reaches more.")
-
-
-def test_told__no_baseline():
-    assert gains_in_words(by_size(sizes().assign(**{"baseline.test/accuracy_top1": float("nan")}))) == [
+    nowhere = sizes().assign(**{"baseline.test/accuracy_top1": float("nan")})
+    assert gains_in_words(by_size(nowhere)) == [
         "No student has a baseline of its size: nobody knows what distilling gained."
     ]

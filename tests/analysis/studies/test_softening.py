@@ -26,9 +26,6 @@ def test_softened__a_probability_kept_as_0_stays_the_smallest():
     found = softened(np.array([[1.0, 1e-40, 0.0]]), 20)[0]
     assert found[0] > found[1] > found[2] > 0
     assert found.sum() == pytest.approx(1)
-
-
-def test_log_probabilities__of_what_underflowed__that_of_the_smallest_float32():
     assert log_probabilities(np.array([[0.0]]))[0, 0] == pytest.approx(-103.28, abs=0.01)
 
 
@@ -49,14 +46,11 @@ def test_entropy__rises_with_the_temperature_to_ln_k():
     assert entropy_nats(softened(kept(LOGITS), 1e6)) == pytest.approx(np.log(10))
 
 
-def test_probabilities__of_ten_classes_in_their_order():
+def test_probabilities__of_ten_classes_in_their_order__where_they_were_kept():
     frame = pd.DataFrame(
         {"target": [0], "target_probability": [0.5], **{f"probability_{k}": [k / 45] for k in range(10)}}
     )
     np.testing.assert_allclose(probabilities(frame), [np.arange(10) / 45])
-
-
-def test_probabilities__not_kept__user_error():
     with pytest.raises(UserError, match="kept no whole probabilities"):
         probabilities(pd.DataFrame({"target_probability": [0.5]}))
 

@@ -17,12 +17,6 @@ def test_accuracy_by_role__one_panel_per_loss_one_line_per_seed(uri):
     assert drawn(figure)
 
 
-def test_accuracy_by_role__nothing_measured__user_error(uri):
-    table = pairs(runs("digits", uri))
-    with pytest.raises(UserError, match="are the runs finished"):
-        accuracy_by_role(table[table["status"] == "FAILED"])
-
-
 def test_fidelity_and_calibration__baseline_and_each_loss(uri):
     figure = fidelity_and_calibration(runs("digits", uri))
     left, right = figure.axes
@@ -37,8 +31,11 @@ def test_fidelity_and_calibration__baseline_and_each_loss(uri):
     assert drawn(figure)
 
 
-def test_fidelity_and_calibration__nothing_measured__user_error(uri):
+def test_figures__nothing_measured__user_error(uri):
     frame = runs("digits", uri)
+    table = pairs(frame)
+    with pytest.raises(UserError, match="are the runs finished"):
+        accuracy_by_role(table[table["status"] == "FAILED"])
     with pytest.raises(UserError, match="are the runs finished"):
         fidelity_and_calibration(frame[frame[TEST_ACCURACY_TOP1].isna()])
 

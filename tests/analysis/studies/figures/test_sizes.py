@@ -18,11 +18,8 @@ def test_gain_by_size__alone_distilled_and_the_teacher():
     assert drawn(figure)
 
 
-def test_gain_by_size__one_seed__no_intervals():
-    table = sizes()
-    assert drawn(gain_by_size(table[table["seed"] == 0]))
-
-
-def test_gain_by_size__no_teacher__no_line():
+def test_gain_by_size__one_seed_without_a_teacher__no_intervals_and_no_line():
     table = sizes().assign(teacher_run=None, **{"teacher.test/accuracy_top1": float("nan")})
-    assert len(gain_by_size(table).legends[0].get_texts()) == 2
+    figure = gain_by_size(table[table["seed"] == 0])
+    assert len(figure.legends[0].get_texts()) == 2
+    assert drawn(figure)
