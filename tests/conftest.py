@@ -1,4 +1,8 @@
-"""For all tests: those marked gpu run where CUDA is."""
+"""For all tests: one thread, since their tensors are small; those marked gpu run where CUDA is."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, and by every process that a test starts
 
 import pytest
 import torch

@@ -1,7 +1,10 @@
 """Whole jobs, small enough for a test; in this process unless a test says otherwise."""
 
+import contextlib
+import io
 import shlex
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,17 +29,22 @@ class Said(NamedTuple):
     err: str
 
 
-@pytest.fixture
-def kd_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """`kd_lab("dataset=synthetic seed=1")`: the command line in an empty folder, its exit code and what it printed."""
-    from kd_lab.cli.main import _main
-
-    monkeypatch.chdir(tmp_path)
+def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a command that somebody types there."""
+    monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["kd-lab"])
     monkeypatch.setattr(sys, "path", [*sys.path])
     for name in ("PYTHONSAFEPATH", "KD_LAB_TRUST", "KD_LAB_LOGINS"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def kd_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """`kd_lab("dataset=synthetic seed=1")`: the command line in an empty folder, its exit code and what it printed."""
+    from kd_lab.cli.main import _main
+
+    stand_in(tmp_path, monkeypatch)
 
     def command(line: str, *more: str) -> Said:
         capfd.readouterr()
@@ -60,4 +68,35 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(tmp_path: Path, empty_store: Path) -> list[str]:
     """Overrides that make a job take a second, in a folder whose store is there."""
     shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return list(SMALL)
+
+
+class Finished(NamedTuple):
+    """A folder with one finished job, teacher, baseline and student, and what it printed."""
+
+    folder: Path
+    out: str
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Finished:
+    """`dataset=synthetic` and SMALL, done once for all: to be looked at."""
+    from kd_lab.cli.main import _main
+
+    folder, out = tmp_path_factory.mktemp("finished"), io.StringIO()
+    shutil.copy(empty_store, folder / "mlflow.db")
+    with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(out):
+        stand_in(folder, monkeypatch)
+        assert _main(["dataset=synthetic", *SMALL]) == 0, out.getvalue()
+    return Finished(folder, out.getvalue())
+
+
+@pytest.fixture
+def done(tmp_path: Path, finished: Finished) -> list[str]:
+    """That job in the test's own folder, to be gone on from; the overrides that it was made with."""
+    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True)
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as store, store:
+        for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
+            moved = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+            store.execute(moved, (str(finished.folder), str(tmp_path)))
     return list(SMALL)

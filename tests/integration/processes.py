@@ -63,9 +63,20 @@ def all_runs(folder: Path, study: str = "synthetic") -> list[Run]:
     return list(client(folder).search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
 
 
-def of_role(folder: Path, role: str) -> list[Run]:
-    return [run for run in all_runs(folder) if run.data.tags["role"] == role]
+def of_role(folder: Path, role: str, study: str = "synthetic") -> list[Run]:
+    """Oldest first."""
+    return [run for run in all_runs(folder, study) if run.data.tags["role"] == role]
 
 
 def roles(runs: list[Run]) -> Counter[str]:
     return Counter(run.data.tags["role"] for run in runs)
+
+
+def the_run(folder: Path, role: str, study: str = "synthetic") -> Run:
+    """The only one of that role."""
+    (found,) = of_role(folder, role, study)
+    return found
+
+
+def artifact(run: Run, name: str = "") -> Path:
+    return Path(run.info.artifact_uri.removeprefix("file://")) / name

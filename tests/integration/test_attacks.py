@@ -14,14 +14,15 @@ from typing import Any
 import mlflow
 import pytest
 import yaml
-from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from kd_lab import names
 from kd_lab.errors import UserError
-from tests.integration.processes import COMMAND, SMALL
+from tests.integration.processes import COMMAND, SMALL, artifact, the_run
 from tests.store.servers import Proxy, Server, answers, free_port
 
 Command = Callable[..., Any]
+ALONE = ["dataset=synthetic", "teacher=none", "loss=none", "student.recipe.steps=20"]
 OWN = """
 from torch import nn
 
@@ -31,27 +32,26 @@ class Net(nn.Sequential):
 """
 
 
-def runs_of(folder: Path) -> dict[str, Any]:
-    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    study = client.get_experiment_by_name("synthetic")
-    return {run.data.tags[names.TAG_ROLE]: run for run in client.search_runs([study.experiment_id])}
-
-
-def artifact(folder: Path, role: str, name: str) -> Path:
-    return folder / "mlartifacts" / "synthetic" / runs_of(folder)[role].info.run_id / "artifacts" / name
-
-
 # --- who can write to a store
 
 
 @pytest.fixture
-def poisoned(kd_lab: Command, tmp_path: Path, small: list[str]) -> str:
+def teacher(tmp_path: Path, done: list[str]) -> Run:
+    return the_run(tmp_path, "teacher")
+
+
+@pytest.fixture
+def student(tmp_path: Path, done: list[str]) -> Run:
+    return the_run(tmp_path, "student")
+
+
+@pytest.fixture
+def poisoned(tmp_path: Path, teacher: Run) -> str:
     """The id of a teacher's run, whose network.json was written anew by somebody: it names subprocess.run."""
-    assert kd_lab("dataset=synthetic baseline=false", *small).code == 0
-    file = artifact(tmp_path, "teacher", names.ARTIFACT_NETWORK)
+    file = artifact(teacher, names.ARTIFACT_NETWORK)
     node = {"_target_": "subprocess.run", "args": ["touch", str(tmp_path / "owned")]}
     file.write_text(json.dumps(json.loads(file.read_text()) | {"node": node}))
-    return str(runs_of(tmp_path)["teacher"].info.run_id)
+    return str(teacher.info.run_id)
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def poisoned(kd_lab: Command, tmp_path: Path, small: list[str]) -> str:
     ["evaluate run={}", "dataset=synthetic teacher.weights=run:{}", "doctor dataset=synthetic teacher.weights=run:{}"],
 )
 def test_store__network_that_names_a_program__refused(
-    kd_lab: Command, tmp_path: Path, small: list[str], poisoned: str, command: str
+    kd_lab: Command, tmp_path: Path, done: list[str], poisoned: str, command: str
 ) -> None:
-    more = [] if command.startswith("evaluate") else small
+    more = [] if command.startswith("evaluate") else done
     said = kd_lab(command.format(poisoned), *more)
 
     assert said.code == 2
@@ -81,12 +81,12 @@ def test_store__network_that_names_a_program__no_mlflow_model(
     assert not (tmp_path / "owned").exists()
 
 
-def test_store__network_that_is_none__one_sentence(kd_lab: Command, tmp_path: Path, poisoned: str) -> None:
+def test_store__network_that_is_none__one_sentence(kd_lab: Command, teacher: Run) -> None:
     for text in ("[" * 100_000, "{}", "[]", '{"node": 5, "num_classes": 10, "input_shape": [20]}'):
-        artifact(tmp_path, "teacher", names.ARTIFACT_NETWORK).write_text(text)
-        said = kd_lab(f"evaluate run={poisoned}")
+        artifact(teacher, names.ARTIFACT_NETWORK).write_text(text)
+        said = kd_lab(f"evaluate run={teacher.info.run_id}")
         assert said.code == 2
-        assert said.err.startswith(f"kd-lab: run:{poisoned}: network: ")
+        assert said.err.startswith(f"kd-lab: run:{teacher.info.run_id}: network: ")
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,12 @@ def test_store__network_that_is_none__one_sentence(kd_lab: Command, tmp_path: Pa
     ],
 )
 def test_store__dataset_that_names_a_program__refused(
-    kd_lab: Command, tmp_path: Path, small: list[str], dataset: dict[str, Any]
+    kd_lab: Command, tmp_path: Path, student: Run, dataset: dict[str, Any]
 ) -> None:
-    assert kd_lab("dataset=synthetic teacher=none loss=none", *small[:1]).code == 0
-    file = artifact(tmp_path, "student", names.ARTIFACT_CONFIG)
+    file = artifact(student, names.ARTIFACT_CONFIG)
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"dataset": dataset}))
 
-    said = kd_lab(f"evaluate run={runs_of(tmp_path)['student'].info.run_id}")
+    said = kd_lab(f"evaluate run={student.info.run_id}")
 
     assert said.code == 2
     assert "_target_=os.system: a dataset that comes from a store is built from" in said.err
@@ -116,23 +115,20 @@ def test_store__dataset_that_names_a_program__refused(
 @pytest.mark.parametrize(
     "text", ["", "- 1", "seed: 0", "a: [", "seed: 0\nloss: 5\n", "!!python/object/apply:os.system [touch owned]"]
 )
-def test_store__config_that_is_none__one_sentence(kd_lab: Command, tmp_path: Path, small: list[str], text: str) -> None:
-    assert kd_lab("dataset=synthetic teacher=none loss=none", *small[:1]).code == 0
-    artifact(tmp_path, "student", names.ARTIFACT_CONFIG).write_text(text)
-    run_id = runs_of(tmp_path)["student"].info.run_id
+def test_store__config_that_is_none__one_sentence(kd_lab: Command, tmp_path: Path, student: Run, text: str) -> None:
+    artifact(student, names.ARTIFACT_CONFIG).write_text(text)
 
-    said = kd_lab(f"evaluate run={run_id}")
+    said = kd_lab(f"evaluate run={student.info.run_id}")
 
     assert said.code == 2
-    assert said.err.startswith(f"kd-lab: run:{run_id}: ")
+    assert said.err.startswith(f"kd-lab: run:{student.info.run_id}: ")
     assert not (tmp_path / "owned").exists()
 
 
 def test_store__class_of_ones_own__with_trust(kd_lab: Command, tmp_path: Path, small: list[str]) -> None:
     (tmp_path / "my_own_net.py").write_text(OWN)
-    job = ["dataset=synthetic", "teacher=none", "loss=none", small[0], "student._target_=my_own_net.Net"]
-    assert kd_lab("", *job).code == 0
-    run_id = runs_of(tmp_path)["student"].info.run_id
+    assert kd_lab("", *ALONE, "student._target_=my_own_net.Net").code == 0
+    run_id = the_run(tmp_path, "student").info.run_id
 
     refused = kd_lab(f"evaluate run={run_id}")
     assert refused.code == 2
@@ -143,7 +139,7 @@ def test_store__class_of_ones_own__with_trust(kd_lab: Command, tmp_path: Path, s
     assert evaluated.code == 0
     assert "my_own_net.Net" in evaluated.out
     assert kd_lab(f"dataset=synthetic teacher.weights=run:{run_id} trust=my_own_net", *small).code == 0
-    assert runs_of(tmp_path)["teacher"].data.tags["kd_lab.weights_from"] == f"run:{run_id}"
+    assert the_run(tmp_path, "teacher").data.tags["kd_lab.weights_from"] == f"run:{run_id}"
 
 
 # --- a folder that one stands in
@@ -187,11 +183,9 @@ def test_folder__modules_of_a_known_name__not_imported(clone: Path, arguments: l
 
 @pytest.mark.slow
 def test_folder__modules_of_a_known_name__not_imported_by_jobs(clone: Path) -> None:
-    sweep = in_a_process(clone, "-m", *SMALL, "seed=0,1", "sweep.jobs=2")
+    sweep = in_a_process(clone, "-m", *ALONE, "seed=0,1", "sweep.jobs=2")
     assert sweep.returncode == 0, sweep.stderr
-    ddp = in_a_process(
-        clone, *SMALL, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "baseline=false", "seed=2"
-    )
+    ddp = in_a_process(clone, *ALONE, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "seed=2")
     assert ddp.returncode == 0, ddp.stderr
     assert owned(clone) == ""
 
@@ -215,7 +209,7 @@ def test_folder__modules_of_a_known_name__not_imported_by_mlflows_server(clone: 
 @pytest.mark.slow
 def test_folder__ones_own_class_is_found_there__by_workers_too(tmp_path: Path) -> None:
     (tmp_path / "my_own_net.py").write_text(OWN)
-    sweep = in_a_process(tmp_path, "-m", *SMALL, "student._target_=my_own_net.Net", "seed=0,1", "sweep.jobs=2")
+    sweep = in_a_process(tmp_path, "-m", *ALONE, "student._target_=my_own_net.Net", "seed=0,1", "sweep.jobs=2")
     assert sweep.returncode == 0, sweep.stderr
 
 
@@ -241,7 +235,7 @@ def test_folder__repository_whose_settings_name_a_program__not_run(
     git("add", "trap.sh")
     git("commit", "-qm", "x")
     git("config", "core.fsmonitor", str(trap))
-    assert kd_lab("dataset=synthetic teacher=none loss=none", *small[:1]).code == 0
+    assert kd_lab("", *ALONE).code == 0
     assert not (tmp_path / "owned").exists()
 
 
@@ -258,16 +252,16 @@ def test_login__of_a_server__used_by_all_processes_and_nowhere_told(tmp_path: Pa
     proxy.login = f"Basic {base64.b64encode(b'me:hunter2').decode()}"
     uri = proxy.uri.replace("://", "://me:hunter2@")
     try:
-        refused = in_a_process(tmp_path / "here", *SMALL, f"tracking.uri={proxy.uri}")
+        refused = in_a_process(tmp_path / "here", *ALONE, f"tracking.uri={proxy.uri}")
         assert refused.returncode == 2
-        job = in_a_process(tmp_path / "here", *SMALL, f"tracking.uri={uri}")
+        job = in_a_process(tmp_path / "here", *ALONE, "study=alone", f"tracking.uri={uri}")
         assert job.returncode == 0, job.stderr
         by_environment = {"MLFLOW_TRACKING_URI": uri}
         sweep = in_a_process(
             tmp_path / "here", "-m", *SMALL, "tracking=server", "seed=0,1", "sweep.jobs=2", **by_environment
         )
         assert sweep.returncode == 0, sweep.stderr
-        compared = in_a_process(tmp_path / "here", "compare", f"tracking.uri={uri}", "--out", "results")
+        compared = in_a_process(tmp_path / "here", "compare", "synthetic", f"tracking.uri={uri}", "--out", "results")
         assert compared.returncode == 0, compared.stderr
         listed = in_a_process(tmp_path / "here", "ui", f"tracking.uri={uri}")
         typed_wrong = in_a_process(tmp_path / "here", f"tracking.url={uri}")

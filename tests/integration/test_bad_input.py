@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.integration.processes import the_run
+
 Command = Callable[..., "object"]
 
 BY_CONFIG = [
@@ -175,12 +177,8 @@ def test_bad_input__teacher_file(kd_lab: Command, tmp_path: Path, case: str, mes
     refused(kd_lab(f"teacher=mlp teacher.weights={name}"), message, tmp_path, name)
 
 
-def test_bad_input__teacher_run_of_another_dataset(kd_lab: Command, tmp_path: Path, small: list[str]) -> None:
-    done = kd_lab("dataset=synthetic baseline=false", *small)
-    assert done[0] == 0, done  # type: ignore[index]
-    from kd_lab.analysis.runs import runs
-
-    teacher = runs("synthetic").set_index("role").loc["teacher", "run_id"]
-    code, _, err = kd_lab(f"teacher.weights=run:{teacher}", *small)  # type: ignore[misc]
+def test_bad_input__teacher_run_of_another_dataset(kd_lab: Command, tmp_path: Path, done: list[str]) -> None:
+    teacher = the_run(tmp_path, "teacher").info.run_id
+    code, _, err = kd_lab(f"teacher.weights=run:{teacher}", *done)  # type: ignore[misc]
     assert code == 2
     assert f"teacher.weights=run:{teacher}: that network was trained for an input shape of (20,)" in err

@@ -6,46 +6,37 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import pytest
 import torch
 import yaml
-from mlflow import MlflowClient
 from mlflow.entities import Run
+from safetensors.torch import load_file, save_file
 
 from kd_lab import names
+from kd_lab.analysis.curves import curves
+from kd_lab.analysis.predictions import bins, predictions
+from kd_lab.analysis.runs import pairs, runs
+from kd_lab.models.common.weights import load_weights, weights_sha256
+from kd_lab.models.mlp import MLP
+from tests.integration.conftest import Finished
+from tests.integration.processes import all_runs, artifact, client, of_role, the_run
 
 Command = Callable[..., Any]
 LINE = "dataset=synthetic"
 
 
-def client() -> MlflowClient:
-    # Absolute, because MLflow keeps one store per address, whatever the folder.
-    return MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
-
-
-def all_runs(study: str = "synthetic") -> dict[str, list[Run]]:
-    """The runs of a study by role, oldest first."""
-    mlflow = client()
-    experiment = mlflow.get_experiment_by_name(study)
-    assert experiment is not None
-    found: dict[str, list[Run]] = {}
-    for run in mlflow.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]):
-        found.setdefault(run.data.tags["role"], []).append(run)
+@pytest.fixture(scope="module")
+def of(finished: Finished) -> dict[str, Run]:
+    """The runs of the finished job by role."""
+    found = {role: the_run(finished.folder, role) for role in names.ROLES}
+    assert len(all_runs(finished.folder)) == 3
     return found
 
 
-def artifact(run: Run, path: str) -> Path:
-    return Path(client().download_artifacts(run.info.run_id, path))
-
-
-def test_main_job__three_finished_runs_with_the_same_keys(kd_lab: Command, small: list[str]) -> None:
-    said = kd_lab(LINE, *small)
-    assert said.code == 0, said
-    found = all_runs()
-    assert {role: len(runs) for role, runs in found.items()} == {"teacher": 1, "baseline": 1, "student": 1}
-    assert all(runs[0].info.status == "FINISHED" for runs in found.values())
-    metrics = {role: set(runs[0].data.metrics) for role, runs in found.items()}
+def test_main_job__three_finished_runs_with_the_same_keys(of: dict[str, Run]) -> None:
+    assert all(run.info.status == "FINISHED" for run in of.values())
+    metrics = {role: set(run.data.metrics) for role, run in of.items()}
     shared = {
         names.TRAIN_LOSS_TOTAL,
         names.TRAIN_LEARNING_RATE,
@@ -68,36 +59,28 @@ def test_main_job__three_finished_runs_with_the_same_keys(kd_lab: Command, small
     assert all(shared <= keys for keys in metrics.values())
     assert {names.TEST_AGREEMENT_TOP1, names.TEST_KL_NATS} <= metrics["student"] - metrics["baseline"]
     assert names.train_loss("kd") in metrics["student"] - metrics["baseline"]
-    steps = {role: runs[0].data.metrics[names.COST_TRAIN_STEPS] for role, runs in found.items()}
+    steps = {role: run.data.metrics[names.COST_TRAIN_STEPS] for role, run in of.items()}
     assert steps == {"teacher": 30, "baseline": 60, "student": 60}
 
 
-def test_main_job__the_console_tells_it(kd_lab: Command, small: list[str]) -> None:
-    out = kd_lab(LINE, *small).out
-    student = all_runs()["student"][0]
-    assert f"{100 * student.data.metrics[names.TEST_ACCURACY_TOP1]:.2f}" in out
-    assert student.data.tags[names.TAG_NOTE].split("(")[0] in out
-    assert student.info.run_id[:8] in out
-    assert "See them: kd-lab ui" in out
-    assert "Not the same budget" not in out
+def test_main_job__the_console_tells_it(of: dict[str, Run], finished: Finished) -> None:
+    student = of["student"]
+    assert f"{100 * student.data.metrics[names.TEST_ACCURACY_TOP1]:.2f}" in finished.out
+    assert student.data.tags[names.TAG_NOTE].split("(")[0] in finished.out
+    assert student.info.run_id[:8] in finished.out
+    assert "See them: kd-lab ui" in finished.out
+    assert "Not the same budget" not in finished.out
 
 
-def test_main_job__says_when_the_steps_differ(kd_lab: Command, small: list[str]) -> None:
-    out = kd_lab(LINE, *small, "baseline.recipe.steps=40").out
-    assert "Not the same budget: 40 optimizer steps alone, 60 distilled." in out
-
-
-def test_main_job__provenance_and_artifacts(kd_lab: Command, small: list[str]) -> None:
-    kd_lab(LINE, *small, "seed=4")
-    found = all_runs()
-    student, teacher = found["student"][0], found["teacher"][0]
+def test_main_job__provenance_and_artifacts(of: dict[str, Run]) -> None:
+    student, teacher = of["student"], of["teacher"]
     tags = student.data.tags
     assert tags[names.TAG_TEACHER_RUN] == teacher.info.run_id
     assert tags[names.TAG_TEACHER_WEIGHTS_SHA256] == teacher.data.tags[names.TAG_WEIGHTS_SHA256]
-    assert tags[names.TAG_BASELINE_RUN] == found["baseline"][0].info.run_id
+    assert tags[names.TAG_BASELINE_RUN] == of["baseline"].info.run_id
     assert len(tags[names.TAG_DATA_FINGERPRINT]) == 64
     assert tags["kd_lab.version.torch"] == version("torch")
-    assert student.data.params["seed"] == "4"
+    assert student.data.params["seed"] == "0"
     assert student.data.params["student.recipe.steps"] == "60"
     assert student.data.params["loss.terms.kd.temperature"] == "4.0"
     config = yaml.safe_load(artifact(student, names.ARTIFACT_CONFIG).read_text())
@@ -106,106 +89,124 @@ def test_main_job__provenance_and_artifacts(kd_lab: Command, small: list[str]) -
         assert artifact(student, picture).read_bytes()[:4] == b"\x89PNG"
 
 
-@pytest.mark.slow
-def test_main_job__kept_weights_rebuild_the_network(kd_lab: Command, small: list[str]) -> None:
-    from kd_lab.models.common.weights import load_weights, weights_sha256
-    from kd_lab.models.mlp import MLP
+def test_main_job__analysis_reads_it(of: dict[str, Run], finished: Finished) -> None:
+    table = pairs(runs("synthetic", f"sqlite:///{finished.folder / 'mlflow.db'}"))
+    assert len(table) == 1
+    for role, run in of.items():
+        assert table.iloc[0][f"{role}.{names.TEST_ACCURACY_TOP1}"] == run.data.metrics[names.TEST_ACCURACY_TOP1]
 
-    kd_lab(LINE, *small)
-    student = all_runs()["student"][0]
+
+def test_main_job__kept_answers_of_all_three_agree_with_what_was_logged(of: dict[str, Run], finished: Finished) -> None:
+    uri = f"sqlite:///{finished.folder / 'mlflow.db'}"
+    answers = {role: predictions(run.info.run_id, uri) for role, run in of.items()}
+    for role, found in answers.items():
+        logged = of[role].data.metrics
+        assert (found["predicted"] == found["target"]).mean() == logged[names.TEST_ACCURACY_TOP1]
+        assert bins(found).ece == pytest.approx(logged[names.TEST_ECE], abs=1e-12)
+        assert -np.log(found["target_probability"]).mean() == pytest.approx(logged[names.TEST_NLL_NATS], rel=1e-12)
+        classes = found[[names.sample_probability(k) for k in range(10)]].to_numpy()
+        np.testing.assert_allclose(classes.sum(axis=1), 1, atol=1e-6)
+        np.testing.assert_allclose(classes.max(axis=1), found["confidence"], rtol=1e-6)
+        assert (classes[np.arange(len(found)), found["predicted"]] == classes.max(axis=1)).all()
+        # The same samples in the same order, so that student and teacher can be laid side by side.
+        assert found[["index", "target"]].equals(answers["teacher"][["index", "target"]])
+    same = (answers["student"]["predicted"] == answers["teacher"]["predicted"]).mean()
+    assert same == of["student"].data.metrics[names.TEST_AGREEMENT_TOP1]
+    assert curves([of["student"].info.run_id], names.train_loss("kd"), uri)["step"].max() == 60
+
+
+@pytest.mark.usefixtures("done")
+def test_main_job__kept_weights_rebuild_the_network(kd_lab: Command, tmp_path: Path) -> None:
+    student = the_run(tmp_path, "student")
     rebuild = json.loads(artifact(student, names.ARTIFACT_NETWORK).read_text())
-    assert rebuild["num_classes"] == 10
-    assert rebuild["input_shape"] == [20]
+    assert (rebuild["num_classes"], rebuild["input_shape"]) == (10, [20])
     network = MLP(10, (20,), widths=rebuild["node"]["widths"])
     load_weights(network, artifact(student, names.ARTIFACT_WEIGHTS))
     assert weights_sha256(network) == student.data.tags[names.TAG_WEIGHTS_SHA256]
     said = kd_lab(f"evaluate run={student.info.run_id}")
-    accuracy = f"{100 * student.data.metrics[names.TEST_ACCURACY_TOP1]:.2f}"
     row = next(line for line in said.out.splitlines() if "accuracy" in line)
-    assert row.count(accuracy) == 2
+    assert row.count(f"{100 * student.data.metrics[names.TEST_ACCURACY_TOP1]:.2f}") == 2
 
 
-def test_main_job__teacher_and_baseline_are_found_again(kd_lab: Command, small: list[str]) -> None:
-    kd_lab(LINE, *small)
-    said = kd_lab(LINE, *small, "loss=soft_label")
-    found = all_runs()
-    assert {role: len(runs) for role, runs in found.items()} == {"teacher": 1, "baseline": 1, "student": 2}
-    assert f"teacher: run {found['teacher'][0].info.run_id[:8]} found again and verified" in said.out
-    assert f"baseline: run {found['baseline'][0].info.run_id[:8]} found again and verified" in said.out
-    assert found["student"][1].data.tags[names.TAG_TEACHER_RUN] == found["teacher"][0].info.run_id
+def test_main_job__says_when_the_steps_differ(kd_lab: Command, done: list[str]) -> None:
+    out = kd_lab(LINE, *done, "baseline.recipe.steps=40").out
+    assert "Not the same budget: 40 optimizer steps alone, 60 distilled." in out
+
+
+def test_main_job__teacher_and_baseline_are_found_again(kd_lab: Command, tmp_path: Path, done: list[str]) -> None:
+    teacher, baseline = (the_run(tmp_path, role).info.run_id for role in ("teacher", "baseline"))
+    said = kd_lab(LINE, *done, "loss=soft_label")
+    assert f"teacher: run {teacher[:8]} found again and verified" in said.out
+    assert f"baseline: run {baseline[:8]} found again and verified" in said.out
+    assert len(all_runs(tmp_path)) == 4
+    assert of_role(tmp_path, "student")[1].data.tags[names.TAG_TEACHER_RUN] == teacher
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "change", ["teacher.reuse=false", "teacher.recipe.steps=31", "teacher.seed=5", "dataset.seed=1"]
 )
-def test_main_job__another_teacher_is_trained(kd_lab: Command, small: list[str], change: str) -> None:
-    kd_lab(LINE, *small, "baseline=false")
-    kd_lab(LINE, *small, "baseline=false", change)
-    assert len(all_runs()["teacher"]) == 2
+def test_main_job__another_teacher_is_trained(kd_lab: Command, tmp_path: Path, done: list[str], change: str) -> None:
+    kd_lab(LINE, *done, "baseline=false", change)
+    assert len(of_role(tmp_path, "teacher")) == 2
 
 
 @pytest.mark.slow
-def test_main_job__tampered_weights_are_noticed(kd_lab: Command, small: list[str]) -> None:
-    from safetensors.torch import load_file, save_file
-
-    kd_lab(LINE, *small, "baseline=false")
-    file = next(
-        Path("mlartifacts").glob(f"*/{all_runs()['teacher'][0].info.run_id}/artifacts/{names.ARTIFACT_WEIGHTS}")
-    )
+def test_main_job__tampered_weights_are_noticed(kd_lab: Command, tmp_path: Path, done: list[str]) -> None:
+    file = artifact(the_run(tmp_path, "teacher"), names.ARTIFACT_WEIGHTS)
     save_file({k: v + 1e-3 for k, v in load_file(file).items()}, file)
-    said = kd_lab(LINE, *small, "baseline=false")
+    said = kd_lab(LINE, *done, "baseline=false")
     assert "is not what its record says; training anew" in said.out
-    assert len(all_runs()["teacher"]) == 2
+    assert len(of_role(tmp_path, "teacher")) == 2
 
 
-def test_main_job__same_seed_same_student(kd_lab: Command, small: list[str]) -> None:
-    for seed in (0, 0, 1):
-        assert kd_lab(LINE, *small, "baseline=false", f"seed={seed}").code == 0
-    hashes = [run.data.tags[names.TAG_WEIGHTS_SHA256] for run in all_runs()["student"]]
+def test_main_job__same_seed_same_student(kd_lab: Command, tmp_path: Path, done: list[str]) -> None:
+    for seed in (0, 1):
+        assert kd_lab(LINE, *done, "baseline=false", f"seed={seed}").code == 0
+    hashes = [run.data.tags[names.TAG_WEIGHTS_SHA256] for run in of_role(tmp_path, "student")]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
 @pytest.mark.slow
-def test_main_job__teacher_from_a_run_and_from_files(kd_lab: Command, small: list[str]) -> None:
-    from kd_lab.models.mlp import MLP
-
-    kd_lab(LINE, *small, "baseline=false")
-    first = all_runs()["teacher"][0]
+def test_main_job__teacher_from_a_run_and_from_files(kd_lab: Command, tmp_path: Path, done: list[str]) -> None:
+    first = the_run(tmp_path, "teacher")
     torch.save(MLP(10, (20,), widths=[32]).state_dict(), "other.pt")
-    weights = artifact(first, names.ARTIFACT_WEIGHTS)
-    for source in (f"run:{first.info.run_id}", str(weights), "other.pt"):
-        said = kd_lab(LINE, *small, "baseline=false", f"teacher.weights={source}")
+    for source in (f"run:{first.info.run_id}", str(artifact(first, names.ARTIFACT_WEIGHTS)), "other.pt"):
+        said = kd_lab(LINE, *done, "baseline=false", f"teacher.weights={source}")
         assert said.code == 0, said
-    teachers, students = all_runs()["teacher"], all_runs()["student"]
-    hashes = [s.data.tags[names.TAG_TEACHER_WEIGHTS_SHA256] for s in students]
+    teachers = of_role(tmp_path, "teacher")
+    hashes = [s.data.tags[names.TAG_TEACHER_WEIGHTS_SHA256] for s in of_role(tmp_path, "student")]
     assert hashes[0] == hashes[1] == hashes[2] != hashes[3]
     assert len(teachers) == 4  # trained, and one for each place that it was loaded from
     assert names.COST_TRAIN_STEPS not in teachers[1].data.metrics
 
 
-def test_main_job__loss_none_without_a_teacher(kd_lab: Command) -> None:
-    said = kd_lab("dataset=synthetic loss=none teacher=none student.recipe.steps=30")
+@pytest.mark.usefixtures("small")
+def test_main_job__loss_none_without_a_teacher_in_a_study_that_looks_like_markup(
+    kd_lab: Command, tmp_path: Path
+) -> None:
+    said = kd_lab("dataset=synthetic loss=none teacher=none student.recipe.steps=30", "study='[/b] mine'")
     assert said.code == 0, said
-    assert set(all_runs()) == {"student"}
+    assert [run.data.tags["role"] for run in all_runs(tmp_path, "[/b] mine")] == ["student"]
     assert "trained on hard labels" in said.out
+    assert "study [/b] mine, seed 0, test part" in said.out
+    assert "study [/b] mine in sqlite:///mlflow.db" in said.out
+    assert "Traceback" not in said.err
 
 
-def test_main_job__several_losses(kd_lab: Command, small: list[str]) -> None:
+def test_main_job__several_losses(kd_lab: Command, tmp_path: Path, small: list[str]) -> None:
     line = (
         "dataset=synthetic dataset.labels=null 'loss=[kd,soft_label]' loss.terms.soft_label.weight=0.5 baseline=false"
     )
     assert kd_lab(line, *small).code == 0
-    student = all_runs()["student"][0]
-    last = {k: v for k, v in student.data.metrics.items() if k.startswith("train/loss")}
+    last = {k: v for k, v in the_run(tmp_path, "student").data.metrics.items() if k.startswith("train/loss")}
     assert set(last) == {"train/loss_total", "train/loss_hard", "train/loss_kd", "train/loss_soft_label"}
     total = 0.1 * last["train/loss_hard"] + 0.9 * last["train/loss_kd"] + 0.5 * last["train/loss_soft_label"]
     assert last["train/loss_total"] == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.usefixtures("small")
 def test_main_job__own_class_own_arrays_epochs_and_validation(kd_lab: Command, tmp_path: Path) -> None:
-    import numpy as np
-
     (tmp_path / "own_net.py").write_text(
         "from torch import nn\n\n\nclass Net(nn.Sequential):\n"
         "    def __init__(self, num_classes: int, width: int = 4) -> None:\n"
@@ -223,21 +224,9 @@ def test_main_job__own_class_own_arrays_epochs_and_validation(kd_lab: Command, t
     ]
     said = kd_lab(line, *more)
     assert said.code == 0, said
-    student = all_runs("arrays")["student"][0]
+    student = the_run(tmp_path, "student", "arrays")
     # 120 labelled points: 24 for the test, 10 of the other 96 for validation; 86 and 80 unlabelled make 11 batches.
     assert student.data.metrics[names.COST_TRAIN_STEPS] == 33
     assert student.data.metrics[names.COST_PARAMS_TOTAL] == 3 * 6 + 6 + 6 * 2 + 2
-    history = client().get_metric_history(student.info.run_id, names.VAL_ACCURACY_TOP1)
+    history = client(tmp_path).get_metric_history(student.info.run_id, names.VAL_ACCURACY_TOP1)
     assert [point.step for point in history] == [11, 22, 33]
-
-
-def test_main_job__analysis_reads_it(kd_lab: Command, small: list[str]) -> None:
-    from kd_lab.analysis.runs import pairs, runs
-
-    kd_lab(LINE, *small)
-    table: pd.DataFrame = pairs(runs("synthetic"))
-    assert len(table) == 1
-    row = table.iloc[0]
-    found = all_runs()
-    for role in ("teacher", "baseline", "student"):
-        assert row[f"{role}.{names.TEST_ACCURACY_TOP1}"] == found[role][0].data.metrics[names.TEST_ACCURACY_TOP1]

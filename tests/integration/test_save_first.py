@@ -7,30 +7,19 @@ from typing import Any
 
 import pytest
 import yaml
-from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from kd_lab import names
 from kd_lab.job import measured
 from kd_lab.store import stored_run
+from tests.integration.processes import artifact, of_role, the_run
 
 Command = Callable[..., Any]
 JOB = "dataset=synthetic"
 
 
-def runs_of(folder: Path) -> list[Any]:
-    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    study = client.get_experiment_by_name("synthetic")
-    return list(client.search_runs([study.experiment_id], order_by=["attributes.start_time ASC"]))
-
-
-def of_role(folder: Path, role: str) -> Any:
-    (found,) = [run for run in runs_of(folder) if run.data.tags[names.TAG_ROLE] == role]
-    return found
-
-
-def artifacts(folder: Path, run: Any) -> set[str]:
-    root = folder / "mlartifacts" / "synthetic" / run.info.run_id / "artifacts"
-    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+def artifacts(run: Run) -> set[str]:
+    return {path.relative_to(artifact(run)).as_posix() for path in artifact(run).rglob("*") if path.is_file()}
 
 
 def no_memory(*_: object, **__: object) -> None:
@@ -45,7 +34,7 @@ def test_measuring__latency_fails__said_tagged_and_made_good_by_evaluate(
         said = kd_lab(JOB, *small)
 
     assert said.code == 0, said.err
-    student = of_role(tmp_path, names.STUDENT)
+    student = the_run(tmp_path, names.STUDENT)
     again = f"`kd-lab evaluate run={student.info.run_id}` tries again"
     told = "student mlp 32: latency could not be measured ([enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: "
     assert f"{told}can't allocate memory); {again}" in said.out
@@ -58,7 +47,7 @@ def test_measuring__latency_fails__said_tagged_and_made_good_by_evaluate(
     evaluated = kd_lab(f"evaluate run={student.info.run_id}")
     assert evaluated.code == 0, evaluated.err
     assert "The run lacked 3 of these numbers, and has them now." in evaluated.out
-    mended = of_role(tmp_path, names.STUDENT)
+    mended = the_run(tmp_path, names.STUDENT)
     assert mended.data.metrics.keys() == student.data.metrics.keys() | {
         names.COST_LATENCY_MS_P50,
         names.COST_LATENCY_MS_P95,
@@ -88,22 +77,21 @@ def test_measuring__interrupted__the_next_job_takes_the_network_and_finishes_its
     with monkeypatch.context() as broken:
         broken.setattr(measured, "predictive", interrupted_at(role))
         assert kd_lab(JOB, *small).code == 130
-    run = of_role(tmp_path, role)
+    run = the_run(tmp_path, role)
     assert (run.info.status, run.data.tags[names.TAG_UNMEASURED]) == ("KILLED", "everything")
-    assert {names.ARTIFACT_WEIGHTS, names.ARTIFACT_NETWORK, names.ARTIFACT_MLMODEL} <= artifacts(tmp_path, run)
+    assert {names.ARTIFACT_WEIGHTS, names.ARTIFACT_NETWORK, names.ARTIFACT_MLMODEL} <= artifacts(run)
 
     said = kd_lab(JOB, *small)
 
     assert said.code == 0, said.err
     assert f"{role}: run {run.info.run_id[:8]}, which ended before it was measured, is finished now" in said.out
-    finished = of_role(tmp_path, role)
+    finished = the_run(tmp_path, role)
     assert (finished.info.run_id, finished.info.status) == (run.info.run_id, "FINISHED")
     assert finished.data.tags[names.TAG_UNMEASURED] == "nothing"
     assert names.TAG_REASON not in finished.data.tags
     assert {names.TEST_ACCURACY_TOP1, names.COST_LATENCY_MS_P50, names.COST_TRAIN_STEPS} <= finished.data.metrics.keys()
-    assert names.ARTIFACT_PREDICTIONS in artifacts(tmp_path, finished)
-    weights = tmp_path / "mlartifacts" / "synthetic" / run.info.run_id / "artifacts" / names.ARTIFACT_WEIGHTS
-    assert weights.is_file()
+    assert names.ARTIFACT_PREDICTIONS in artifacts(finished)
+    assert artifact(run, names.ARTIFACT_WEIGHTS).is_file()
     assert f"{role}: run {run.info.run_id[:8]} found again and verified" in kd_lab(JOB, *small).out
     assert not (tmp_path / "kd_lab_rescue").exists()
 
@@ -114,19 +102,19 @@ def test_measuring__student_interrupted__evaluate_finishes_it(
     with monkeypatch.context() as broken:
         broken.setattr(measured, "predictive", interrupted_at(names.STUDENT))
         assert kd_lab(JOB, *small).code == 130
-    run = of_role(tmp_path, names.STUDENT)
+    run = the_run(tmp_path, names.STUDENT)
     assert run.info.status == "KILLED"
 
     assert kd_lab(f"evaluate run={run.info.run_id}").code == 0
 
-    finished = of_role(tmp_path, names.STUDENT)
+    finished = the_run(tmp_path, names.STUDENT)
     assert finished.info.status == "FINISHED"
     assert {
         names.TEST_ACCURACY_TOP1,
         names.TEST_AGREEMENT_TOP1,
         names.COST_LATENCY_MS_P50,
     } <= finished.data.metrics.keys()
-    assert names.ARTIFACT_PREDICTIONS in artifacts(tmp_path, finished)
+    assert names.ARTIFACT_PREDICTIONS in artifacts(finished)
 
 
 NOT_A_NUMBER = """
@@ -150,7 +138,7 @@ def test_measuring__answers_that_are_no_numbers__one_sentence_and_the_weights_ar
     (tmp_path / "nan_net.py").write_text(NOT_A_NUMBER)
     said = kd_lab("dataset=synthetic teacher=none loss=none student._target_=nan_net.Net", small[0])
 
-    run = of_role(tmp_path, names.STUDENT)
+    run = the_run(tmp_path, names.STUDENT)
     assert said.code == 1
     assert said.err == (
         "kd-lab: student nan_net.Net: what it answers cannot be measured (answers to the test part: Expected finite "
@@ -159,15 +147,14 @@ def test_measuring__answers_that_are_no_numbers__one_sentence_and_the_weights_ar
     )
     assert run.info.status == "FAILED"
     assert run.data.tags[names.TAG_REASON] in said.err
-    assert names.ARTIFACT_WEIGHTS in artifacts(tmp_path, run)
+    assert names.ARTIFACT_WEIGHTS in artifacts(run)
 
 
 def test_evaluate__a_run_of_another_version__by_what_is_known_of_its_config(
-    kd_lab: Command, tmp_path: Path, small: list[str]
+    kd_lab: Command, tmp_path: Path, done: list[str]
 ) -> None:
-    assert kd_lab(JOB, *small, "baseline=false").code == 0
-    run = of_role(tmp_path, names.STUDENT)
-    file = tmp_path / "mlartifacts" / "synthetic" / run.info.run_id / "artifacts" / names.ARTIFACT_CONFIG
+    run = the_run(tmp_path, names.STUDENT)
+    file = artifact(run, names.ARTIFACT_CONFIG)
     config = yaml.safe_load(file.read_text())
     del config["measure"]["threads"], config["sweep"], config["loss"]
     config |= {"unknown": 1, "measure": config["measure"] | {"gone_since": 5}}
@@ -177,9 +164,8 @@ def test_evaluate__a_run_of_another_version__by_what_is_known_of_its_config(
     assert "agreement with the teacher" in said.out
 
 
-@pytest.mark.parametrize("role", names.ROLES)
 def test_evaluate__each_network_at_its_own_precision(
-    kd_lab: Command, tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch, role: str
+    kd_lab: Command, tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert kd_lab(JOB, *small, "teacher.recipe.precision=bf16-mixed").code == 0
     asked: list[str] = []
@@ -191,16 +177,16 @@ def test_evaluate__each_network_at_its_own_precision(
 
     for module in ("kd_lab.job.measured", "kd_lab.job.evaluate"):
         monkeypatch.setattr(f"{module}.predict", noted)
-    assert kd_lab(f"evaluate run={of_role(tmp_path, role).info.run_id}").code == 0
-    assert asked == {"teacher": ["bf16-mixed"], "baseline": ["32"], "student": ["bf16-mixed", "32"]}[role]
+    for role in names.ROLES:
+        assert kd_lab(f"evaluate run={the_run(tmp_path, role).info.run_id}").code == 0
+    assert asked == ["bf16-mixed", "32", "bf16-mixed", "32"]  # the student beside its teacher
 
 
-def test_found_networks__leave_no_copies(kd_lab: Command, tmp_path: Path, small: list[str]) -> None:
+def test_found_networks__leave_no_copies(kd_lab: Command, tmp_path: Path, done: list[str]) -> None:
     stored_run._downloads.cache_clear()
-    assert kd_lab(JOB, *small).code == 0
-    teacher = of_role(tmp_path, names.TEACHER).info.run_id
-    assert kd_lab(JOB, *small, "seed=1").code == 0
-    assert kd_lab(JOB, *small, f"teacher.weights=run:{teacher}").code == 0
+    teacher = the_run(tmp_path, names.TEACHER).info.run_id
+    assert kd_lab(JOB, *done, "seed=1", "baseline=false").code == 0
+    assert kd_lab(JOB, *done, f"teacher.weights=run:{teacher}").code == 0
     assert kd_lab(f"evaluate run={teacher}").code == 0
     folder = Path(stored_run._downloads())
     assert [path for path in folder.rglob("*") if path.is_file()] == []
@@ -209,15 +195,14 @@ def test_found_networks__leave_no_copies(kd_lab: Command, tmp_path: Path, small:
 
 
 def test_baseline__its_fidelity_is_on_the_run_of_the_student_that_has_both(
-    kd_lab: Command, tmp_path: Path, small: list[str]
+    kd_lab: Command, tmp_path: Path, done: list[str]
 ) -> None:
-    assert kd_lab(JOB, *small).code == 0
-    another = kd_lab(JOB, *small, "teacher.seed=7", "teacher.recipe.steps=90")
+    another = kd_lab(JOB, *done, "teacher.seed=7", "teacher.recipe.steps=90")
     assert another.code == 0
-    baseline = of_role(tmp_path, names.BASELINE)
+    baseline = the_run(tmp_path, names.BASELINE)
     assert not baseline.data.metrics.keys() & names.OF_ALONE.keys()
     assert names.TAG_TEACHER_RUN not in baseline.data.tags
-    first, second = [run for run in runs_of(tmp_path) if run.data.tags[names.TAG_ROLE] == names.STUDENT]
+    first, second = of_role(tmp_path, names.STUDENT)
     for student in (first, second):
         assert {names.TEST_ALONE_AGREEMENT_TOP1, names.TEST_ALONE_KL_NATS} <= student.data.metrics.keys()
     assert first.data.metrics[names.TEST_ALONE_KL_NATS] != second.data.metrics[names.TEST_ALONE_KL_NATS]
