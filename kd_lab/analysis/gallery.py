@@ -1,6 +1,7 @@
 """The figures of a comparison: those that can be drawn, each with a title and a caption."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
@@ -27,6 +28,17 @@ FOREST = (
 BARS = "Means over seeds; bars are one sample standard deviation. The line joins the networks that none beats in both"
 
 
+class Material(NamedTuple):
+    """What the figures are drawn of, see `kd_lab.analysis.page.write_page`."""
+
+    students: pd.DataFrame
+    arms: pd.DataFrame
+    metric: str
+    curves: pd.DataFrame
+    curves_key: str
+    predictions: Mapping[str, pd.DataFrame]
+
+
 class Exhibit(NamedTuple):
     """A figure, the name of its files, and what is said above and below it."""
 
@@ -36,66 +48,63 @@ class Exhibit(NamedTuple):
     figure: "Figure"
 
 
-def gallery(
-    students: pd.DataFrame,
-    arms: pd.DataFrame,
-    *,
-    metric: str,
-    curves: pd.DataFrame | None,
-    curves_key: str,
-    predictions: Mapping[str, pd.DataFrame],
-) -> list[Exhibit]:
-    """All figures that these runs allow; see `kd_lab.analysis.page.write_page` for the arguments."""
-    networks = seeds_of(students, predictions)
-    wanted: list[tuple[str, str, str, Callable[[], Figure]]] = [
-        ("forest_to_baseline", "Gain over the student alone", FOREST, lambda: forest(arms, "baseline", metric)),
-        ("forest_to_kd", "Difference to plain kd", FOREST, lambda: forest(arms, "kd", metric)),
-        (
-            "temperature_weight",
-            "Temperature and weight",
-            "Mean accuracy over seeds ± sample sd; in brackets the mean gain over the student alone, in points.",
-            lambda: temperature_and_weight(students),
-        ),
-        ("accuracy_parameters", "Accuracy and size", f"{BARS}.", lambda: accuracy_against(students, COST_PARAMS_TOTAL)),
-        (
-            "accuracy_latency",
-            "Accuracy and latency",
-            f"{BARS}. Measured one sample at a time; networks of one size share the latency of all their runs.",
-            lambda: accuracy_against(students, COST_LATENCY_MS_P50),
-        ),
-        (
-            "accuracy_agreement",
-            "Accuracy and agreement with the teacher",
-            "Means over seeds; bars are one sample standard deviation. A student that agrees more without being more "
-            "accurate has copied errors; one that is more accurate without agreeing more has gained otherwise.",
-            lambda: accuracy_against_agreement(students),
-        ),
-        (
-            "reliability",
-            "How far confidence can be trusted",
-            "Bars below the dashed line: surer than right. The test samples of all seeds are pooled in the bars.",
-            lambda: reliability_diagrams(networks, _colours(students, networks)),
-        ),
-    ]
-    if curves is not None:
-        caption = (
-            f"Mean over seeds; bands reach from the lowest to the highest seed. Of many arms the best {MAX_LINES}."
-        )
-        curve = curves
-        wanted.append(
-            ("learning_curves", "Training", caption, lambda: learning_curves(curve, students, curves_key)),
-        )
-    return [exhibit for name, title, caption, draw in wanted if (exhibit := _drawn(name, title, caption, draw))]
+def gallery(material: Material) -> list[Exhibit]:
+    """All figures that these runs allow."""
+    shown = []
+    for name, title, caption, draw in WANTED:
+        with suppress(UserError):  # these runs have nothing to show in it
+            shown.append(Exhibit(name, title, caption, draw(material)))
+            settle(shown[-1].figure)
+    return shown
 
 
-def _drawn(name: str, title: str, caption: str, draw: Callable[[], "Figure"]) -> Exhibit | None:
-    """The exhibit, or None where these runs have nothing to show in it."""
-    try:
-        figure = draw()
-    except UserError:
-        return None
-    settle(figure)
-    return Exhibit(name, title, caption, figure)
+def _reliability(material: Material) -> "Figure":
+    networks = seeds_of(material.students, material.predictions)
+    return reliability_diagrams(networks, _colours(material.students, networks))
+
+
+WANTED: list[tuple[str, str, str, Callable[[Material], "Figure"]]] = [
+    ("forest_to_baseline", "Gain over the student alone", FOREST, lambda of: forest(of.arms, "baseline", of.metric)),
+    ("forest_to_kd", "Difference to plain kd", FOREST, lambda of: forest(of.arms, "kd", of.metric)),
+    (
+        "temperature_weight",
+        "Temperature and weight",
+        "Mean accuracy over seeds ± sample sd; in brackets the mean gain over the student alone, in points.",
+        lambda of: temperature_and_weight(of.students),
+    ),
+    (
+        "accuracy_parameters",
+        "Accuracy and size",
+        f"{BARS}.",
+        lambda of: accuracy_against(of.students, COST_PARAMS_TOTAL),
+    ),
+    (
+        "accuracy_latency",
+        "Accuracy and latency",
+        f"{BARS}. Measured one sample at a time; networks of one size share the latency of all their runs.",
+        lambda of: accuracy_against(of.students, COST_LATENCY_MS_P50),
+    ),
+    (
+        "accuracy_agreement",
+        "Accuracy and agreement with the teacher",
+        "Means over seeds; bars are one sample standard deviation. A student that agrees more without being more "
+        "accurate has copied errors; one that is more accurate without agreeing more has gained otherwise.",
+        lambda of: accuracy_against_agreement(of.students),
+    ),
+    (
+        "reliability",
+        "How far confidence can be trusted",
+        "Bars below the dashed line: surer than right. The test samples of all seeds are pooled in the bars.",
+        _reliability,
+    ),
+    (
+        "learning_curves",
+        "Training",
+        f"Mean over seeds; bands reach from the lowest to the highest seed. Of many arms the best {MAX_LINES}.",
+        lambda of: learning_curves(of.curves, of.students, of.curves_key),
+    ),
+]
+"""Name, title, caption, and how it is drawn."""
 
 
 def reliable_runs(students: pd.DataFrame) -> dict[str, list[str]]:

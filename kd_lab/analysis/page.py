@@ -8,7 +8,7 @@ import pandas as pd
 
 from kd_lab.analysis.curves import curves as read_curves
 from kd_lab.analysis.figures.learning import shown_students
-from kd_lab.analysis.gallery import Exhibit, gallery, reliable_runs
+from kd_lab.analysis.gallery import Exhibit, Material, gallery, reliable_runs
 from kd_lab.analysis.headline import headline
 from kd_lab.analysis.inline_svg import inline, save
 from kd_lab.analysis.made import made as how_made
@@ -54,7 +54,7 @@ def page_of(comparison: "Comparison", uri: str, folder: Path, command: str, *, f
 
 def write_page(
     comparison: "Comparison",
-    curves: pd.DataFrame | None,
+    curves: pd.DataFrame,
     folder: Path,
     *,
     made: Mapping[str, str],
@@ -66,7 +66,7 @@ def write_page(
 
     Args:
         comparison: what is told.
-        curves: what `kd_lab.analysis.curves.curves` returned for the students and baselines, None for no curves.
+        curves: what `kd_lab.analysis.curves.curves` returned for the students and baselines.
         folder: where the files go; made if it is not there.
         made: how the runs were made, by name of the fact; `study` is the title.
         curves_key: which metric `curves` holds.
@@ -77,15 +77,8 @@ def write_page(
         The page.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    arms, students = comparison.arms, comparison.students
-    exhibits = gallery(
-        students,
-        arms,
-        metric=comparison.metric,
-        curves=curves,
-        curves_key=curves_key,
-        predictions=predictions or {},
-    )
+    of = comparison.students, comparison.arms, comparison.metric
+    exhibits = gallery(Material(*of, curves, curves_key, predictions or {}))
     for exhibit in exhibits if files else []:
         save(exhibit.figure, folder, exhibit.name)
     page = folder / ARTIFACT_PAGE

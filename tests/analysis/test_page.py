@@ -144,7 +144,7 @@ def test_page__names_of_others__text_in_the_page_its_facts_and_its_figures(tmp_p
 def test_page__what_cannot_be_drawn__left_out__no_files_unless_wanted(tmp_path):
     one = difference("to_baseline", 0.0, (np.nan, np.nan), np.nan, "not distinguishable 1/1")
     comparison = Comparison(students({"kd": [0.9]}, size={}), arms(kd=one | {"mean": 0.9, "n": 1}), [])
-    page = write_page(comparison, None, tmp_path, made={"study": "digits"}, files=False)
+    page = write_page(comparison, curves_of(comparison).iloc[:0], tmp_path, made={"study": "digits"}, files=False)
     assert Page(page).figures == ["forest_to_baseline", "accuracy_agreement"]
     assert "Before you trust it" not in page.read_text()
     assert list(tmp_path.iterdir()) == [page]
