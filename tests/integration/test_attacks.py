@@ -182,7 +182,8 @@ def test_folder__modules_of_a_known_name__not_imported(clone: Path, arguments: l
 
 
 @pytest.mark.slow
-def test_folder__modules_of_a_known_name__not_imported_by_jobs(clone: Path) -> None:
+def test_folder__modules_of_a_known_name__not_imported_by_jobs(clone: Path, empty_store: Path) -> None:
+    shutil.copy(empty_store, clone / "mlflow.db")
     sweep = in_a_process(clone, "-m", *ALONE, "seed=0,1", "sweep.jobs=2")
     assert sweep.returncode == 0, sweep.stderr
     ddp = in_a_process(clone, *ALONE, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "seed=2")
@@ -207,7 +208,8 @@ def test_folder__modules_of_a_known_name__not_imported_by_mlflows_server(clone: 
 
 
 @pytest.mark.slow
-def test_folder__ones_own_class_is_found_there__by_workers_too(tmp_path: Path) -> None:
+def test_folder__ones_own_class_is_found_there__by_workers_too(tmp_path: Path, empty_store: Path) -> None:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     (tmp_path / "my_own_net.py").write_text(OWN)
     sweep = in_a_process(tmp_path, "-m", *ALONE, "student._target_=my_own_net.Net", "seed=0,1", "sweep.jobs=2")
     assert sweep.returncode == 0, sweep.stderr
