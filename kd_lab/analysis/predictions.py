@@ -1,7 +1,7 @@
 """What networks answered to each test sample, as their runs kept it; and how far their confidence can be trusted."""
 
+import logging
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from kd_lab.names import (
     sample_probability,
 )
 from kd_lab.outside.archives import read_npz
+from kd_lab.outside.text import visible
 from kd_lab.store.archive import Archive
 from kd_lab.store.reading import existing
 
@@ -34,6 +35,7 @@ _COLUMNS = {
     SAMPLE_CONFIDENCE: _FLOATS,
     SAMPLE_TARGET_PROBABILITY: _FLOATS,
 }
+_logger = logging.getLogger(__name__)
 _TODO = "this is no file of kd-lab, choose another run"
 
 
@@ -66,11 +68,18 @@ def predictions(run_id: str, uri: str = "sqlite:///mlflow.db") -> pd.DataFrame:
 
 
 def predictions_of(run_ids: Iterable[str], uri: str = "sqlite:///mlflow.db") -> dict[str, pd.DataFrame]:
-    """The predictions of several runs by run id; runs that kept none, or something else, are left out."""
-    archive, found = Archive(existing(uri)), {}
+    """The predictions of several runs by run id; runs that kept none, or something else, are left out.
+
+    What is wrong with the store and not with a run, such as artifacts in a folder that it may not name, is told once.
+    """
+    archive, found, of_store = Archive(existing(uri)), {}, list[str]()
     for run_id in run_ids:
-        with suppress(UserError):
+        try:
             found[run_id] = _read(archive, run_id)
+        except UserError as error:
+            of_store += [] if str(error).startswith("run:") else [str(error)]
+    if of_store:
+        _logger.warning("Without the predictions of %d runs: %s", len(of_store), visible(of_store[0]))
     return found
 
 

@@ -1,5 +1,6 @@
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from kd_lab import names
 from kd_lab.analysis.predictions import bins, predictions, predictions_of
 from kd_lab.errors import UserError
+from kd_lab.outside.nodes import TRUST
 from kd_lab.store.store import Store
 from tests.analysis.made_up import copied
 
@@ -65,6 +67,21 @@ def test_predictions__no_run_or_a_run_without__user_error_or_left_out(own, tmp_p
     with pytest.raises(UserError, match=r"^run:nothing: there is no such run"):
         predictions("nothing", own)
     assert list(predictions_of([without, kept, "nothing"], own)) == [kept]
+
+
+def test_predictions_of__artifacts_where_the_store_may_not_name_a_folder__told_once_unless_trusted(
+    own, tmp_path, monkeypatch, caplog
+):
+    runs = [keep(own, tmp_path, **COLUMNS) for _ in range(2)]
+    (tmp_path / "other").mkdir()
+    moved = copied(own, tmp_path / "other")
+    assert predictions_of(runs, moved) == {}
+    (told,) = caplog.messages
+    assert told.startswith(
+        f"Without the predictions of 2 runs: tracking.uri={moved}: the store says that the artifacts"
+    )
+    monkeypatch.setenv(TRUST, str(Path(own.removeprefix("sqlite:///")).parent))
+    assert list(predictions_of(runs, moved)) == runs
 
 
 def refused(uri, file, message):
