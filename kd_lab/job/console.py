@@ -37,7 +37,7 @@ class Reporter:
     def __init__(self) -> None:
         self.console = console()
 
-    def stage(self, text: str) -> None:
+    def doing(self, text: str) -> None:
         """What the job is doing now; nothing on the console, where a spinner or a bar shows it."""
 
     def opened(self, run_id: str) -> None:

@@ -31,11 +31,11 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
     plan, built = keeper.plan, keeper.built
     for line in [*plan.described(), *built.bound.described()]:
         reporter.note(line)
-    reporter.stage(names.TEACHER)
+    reporter.doing(names.TEACHER)
     teacher = obtain_teacher(keeper)
-    reporter.stage("student alone")
+    reporter.doing("student alone")
     baseline = _baseline(keeper, teacher)
-    reporter.stage(names.STUDENT)
+    reporter.doing(names.STUDENT)
     student = _student(keeper, teacher, baseline)
     result = _result(teacher, baseline, student.result)
     reporter.finished(result, config)

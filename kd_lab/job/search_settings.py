@@ -11,7 +11,7 @@ from kd_lab.job.strict import Strict
 
 ON_VALIDATION = ("val/accuracy_top1", "val/nll_nats")
 TIMED = ("cost/latency_ms_p50",)
-Objective = Literal[
+Metric = Literal[
     "val/accuracy_top1",
     "val/nll_nats",
     "cost/params_total",
@@ -60,7 +60,7 @@ class SearchSettings(Strict):
 
     trials: Annotated[int, Field(gt=0)] = 30
     seed: Seed = 0
-    objectives: Annotated[list[Objective], Field(min_length=1)] = Field(default=["val/accuracy_top1"])
+    objectives: Annotated[list[Metric], Field(min_length=1)] = Field(default=["val/accuracy_top1"])
     prune: bool = True
     final_seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [1, 2, 3, 4, 5])
     timeout: Annotated[float, Field(gt=0)] | None = None

@@ -43,7 +43,7 @@ ENVIRONMENT = {
 
 _silent: dict[str, tuple[float, str]] = {}
 """Until when a server is not asked again, and why."""
-_told: set[str] = set()
+_warned: set[str] = set()
 _logger = logging.getLogger(__name__)
 
 
@@ -168,15 +168,15 @@ def does_not_answer(uri: str, cause: str) -> None:
 def answers_again(uri: str) -> None:
     """The store was asked by other means, and answered."""
     _silent.pop(uri, None)
-    if uri in _told:
-        _told.discard(uri)
+    if uri in _warned:
+        _warned.discard(uri)
         _logger.warning("tracking.uri=%s: the store answers again.", uri)
 
 
 def tell_away(uri: str, cause: str, folder: Path) -> None:
     """Warn that runs are kept: once, until the store answers again."""
-    if uri not in _told:
-        _told.add(uri)
+    if uri not in _warned:
+        _warned.add(uri)
         _logger.warning(
             "tracking.uri=%s: the store does not answer (%s); the run goes on, what the store lacks is kept in %s, "
             "and `kd-lab sync` brings it in.",

@@ -101,16 +101,16 @@ def waiting_here(uri: str) -> list[str]:
     said = []
     for root in dict.fromkeys([Location.parse(uri).rescue(), Path.cwd() / RESCUE]):
         counts = Counter(run.target for run in _waiting(root, None) if _has_ended(run))
-        said += [_told(root, target, number) for target, number in counts.items()]
+        said += [_sentence(root, target, number) for target, number in counts.items()]
     return said
 
 
-def _told(root: Path, target: str, number: int) -> str:
+def _sentence(root: Path, target: str, number: int) -> str:
     them, wait = ("them", "wait") if number > 1 else ("it", "waits")
-    told = f"{_counted(number, 'run')} {wait} in {root} for {target}: `kd-lab sync` brings {them} there"
+    said = f"{_counted(number, 'run')} {wait} in {root} for {target}: `kd-lab sync` brings {them} there"
     if Location.parse(target).database is not None:
-        return f"{told}."
-    return f"{told}; `kd-lab sync tracking.uri={LOCAL}` copies {them} to where `kd-lab compare` and `kd-lab ui` look."
+        return f"{said}."
+    return f"{said}; `kd-lab sync tracking.uri={LOCAL}` copies {them} to where `kd-lab compare` and `kd-lab ui` look."
 
 
 def _has_ended(run: Waiting) -> bool:

@@ -50,7 +50,7 @@ class Board:
         self._started = started
         self._resumes = resumes
         self._noun = noun
-        self._told: set[int] = set()
+        self._shown: set[int] = set()
         self._warned: set[str] = set()
         self._end = threading.Event()
 
@@ -99,12 +99,12 @@ class Board:
 
     def _tell_ended(self) -> None:
         """A line for each job that has ended since the last time, in the order of their ends."""
-        ended = [job for job in self._jobs() if job.state in ENDED and job.number not in self._told]
+        ended = [job for job in self._jobs() if job.state in ENDED and job.number not in self._shown]
         for job in sorted(ended, key=lambda job: job.ended or 0.0):
-            self._told.add(job.number)
-            told = {FINISHED: job.told, FOUND: f"found again: {job.told}", FAILED: f"failed: {job.reason}"}
-            told[PRUNED] = job.reason
-            self._print(f"{name(job)}: {told.get(job.state, job.state)}", "red" if job.state == FAILED else None)
+            self._shown.add(job.number)
+            words = {FINISHED: job.result, FOUND: f"found again: {job.result}", FAILED: f"failed: {job.reason}"}
+            words[PRUNED] = job.reason
+            self._print(f"{name(job)}: {words.get(job.state, job.state)}", "red" if job.state == FAILED else None)
 
     def _finish(self, jobs: Sequence[JobState]) -> None:
         self._print(f"{counts(jobs, self._noun)} in {duration(time.time() - self._started)}")
@@ -144,11 +144,11 @@ def failures(jobs: Sequence[JobState]) -> str:
     for job in jobs:
         if job.state == FAILED:
             reasons.setdefault(job.reason, []).append(name(job))
-    told = []
+    lines = []
     for reason, names in reasons.items():
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        told.append(f"failed ({'; '.join(names[:NAMED])}{more}): {reason}")
-    return "\n".join(told)
+        lines.append(f"failed ({'; '.join(names[:NAMED])}{more}): {reason}")
+    return "\n".join(lines)
 
 
 def counts(jobs: Sequence[JobState], noun: str = "job") -> str:
@@ -206,7 +206,9 @@ def rows(jobs: Sequence[JobState], on: Console) -> Table:
     now = time.time()
     for job in shown:
         taken = duration((job.ended or now) - job.started) if job.started is not None else ""
-        drawn.add_row(*(name(job), job.state, taken, job.reason or job.told or job.stage), style=STYLES.get(job.state))
+        drawn.add_row(
+            *(name(job), job.state, taken, job.reason or job.result or job.doing), style=STYLES.get(job.state)
+        )
     if len(shown) < len(jobs):
         drawn.add_row(f"... and {len(jobs) - len(shown)} more", style="dim")
     return drawn

@@ -78,11 +78,11 @@ def _executor(folder: JobFolder, name: str, resources: Mapping[str, Any]) -> "Au
         from submitit import AutoExecutor
     except ImportError as error:
         raise UserError(f"sweep.cluster={name}: needs submitit; install it with: pip install submitit") from error
-    told = " ".join(f"sweep.resources.{key}={value}" for key, value in resources.items())
+    given = " ".join(f"sweep.resources.{key}={value}" for key, value in resources.items())
     try:
         executor = AutoExecutor(folder=folder.path / "queue", cluster=name)
         executor.update_parameters(**resources)
     except (RuntimeError, NameError, TypeError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"sweep.cluster={name} {told}".strip() + f": submitit cannot use this ({reason})") from error
+        raise UserError(f"sweep.cluster={name} {given}".strip() + f": submitit cannot use this ({reason})") from error
     return executor

@@ -25,7 +25,7 @@ class FoundJob:
     """
 
     run_id: str
-    told: str
+    result: str
     score: float
     on_validation: bool
 

@@ -14,10 +14,10 @@ from kd_lab.job.console import Reporter, in_a_line
 from kd_lab.job.job import run
 from kd_lab.job.keeper import Context
 from kd_lab.store.client import first_line
-from kd_lab.sweep import trials
 from kd_lab.sweep.states import FAILED, FINISHED, KILLED, PRUNED, RUNNING, JobFolder
 from kd_lab.sweep.sweep import FOLDER, TITLE
 from kd_lab.sweep.trial import run_trial
+from kd_lab.sweep.trials import in_words
 from kd_lab.types import Measurement, RunResult
 
 
@@ -28,13 +28,13 @@ class MemberReporter(Reporter):
         super().__init__()
         self._folder, self._number = folder, number
 
-    def stage(self, text: str) -> None:
+    def doing(self, text: str) -> None:
         """What the live table shows beside the job."""
-        self._folder.change(self._number, stage=text)
+        self._folder.change(self._number, doing=text)
 
     def note(self, text: str) -> None:
         """The same: a note is what the job is busy with (waiting for another one's teacher)."""
-        self.stage(text)
+        self.doing(text)
 
     def warn(self, text: str) -> None:
         """Told by the process in front."""
@@ -50,7 +50,7 @@ class MemberReporter(Reporter):
         self._folder.change(
             self._number,
             run_id=result.student.run_id,
-            told=in_a_line(result),
+            result=in_a_line(result),
             score=result.student.measurement[names.TEST_ACCURACY_TOP1] if validation is None else validation,
             on_validation=validation is not None,
         )
@@ -58,9 +58,9 @@ class MemberReporter(Reporter):
     def tried(self, run_id: str, measured: Measurement, objectives: Sequence[str]) -> None:
         """What a trial of a search reached."""
         values = [measured[objective] for objective in objectives]
-        told = ", ".join(trials.told(objective, value) for objective, value in zip(objectives, values, strict=True))
+        result = ", ".join(in_words(objective, value) for objective, value in zip(objectives, values, strict=True))
         accuracy = measured[names.VAL_ACCURACY_TOP1] if names.VAL_ACCURACY_TOP1 in objectives else None
-        facts = {"run_id": run_id, "values": values, "told": told}
+        facts = {"run_id": run_id, "values": values, "result": result}
         self._folder.change(self._number, **facts, score=accuracy, on_validation=True)
 
 
@@ -91,8 +91,8 @@ def run_member(config: Mapping[str, Any], number: int, at_once: int) -> None:
     except (UserError, TrainingFailedError) as error:
         _failed(folder, number, str(error), 2 if isinstance(error, UserError) else 1)
     except Exception as error:  # a bug, ours or in the user's own class: the other jobs go on all the same
-        told = f"{type(error).__name__}: {first_line(error)}"
-        _failed(folder, number, told, 1, trace=masked(traceback.format_exc()))
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        _failed(folder, number, reason, 1, trace=masked(traceback.format_exc()))
     except BaseException:
         folder.change(number, state=KILLED, ended=time.time())
         raise

@@ -67,8 +67,8 @@ def combinations(overrides: Sequence[Override]) -> Iterator[tuple[str, list[str]
         elif override.is_discrete_sweep():
             values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         else:
-            told = str(override.input_line).lstrip("+")
-            raise UserError(f"{told}: expected values separated by commas, or sweep=optuna, to search it")
+            given = str(override.input_line).lstrip("+")
+            raise UserError(f"{given}: expected values separated by commas, or sweep=optuna, to search it")
     swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
     for job in itertools.product(*values.values()):
         special = [one.lstrip("+") for key, one in zip(values, job, strict=True) if key in swept]

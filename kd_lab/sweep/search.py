@@ -26,7 +26,7 @@ from kd_lab.sweep.sweep import TITLE, hold, new_sweep_id, sweep_id
 from kd_lab.sweep.trials import Trials, check_installed
 from kd_lab.sweep.workers import Grid, Workers
 
-KEPT = ("label", "run_id", "told", "score", "on_validation", "values", "reason", "code", "trace", "started", "ended")
+KEPT = ("label", "run_id", "result", "score", "on_validation", "values", "reason", "code", "trace", "started", "ended")
 """Of a trial's state, in Optuna's journal."""
 
 

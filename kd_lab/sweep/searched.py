@@ -37,8 +37,8 @@ class Searched:
         if not chosen:
             return f"Tried on the validation part: {tried}; nothing is chosen."
         if len(chosen) == 1:
-            return f"Chosen on the validation part from {tried}: {chosen[0].label}, {chosen[0].told}."
-        lines = [f"- {job.label}: {job.told}" for job in chosen]
+            return f"Chosen on the validation part from {tried}: {chosen[0].label}, {chosen[0].result}."
+        lines = [f"- {job.label}: {job.result}" for job in chosen]
         front = f"Chosen on the validation part from {tried}: the {len(chosen)} that no other one is better than."
         return "\n".join([front, *lines])
 

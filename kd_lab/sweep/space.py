@@ -55,9 +55,9 @@ def space_of(settings: SearchSettings, overrides: Sequence[Override]) -> Space:
         written[key] = str(override.input_line).partition("=")[0]
     for key in dimensions:
         if key in NOT_SEARCHED or key.startswith(("tracking", "sweep", "hydra")):
-            told = str(given[key].input_line) if key in given else f"sweep.search.space: {key}"
+            where = str(given[key].input_line) if key in given else f"sweep.search.space: {key}"
             rest = "final_seeds=[1,2,3]: what was chosen is run with each" if key == "seed" else "one value for all"
-            raise UserError(f"{told}: is not searched for; expected {'sweep.search.' if key == 'seed' else ''}{rest}")
+            raise UserError(f"{where}: is not searched for; expected {'sweep.search.' if key == 'seed' else ''}{rest}")
     if not dimensions:
         raise UserError(
             "sweep.search.space: there is nothing to search; expected 'loss.temperature=interval(1,20)' or the like"

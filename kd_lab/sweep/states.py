@@ -33,7 +33,7 @@ class JobState:
     """One job of a sweep.
 
     number: its place among all jobs. label: what is special about it (`seed=3`). sweep: the id that its runs carry.
-    stage: what it is doing. started, ended: seconds since 1970. run_id: the student's run. told: its result in words.
+    doing: what it is busy with. started, ended: seconds since 1970. run_id: the student's run. result: in words.
     score: accuracy, on the validation part where there is one (on_validation). reason: one sentence, why it failed.
     code: the exit code that it would have ended with. trace: of an error that nobody expected. open_run: the run that
     it began last. lost: its process ended without a word, so that this run may still be open. warnings: what a user
@@ -49,11 +49,11 @@ class JobState:
     study: str
     sweep: str
     state: str = WAITING
-    stage: str = ""
+    doing: str = ""
     started: float | None = None
     ended: float | None = None
     run_id: str | None = None
-    told: str = ""
+    result: str = ""
     score: float | None = None
     on_validation: bool = False
     reason: str = ""

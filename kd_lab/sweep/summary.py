@@ -25,7 +25,7 @@ from kd_lab.store.sync import waiting_here
 from kd_lab.sweep.searched import Searched
 from kd_lab.sweep.states import FAILED, FOUND, KILLED, JobState
 
-MAX_TOLD = 15
+MAX_ARMS = 15
 """So many arms fit into a run's description."""
 
 
@@ -67,8 +67,8 @@ def _describe(parent: Run, every: Sequence[JobState], title: str) -> None:
     if comparison is not None:
         show(comparison, console(), jobs[0].study)
     command = f"Made by {code(shlex.join(['kd-lab', '-m', *shlex.split(title)[1:]]))}\n"
-    parent.log_text(safe(f"{_told(comparison, every, None)}\n{command}"), names.ARTIFACT_REPORT)
-    parent.set_tags({names.TAG_NOTE: safe(f"{_told(comparison, every, MAX_TOLD)}\n{command}")})
+    parent.log_text(safe(f"{_report(comparison, every, None)}\n{command}"), names.ARTIFACT_REPORT)
+    parent.set_tags({names.TAG_NOTE: safe(f"{_report(comparison, every, MAX_ARMS)}\n{command}")})
     if comparison is not None:
         _keep_page(parent, comparison, jobs[0].uri)
 
@@ -95,7 +95,7 @@ def _keep_page(parent: Run, comparison: Comparison, uri: str) -> None:
         parent.log_file(page, names.ARTIFACT_PAGE)
 
 
-def _told(comparison: Comparison | None, jobs: Sequence[JobState], most: int | None) -> str:
+def _report(comparison: Comparison | None, jobs: Sequence[JobState], most: int | None) -> str:
     searched = Searched.of(jobs)
     chosen = f"{searched.sentence()}\n" if searched.trials else ""
     compared = "" if comparison is None else markdown(comparison, jobs[0].study, most)

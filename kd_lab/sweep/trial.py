@@ -16,7 +16,7 @@ from kd_lab.job.settings import Settings
 from kd_lab.job.train import train
 from kd_lab.measures.cost import macs, parameters, weights_bytes
 from kd_lab.sweep.states import TrialTask
-from kd_lab.sweep.trials import Report
+from kd_lab.sweep.trials import Pruning
 from kd_lab.types import Measurement
 
 
@@ -31,10 +31,10 @@ def run_trial(
         PrunedError: others do better; its run is KILLED.
     """
     keeper = begin(config, context, reporter)
-    reporter.stage(names.TEACHER)
+    reporter.doing(names.TEACHER)
     order = student_order(keeper, obtain_teacher(keeper, measured=False))
-    reporter.stage(names.TRIAL)
-    report = Report(task) if task.prunes else None
+    reporter.doing(names.TRIAL)
+    report = Pruning(task) if task.prunes else None
     order = replace(order, spec=replace(order.spec, role=names.TRIAL), params={}, report=report)
     return _measured(keeper, order, task.objectives)
 

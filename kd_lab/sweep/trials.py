@@ -149,8 +149,8 @@ class Trials:
 
 
 @dataclass(frozen=True)
-class Report:
-    """Told the validation part's metrics after each epoch; raises PrunedError where the trial is hopeless."""
+class Pruning:
+    """Given the validation part's metrics after each epoch; raises PrunedError where the trial is hopeless."""
 
     task: TrialTask
 
@@ -184,12 +184,12 @@ class Report:
         higher = objective in HIGHER_IS_BETTER
         best = (max if higher else min)(trial.intermediate_values.values())
         return (
-            f"{told(objective, best)} at best, {'below' if higher else 'above'} the median "
-            f"{told(objective, float(np.median(others))).rsplit(' ', 1)[-1]} of {len(others)} trials at this epoch"
+            f"{in_words(objective, best)} at best, {'below' if higher else 'above'} the median "
+            f"{in_words(objective, float(np.median(others))).rsplit(' ', 1)[-1]} of {len(others)} trials at this epoch"
         )
 
 
-def told(objective: str, value: float) -> str:
+def in_words(objective: str, value: float) -> str:
     """`validation accuracy 93.00%`."""
     names = {
         "val/accuracy_top1": f"validation accuracy {value:.2%}",

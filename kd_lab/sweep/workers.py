@@ -214,5 +214,5 @@ def threads_each(jobs: int) -> int | None:
         return None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     share = max(1, cores // jobs)
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return min(share, int(told)) if told.isdigit() and int(told) else share
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, int(given)) if given.isdigit() and int(given) else share

@@ -21,7 +21,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     monkeypatch.setattr(writer, "RETRY_AT_THE_END_S", 0.1)
     monkeypatch.setattr(client, "WAIT_S", 5.0)
     monkeypatch.setattr(client, "_silent", {})
-    monkeypatch.setattr(client, "_told", set())
+    monkeypatch.setattr(client, "_warned", set())
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv(TRUST, "")
 

@@ -68,8 +68,8 @@ def test_duration__in_the_unit_a_person_would_say(seconds: float, expected: str)
 def test_rows__show_what_runs_and_failed_first_and_fit_the_terminal() -> None:
     out = io.StringIO()
     console = Console(file=out, width=80, height=15, force_terminal=True, color_system=None)
-    jobs = [job(i, FINISHED, started=0.0, ended=float(i), told="student 90%") for i in range(20)]
-    jobs += [job(20, RUNNING, started=0.0, stage="teacher"), job(21, FAILED, ended=1.0, reason="too large"), job(22)]
+    jobs = [job(i, FINISHED, started=0.0, ended=float(i), result="student 90%") for i in range(20)]
+    jobs += [job(20, RUNNING, started=0.0, doing="teacher"), job(21, FAILED, ended=1.0, reason="too large"), job(22)]
     console.print(rows(jobs, console))
     lines = out.getvalue().splitlines()
     assert len(lines) == 10
@@ -85,9 +85,9 @@ def test_board__without_a_terminal_a_line_per_job(tmp_path: Path, capsys: pytest
     folder = JobFolder(tmp_path)
     folder.write(job(0))
     folder.write(job(1))
-    folder.write(job(2, FOUND, told="student 91.00%"))
+    folder.write(job(2, FOUND, result="student 91.00%"))
     with Board(folder, 1, 0.0, resumes=True):
-        folder.change(0, state=FINISHED, told="student 90.00%", ended=1.0)
+        folder.change(0, state=FINISHED, result="student 90.00%", ended=1.0)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "1 of 3 jobs are there already (sweep.resume=false runs all again)"
     assert sorted(lines[1:3]) == ["seed=0: student 90.00%", "seed=2: found again: student 91.00%"]
@@ -100,8 +100,8 @@ def test_folder__reads_what_another_one_wrote_last(tmp_path: Path) -> None:
     ours.write(job(10))
     ours.write(job(9))
     assert [state.number for state in ours.all()] == [9, 10]
-    theirs.change(9, state=RUNNING, stage="student")
-    assert ours.all()[0] == job(9, RUNNING, stage="student")
+    theirs.change(9, state=RUNNING, doing="student")
+    assert ours.all()[0] == job(9, RUNNING, doing="student")
 
 
 EVIL = "[/b] \x1b[2J\nfailed"
@@ -125,7 +125,7 @@ def test_board__on_a_terminal__text_there_too(tmp_path: Path, monkeypatch: pytes
     screen = PlainConsole(file=out, width=120, height=20, force_terminal=True, color_system=None)
     monkeypatch.setattr("kd_lab.sweep.board.console", lambda: screen)
     folder = JobFolder(tmp_path)
-    folder.write(job(0, RUNNING, f"loss={EVIL}", stage=EVIL, started=1.0, score=0.5))
+    folder.write(job(0, RUNNING, f"loss={EVIL}", doing=EVIL, started=1.0, score=0.5))
     with Board(folder, 1, 0.0, resumes=False):
         pass
     assert "best so far 50.00% on the test part (loss=[/b] \\x1b[2J failed)" in out.getvalue()

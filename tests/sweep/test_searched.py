@@ -15,10 +15,10 @@ def trial(number: int, state: str, **facts: Any) -> JobState:
 
 
 TRIALS = [
-    trial(0, FINISHED, values=[0.9], run_id="abc", started=1.0, ended=3.5, told="validation accuracy 90.00%"),
+    trial(0, FINISHED, values=[0.9], run_id="abc", started=1.0, ended=3.5, result="validation accuracy 90.00%"),
     trial(1, PRUNED, reason="pruned at epoch 2", open_run="def"),
     trial(2, FAILED, reason="the loss became nan"),
-    trial(3, FOUND, values=[0.95], told="validation accuracy 95.00%", chosen=True),
+    trial(3, FOUND, values=[0.95], result="validation accuracy 95.00%", chosen=True),
     trial(4, KILLED),
 ]
 
@@ -32,7 +32,7 @@ def test_sentence__what_was_chosen_from_how_many() -> None:
     assert Searched.of(TRIALS[:3]).sentence() == (
         "Tried on the validation part: 3 configurations (1 done, 1 pruned, 1 failed); nothing is chosen."
     )
-    both = [trial(n, FINISHED, told=f"validation accuracy {n}", chosen=True) for n in range(2)]
+    both = [trial(n, FINISHED, result=f"validation accuracy {n}", chosen=True) for n in range(2)]
     assert Searched.of(both).sentence().splitlines() == [
         "Chosen on the validation part from 2 configurations (2 done): the 2 that no other one is better than.",
         "- loss.temperature=1: validation accuracy 0",

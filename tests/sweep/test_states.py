@@ -20,10 +20,10 @@ def test_all__two_writes_within_one_tick_of_the_clock(tmp_path: Path) -> None:
 
 def test_all__same_length_and_time(tmp_path: Path) -> None:
     folder, file = JobFolder(tmp_path), tmp_path / "0.json"
-    for stage in ("measuring the teacher", "measuring the student"):
-        folder.write(JobState(0, "seed=0", "", "", "", state=FINISHED, stage=stage))
+    for doing in ("measuring the teacher", "measuring the student"):
+        folder.write(JobState(0, "seed=0", "", "", "", state=FINISHED, doing=doing))
         os.utime(file, ns=(10**18, 10**18))
-        assert [job.stage for job in folder.all()] == [stage]
+        assert [job.doing for job in folder.all()] == [doing]
 
 
 def test_all__what_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

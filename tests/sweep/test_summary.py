@@ -13,7 +13,7 @@ from mlflow.entities import Run as MlflowRun
 from kd_lab import names
 from kd_lab.store.store import Store
 from kd_lab.sweep.states import FAILED, FINISHED, FOUND, KILLED, JobState
-from kd_lab.sweep.summary import MAX_TOLD, close_sweep
+from kd_lab.sweep.summary import MAX_ARMS, close_sweep
 
 NUMBERS = itertools.count()
 
@@ -145,12 +145,12 @@ def test_close_sweep__whatever_was_swept_over__one_table(store: Store, capsys: p
 
 
 def test_close_sweep__many_arms__described_by_the_best(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    jobs = [student(store, 0, 0.5 + 0.01 * number, temperature=float(number)) for number in range(MAX_TOLD + 3)]
+    jobs = [student(store, 0, 0.5 + 0.01 * number, temperature=float(number)) for number in range(MAX_ARMS + 3)]
     close_sweep(jobs, "sweep", "FINISHED")
     _, note, report = parent()
-    assert note.count("| kd T=") == MAX_TOLD
+    assert note.count("| kd T=") == MAX_ARMS
     assert "And 3 more arms." in note
-    assert report.count("| kd T=") == MAX_TOLD + 3
+    assert report.count("| kd T=") == MAX_ARMS + 3
 
 
 def test_close_sweep__no_student_finished__closed_without_a_table(

@@ -10,7 +10,7 @@ import pytest
 from kd_lab.errors import PrunedError, UserError
 from kd_lab.job.search_settings import Dimension, SearchSettings
 from kd_lab.sweep.states import FAILED, FINISHED, PRUNED
-from kd_lab.sweep.trials import STARTUP_TRIALS, Report, Trials, check_installed, rounded
+from kd_lab.sweep.trials import STARTUP_TRIALS, Pruning, Trials, check_installed, rounded
 
 SPACE = {"x": Dimension(low=0.0, high=1.0), "size": Dimension(choices=[[16], [32]])}
 
@@ -84,7 +84,7 @@ def test_best__the_front_of_two_objectives(tmp_path: Path) -> None:
 def epochs(found: Trials, accuracies: list[float]) -> str:
     """Why a trial with these accuracies was pruned; it is told to Optuna as the sweep does."""
     drawn = found.draw()
-    report = Report(found.task(drawn.trial_id))
+    report = Pruning(found.task(drawn.trial_id))
     try:
         for epoch, accuracy in enumerate(accuracies, start=1):
             report(epoch, len(accuracies), {"val/accuracy_top1": accuracy, "val/nll_nats": 1.0})
