@@ -107,8 +107,10 @@ class Order:
         return Place(index[own], targets[own], seeds[own], self._share(targets, pieces))
 
     def _share(self, targets: Tensor, pieces: list[slice]) -> Share:
-        known = targets != UNLABELLED
-        counts = torch.stack([torch.stack([known[p].sum(), known.new_tensor(len(known[p])).long()]) for p in pieces])
+        known = (targets != UNLABELLED).long()
+        counts = torch.stack(
+            [torch.stack([known[piece].sum(), torch.ones_like(known[piece]).sum()]) for piece in pieces]
+        )
         of_each = counts.to(torch.float32)
         hard, soft = of_each[self._rank] * self._world / of_each.sum(0).clamp(min=1)
         return Share(hard, soft)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from kd_lab import names
 from kd_lab.datasets.common.splits import leave_out
 from kd_lab.errors import UserError
 from kd_lab.feeds.memory import MemoryFeed
+from kd_lab.feeds.streaming import StreamingFeed
 from kd_lab.job.bind import Bound, bind, deployed_node, loss_class
 from kd_lab.job.build import build, call, locate
 from kd_lab.job.checks import check_batch, check_logits, check_optimizer, check_terms, check_weights
@@ -21,7 +23,7 @@ from kd_lab.job.sources import look_up
 from kd_lab.job.specs import RUN, TRAIN, TRANSFER, Lesson, NetworkSpec, Specs, World, teacher_spec
 from kd_lab.job.strict import Node
 from kd_lab.training.recipe import Recipe
-from kd_lab.types import Augment, Data, Feed
+from kd_lab.types import Augment, Data, Feed, InMemory
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,9 @@ class Plan:
         learner = NetworkSpec(
             names.STUDENT, student.node, student.recipe, settings.seed, self.student_part(), lesson=lesson
         )
-        return Specs(World.of(settings, self.data), taught, baseline, learner, settings.trainer.model_dump())
+        return Specs(
+            World.of(settings, self.data), taught, baseline, learner, settings.trainer.model_dump(exclude={"workers"})
+        )
 
     @property
     def bench(self) -> Bench:
@@ -202,15 +206,16 @@ class Plan:
 
     def feed(self, rows: torch.Tensor, recipe: Recipe, seed: int, views: Sequence[Augment] = ()) -> Feed:
         """The batches of one training."""
-        return MemoryFeed(
-            self.data,
-            rows,
-            batch_size=recipe.batch_size,
-            total_steps=recipe.steps,
-            seed=seed,
-            augment=recipe.augment,
-            views=views,
-        )
+        settings: dict[str, Any] = {
+            "batch_size": recipe.batch_size,
+            "total_steps": recipe.steps,
+            "seed": seed,
+            "augment": recipe.augment,
+            "views": views,
+        }
+        if isinstance(self.data.source, InMemory):
+            return MemoryFeed(self.data, rows, **settings)
+        return StreamingFeed(self.data, rows, **settings, workers=self.settings.trainer.workers)
 
 
 def _networks(settings: Settings) -> list[tuple[str, NetworkSettings]]:

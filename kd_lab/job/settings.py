@@ -64,6 +64,7 @@ class TrainerSettings(Strict):
     devices: PositiveInt | Literal["auto"]
     strategy: Literal["auto", "ddp_spawn"]
     threads: PositiveInt | None
+    workers: Annotated[int, Field(ge=0)] = 2
 
 
 class TrackingSettings(Strict):

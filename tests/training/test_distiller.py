@@ -1,7 +1,8 @@
 import functools
 import itertools
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from torch import Tensor, nn
 
 from kd_lab import names
 from kd_lab.feeds.memory import MemoryFeed
+from kd_lab.inputs import Inputs
 from kd_lab.measures.predict import predict
 from kd_lab.seeds import integers
 from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.training.distiller import Distiller
 from kd_lab.training.module import TrainingModule
 from kd_lab.training.objective import Objective, Term
-from kd_lab.types import Batch, Outputs
+from kd_lab.types import Batch, Outputs, Source
 from tests.reference import losses_numpy as reference
 from tests.training.toys import (
     Linear,
@@ -168,6 +170,24 @@ def test_student__its_batchnorm_statistics_come_from_its_own_training_steps_alon
     student = Noisy()
     train(student, data=toy_data(24, validation=6), recipe=toy_recipe(steps=7))
     assert int(student.body[1].num_batches_tracked) == 7
+
+
+def test_student__learns_the_same_of_rows_that_are_read_as_they_are_wanted() -> None:
+    data = toy_data(24, 6, 6, augment=shifted)
+    lazy = replace(data, source=Lazy(data.source))
+    students = [Noisy(), Noisy()]
+    for student, each in zip(students, (data, lazy), strict=True):
+        train(student, data=each, teacher=Noisy(1), recipe=toy_recipe(steps=7, augment=True))
+    assert same(weights(students[0]), weights(students[1]))
+
+
+class Lazy(NamedTuple):
+    """Rows that are not in memory."""
+
+    source: Source
+
+    def read(self, rows: Tensor) -> Inputs:
+        return self.source.read(rows)
 
 
 def test_student__learns() -> None:

@@ -192,7 +192,7 @@ def train(
 ) -> Measurement:
     """The `fit` of a real job, on every row that has a place in the transfer part."""
     data = data if data is not None else toy_data()
-    settings: Any = SimpleNamespace(tracking=SimpleNamespace(every_n_steps=every))
+    settings: Any = SimpleNamespace(tracking=SimpleNamespace(every_n_steps=every), trainer=SimpleNamespace(workers=0))
     job = Fit(
         label="toy",
         network=network,

@@ -1,0 +1,96 @@
+"""Every teacher keeps the contract; it catches teachers that do not."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kd_lab.insight.taps import Tap
+from kd_lab.teachers.frozen import FrozenTeacher
+from kd_lab.types import Batch, Outputs
+from tests.contracts.teachers import check_teacher
+
+
+class Net(nn.Module):
+    """BatchNorm and dropout: what a network in the wrong mode gives itself away by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5))
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.body(inputs))
+
+
+def batch() -> Batch:
+    inputs = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
+    return Batch(inputs, torch.arange(5) % 3, torch.arange(5), (inputs + 1, inputs - 1))
+
+
+def test_frozen_teacher__keeps_the_contract() -> None:
+    network = Net()
+    taps = [Tap("body"), Tap("head", at_input=True)]
+    check_teacher(lambda: FrozenTeacher(network, taps, identity="x"), batch(), lambda: [network])
+
+
+class Training(FrozenTeacher):
+    """Wrong: in train mode."""
+
+    def attach(self, device: Any) -> "Training":
+        super().attach(device)
+        self.module.train()
+        return self
+
+
+class Owned(nn.Module):
+    """Wrong: a module, whose parameters its owner trains and keeps."""
+
+    identity = ""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+
+class WithGraph(FrozenTeacher):
+    """Wrong: the student's loss would train it."""
+
+    def __call__(self, batch: Batch) -> Outputs:
+        return Outputs(self.module.requires_grad_(True)(batch.inputs), (), batch.views)  # type: ignore[arg-type]
+
+
+class Hooked(FrozenTeacher):
+    """Wrong: its hooks stay."""
+
+    def release(self) -> None:
+        """Nothing."""
+
+
+class Blind(FrozenTeacher):
+    """Wrong: does not answer the views."""
+
+    def __call__(self, batch: Batch) -> Outputs:
+        return super().__call__(batch._replace(views=()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "complaint"),
+    [
+        (Training, "draws at random"),
+        (Owned, "its parameters are those of its owner"),
+        (WithGraph, "its answer has a graph"),
+        (Hooked, "it leaves hooks behind"),
+        (Blind, "not an answer for each view"),
+    ],
+)
+def test_contract__catches_a_wrong_teacher(kind: Any, complaint: str) -> None:
+    network = Net()
+
+    def make() -> Any:
+        return kind(network) if kind is Owned else kind(network, [Tap("body")])
+
+    with pytest.raises(AssertionError, match=complaint):
+        check_teacher(make, batch(), lambda: [network])
