@@ -72,15 +72,15 @@ def expand(overrides: list[str]) -> list[str]:
 
 
 def _short(override: str) -> str:
-    """What Hydra must be told to add, where no YAML has the key: it is a setting of any loss, or of submitit."""
+    """What Hydra must be told to add, where no YAML has the key: a setting of any loss, a callback's, or submitit's."""
     key, _, value = override.partition("=")
     if re.fullmatch(r"loss\.(terms\.\w+\.)?schedules\.\w+", key):
         by_name = re.fullmatch(r"[a-z_]+(,[a-z_]+)*", value) and value != "null"
         return f"+schedule@{override}" if by_name else f"++{override}"
     of_the_only_one = re.fullmatch(r"loss\.(?!terms\b|hard_weight\b|schedules\b)\w+", key)
     of_any = re.fullmatch(r"loss\.terms\.\w+\.(standardize|student_layers|teacher_layers)", key)
-    of_a_cluster = key.startswith("sweep.resources.")
-    return f"++{override}" if of_the_only_one or of_any or of_a_cluster else override
+    of_others = key.startswith(("sweep.resources.", "callbacks."))
+    return f"++{override}" if of_the_only_one or of_any or of_others else override
 
 
 def _implied(overrides: list[str], keys: set[str]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
@@ -40,6 +41,22 @@ def check_optimizer(key: str, recipe: RecipeSettings) -> None:
     """Build the optimizer once for one parameter: its own checks speak now, not later."""
     call(f"{key}.optimizer", build(f"{key}.optimizer", recipe.optimizer), {"params": [nn.Parameter(torch.zeros(1))]})
     build(f"{key}.schedule", recipe.schedule)
+
+
+def callbacks_of(settings: Settings) -> list[pl.Callback]:
+    """The user's own callbacks, new ones for each training.
+
+    Raises:
+        UserError: one cannot be built, or is no Lightning callback.
+    """
+    built = {name: build(f"callbacks.{name}", node) for name, node in settings.callbacks.items()}
+    for name, one in built.items():
+        if not isinstance(one, pl.Callback):
+            raise UserError(
+                f"callbacks.{name}._target_={settings.callbacks[name]['_target_']}: expected a "
+                f"pytorch_lightning.Callback, got {type(one).__name__}"
+            )
+    return list(built.values())
 
 
 def check_weights(weights: str | None, node: Node, network: nn.Module) -> None:

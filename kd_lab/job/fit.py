@@ -17,6 +17,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from kd_lab import names
 from kd_lab.errors import PrunedError, TrainingFailedError
 from kd_lab.insight.taps import Tap
+from kd_lab.job.checks import callbacks_of
 from kd_lab.job.plan import Plan
 from kd_lab.training.callbacks.cost import Cost
 from kd_lab.training.callbacks.process_group import ProcessGroup
@@ -66,10 +67,11 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
     """
     feed = plan.feed(job.rows, job.recipe, job.seed, job.views)
     step = Distiller(job.network, job.objective, teacher=job.teacher, taps=job.taps)
-    module = TrainingModule(step, job.recipe, feed)
+    own = callbacks_of(plan.settings)
+    module = TrainingModule(step, job.recipe, feed, watched=bool(own))
     torch.manual_seed(job.seed)
     with tempfile.TemporaryDirectory() as scratch, quiet():
-        trainer = _trainer(plan, job, sink, feed.epochs, scratch)
+        trainer = _trainer(plan, job, [*_callbacks(plan, job, sink), *own], feed.epochs, scratch)
         try:
             _run(trainer, module)
         finally:
@@ -89,7 +91,7 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
     }
 
 
-def _trainer(plan: Plan, job: Fit, sink: Sink, epochs: int, scratch: str) -> pl.Trainer:
+def _callbacks(plan: Plan, job: Fit, sink: Sink) -> list[pl.Callback]:
     cost = Cost()
     callbacks: list[pl.Callback] = [
         Schedules(job.recipe.schedule, job.recipe.steps),
@@ -101,6 +103,10 @@ def _trainer(plan: Plan, job: Fit, sink: Sink, epochs: int, scratch: str) -> pl.
     rows = plan.data.validation
     if len(rows) and job.validate:
         callbacks.append(Validation(sink, plan.data.rows(rows), job.rename, job.report, cost=cost))
+    return callbacks
+
+
+def _trainer(plan: Plan, job: Fit, callbacks: list[pl.Callback], epochs: int, scratch: str) -> pl.Trainer:
     return pl.Trainer(
         accelerator=plan.devices.accelerator,
         devices=plan.devices.count,

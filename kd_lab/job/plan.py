@@ -15,7 +15,7 @@ from kd_lab.feeds.memory import MemoryFeed
 from kd_lab.feeds.streaming import StreamingFeed
 from kd_lab.job.bind import Bound, bind, deployed_node, loss_class
 from kd_lab.job.build import build, call, locate
-from kd_lab.job.checks import check_batch, check_logits, check_optimizer, check_terms, check_weights
+from kd_lab.job.checks import callbacks_of, check_batch, check_logits, check_optimizer, check_terms, check_weights
 from kd_lab.job.devices import Devices, resolve
 from kd_lab.job.measured import Bench
 from kd_lab.job.settings import BaselineRecipe, NetworkSettings, RecipeSettings, Settings
@@ -66,6 +66,7 @@ class Plan:
             locate(key, network.node.get("_target_"))
             check_optimizer(f"{key}.recipe", network.recipe)
         devices = resolve(settings.trainer)
+        callbacks_of(settings)
         data: Data = call("dataset", dataset.load, {})
         node, teacher = None, settings.teacher
         if teacher is not None and (teacher.weights or "").startswith(RUN):

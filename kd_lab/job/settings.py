@@ -126,6 +126,7 @@ class Settings(Strict):
     baseline: BaselineSettings | None
     loss: LossSettings
     trainer: TrainerSettings
+    callbacks: dict[str, Node] = Field(default_factory=dict)
     tracking: TrackingSettings
     measure: MeasureSettings
     sweep: SweepSettings
@@ -154,6 +155,7 @@ class Settings(Strict):
             baseline=_baseline(config["baseline"]) if loss.terms else None,
             loss=loss,
             trainer=parsed("trainer", config["trainer"], TrainerSettings),
+            callbacks=_callbacks(config.get("callbacks")),
             tracking=parsed("tracking", config["tracking"], TrackingSettings),
             measure=parsed("measure", config["measure"], MeasureSettings),
             sweep=parsed("sweep", config["sweep"], SweepSettings),
@@ -178,6 +180,14 @@ def _network(key: str, node: Node, kind: type[N]) -> N:
     kept: dict[str, Any] = {k: node[k] for k in reserved if k in node and k != "recipe"}
     everything: dict[str, Any] = {"node": own, "recipe": recipe, **kept}
     return parsed(key, everything, kind)
+
+
+def _callbacks(node: object) -> dict[str, Node]:
+    """By any names: nodes that build a Lightning callback each."""
+    for name, one in node.items() if isinstance(node, dict) else ():
+        if not isinstance(one, dict) or "_target_" not in one:
+            raise UserError(f"callbacks.{name}={one}: expected callbacks.{name}._target_=my_module.MyCallback")
+    return dict(node) if isinstance(node, dict) else {}
 
 
 def _baseline(node: object) -> BaselineSettings | None:

@@ -58,17 +58,18 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class World:
-    """What all networks of a job follow from: the data, what augments them, the classes that a student never sees."""
+    """What all networks of a job follow from: data, augmentation, classes no student sees, the user's callbacks."""
 
     fingerprint: str
     augment: object
     without_classes: tuple[int, ...]
+    callbacks: Mapping[str, Node]
 
     @classmethod
     def of(cls, settings: Settings, data: Data) -> "World":
         """That of a job."""
         without = tuple(sorted({*settings.student.without_classes}))
-        return cls(data.fingerprint, settings.dataset.get("augment"), without)
+        return cls(data.fingerprint, settings.dataset.get("augment"), without, settings.callbacks)
 
     def key(self, spec: NetworkSpec) -> str:
         """What the trained network is found again by: data, network, recipe, seed, lesson, and the code of all."""
@@ -80,6 +81,8 @@ class World:
             content = Path(spec.source).expanduser().read_bytes()
             return _hashed({**facts, "weights": hashlib.sha256(content).hexdigest()})
         facts |= {"recipe": spec.recipe.model_dump(), "augment": self._augment(spec), "seed": spec.seed}
+        if self.callbacks:
+            facts["callbacks"] = dict(self.callbacks)
         if self.without_classes and spec.role != names.TEACHER:
             facts["without_classes"] = list(self.without_classes)
         if spec.lesson is not None:
@@ -98,7 +101,7 @@ class World:
     def _nodes(self, spec: NetworkSpec) -> list[object]:
         if not spec.is_trained:  # its weights come as they are
             return [] if spec.source.startswith(RUN) else [spec.node]
-        nodes = [spec.node, spec.recipe.model_dump(), self._augment(spec)]
+        nodes = [spec.node, spec.recipe.model_dump(), self._augment(spec), dict(self.callbacks)]
         if spec.lesson is not None:
             nodes += [spec.lesson.loss.model_dump(), *map(self._nodes, spec.lesson.teachers)]
         return nodes

@@ -2,7 +2,7 @@ import functools
 import itertools
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -309,6 +309,31 @@ def test_objective__its_own_parameters_are_in_the_optimizer_get_a_gradient_and_m
 def test_objective__its_own_parameters_are_in_the_state_dict_of_the_training() -> None:
     module = distiller(Plain(), Objective({"projected": Term(Projected(), 1.0)}, 0.0), teacher=Plain(1))
     assert "step.objective.losses.projected.projector.weight" in module.state_dict()
+
+
+# Callbacks of the user's own.
+
+
+class Counting(pl.Callback):
+    """Notes Lightning's own counter, as a user's callback sees it."""
+
+    seen: ClassVar[list[int]] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.seen.append(trainer.global_step)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.05])
+def test_callbacks__see_lightnings_steps_and_change_no_weight(clip_norm: float | None) -> None:
+    """Watched, a training goes through Lightning's optimizer; the numbers are those of the bare one."""
+    Counting.seen.clear()
+    students = [Noisy(), Noisy()]
+    for student, callbacks in zip(students, ({}, {"mine": {"_target_": f"{__name__}.Counting"}}), strict=True):
+        recipe = toy_recipe(functools.partial(torch.optim.Adam, lr=0.05), steps=7, clip_norm=clip_norm)
+        train(student, teacher=Noisy(1), recipe=recipe, callbacks=callbacks)
+
+    assert same(weights(students[0]), weights(students[1]))
+    assert Counting.seen == [1, 2, 3, 4, 5, 6, 7]
 
 
 # How many steps.

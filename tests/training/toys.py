@@ -188,11 +188,14 @@ def train(
     every: int = 1,
     seed: int = 0,
     devices: Devices = ONE_PROCESS,
+    callbacks: dict[str, Any] | None = None,
     **more: Any,
 ) -> Measurement:
     """The `fit` of a real job, on every row that has a place in the transfer part."""
     data = data if data is not None else toy_data()
-    settings: Any = SimpleNamespace(tracking=SimpleNamespace(every_n_steps=every), trainer=SimpleNamespace(workers=0))
+    settings: Any = SimpleNamespace(
+        tracking=SimpleNamespace(every_n_steps=every), trainer=SimpleNamespace(workers=0), callbacks=callbacks or {}
+    )
     job = Fit(
         label="toy",
         network=network,
