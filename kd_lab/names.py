@@ -61,8 +61,6 @@ HIGHER_IS_BETTER = frozenset(
 )
 """Of every other metric less is better; agreeing with the teacher where it is wrong is copying its errors."""
 
-PROJECTOR = " + projector"
-"""The end of the name of a network that is a student with a projector and the teacher's classifier (SimKD)."""
 
 # Tags. What MLflow's own UI reads keeps MLflow's names.
 TAG_ROLE = "role"

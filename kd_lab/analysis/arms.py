@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from kd_lab.analysis.columns import PARAMS
-from kd_lab.names import PROJECTOR
 
 SPLIT = f"{PARAMS}dataset.seed"
 UNIT = ["seed", "split"]
@@ -50,23 +49,19 @@ def with_arms(students: pd.DataFrame, more: Sequence[str] = ()) -> pd.DataFrame:
     keys = pd.concat([found[["dataset", "student", "network", "loss", *more]], values], axis="columns").fillna("")
     unique = keys.drop_duplicates()
     labels = pd.Series("", unique.index)
-    for _, rows in unique.groupby(["dataset", _plain(unique["network"])], sort=False):
+    for _, rows in unique.groupby(["dataset", "network"], sort=False):
         most = {name: rows[name].mode().iloc[0] for name in names if not name.startswith(OF_LOSS)}
-        for _, same in rows.groupby(["network", "loss"], sort=False):
+        for _, same in rows.groupby("loss", sort=False):
             labels[same.index] = _labels(same, names, most, more)
     codes = keys.groupby(list(keys.columns), sort=False).ngroup()
     return found.assign(arm=codes.map(dict(zip(codes[unique.index], labels, strict=True))))
 
 
-def _plain(network: pd.Series) -> pd.Series:
-    return network.astype(str).str.removesuffix(PROJECTOR)
-
-
 def _networks(students: pd.DataFrame) -> pd.Series:
-    """What makes two students the same network; a projector is a matter of the loss (SimKD)."""
+    """What makes two students the same network."""
     shape = [n for n in settings(students) if n.startswith(OF_NETWORK) and not n.startswith(OF_RECIPE)]
     shape = [name for name in shape if not name.endswith(".layers")]
-    network = _plain(students["network"])
+    network = students["network"].astype(str)
     for name in shape:
         network = network + " " + students[name].fillna("")
     return network

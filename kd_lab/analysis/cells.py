@@ -13,7 +13,7 @@ from kd_lab.analysis.columns import column, each_run
 from kd_lab.analysis.statistics import spread
 from kd_lab.analysis.unit import Unit
 from kd_lab.analysis.wording import DASH, fixed, number, p_value, percent
-from kd_lab.names import PROJECTOR, TEACHER
+from kd_lab.names import TEACHER
 
 
 class Cell(NamedTuple):
@@ -96,7 +96,7 @@ def beside(students: pd.DataFrame, role: str, metric: str) -> Iterator[Beside]:
     if key not in students:
         return
     known = each_run(students[students[key].notna()], role, metric)
-    network = known["teacher_network" if role == TEACHER else "network"].astype(str).str.removesuffix(PROJECTOR)
+    network = known["teacher_network" if role == TEACHER else "network"].astype(str)
     several = known["group"].nunique() > 1
     for (name, group), found in known[key].groupby([network, known["group"]]):
         called = f"teacher {name}" if role == TEACHER else f"{name} alone"

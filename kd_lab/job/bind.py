@@ -17,12 +17,9 @@ from kd_lab.job.loss_settings import TermSettings
 from kd_lab.job.settings import Settings
 from kd_lab.job.strict import Node
 from kd_lab.losses.common.loss import Loss, Stage
-from kd_lab.models.common.grafted import Grafted
+from kd_lab.models.common.deployed import Deployed
 from kd_lab.training.objective import Objective, Term
 from kd_lab.types import Augment, Data
-
-PROJECTOR = "projector"
-"""The module of a network that takes the student's place, which says what is compared."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +152,7 @@ def meet(bound: Bound, student: nn.Module, teacher: nn.Module, data: Data) -> No
     """The teacher is trained: what losses and student take of its own weights, they take now."""
     for loss in [*bound.objective.losses.values(), *(stage.loss for stage, _ in bound.stages.values())]:
         cast("Loss", loss).read_teacher()
-    if isinstance(student, Grafted):
+    if isinstance(student, Deployed):
         classifier = Probe.of(teacher, data.example(SAMPLES)).head_module()
         assert classifier is not None, "checked when the network was planned"
         student.adopt(classifier)
@@ -194,8 +191,8 @@ class _Networks:
         theirs = term.teacher_layers or (teacher.layers if teacher else None)
         own = term.student_layers or self.settings.student.layers
         student = self._modules["student"]
-        if isinstance(student, Grafted) and kind.deploys is not None:
-            own, theirs = [PROJECTOR], [student.teacher_layer]
+        if isinstance(student, Deployed) and kind.deploys is not None:
+            own, theirs = ([layer] for layer in student.compares)
         try:
             return tuple(self._found(kind, own, theirs))
         except ValueError as error:

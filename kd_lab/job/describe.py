@@ -20,7 +20,7 @@ def network_name(node: Node) -> str:
     if isinstance(node.get("member"), Mapping):
         return f"{node.get('size')} x {network_name(node['member'])}"
     if isinstance(node.get("student"), Mapping):
-        return f"{network_name(node['student'])}{names.PROJECTOR}"
+        return f"{network_name(node['student'])} + projector"
     if isinstance(node.get("name"), str):
         return str(node["name"])
     if not target.startswith("kd_lab."):
@@ -89,4 +89,9 @@ def role_params(role: str, config: Node, node: Node, recipe: object, seed: int) 
         own = {"teacher": config["teacher"], "student": student | _left_out(config), "loss": config["loss"]}
     loss = loss_name(config) if role in (names.STUDENT, names.TRIAL) else "none"
     shared = {k: config[k] for k in ("dataset", "trainer", "measure")}
-    return {"network": network_name(node), "loss_name": loss, "seed": seed, **shared, **own}
+    # A loss may deploy more than the network that was chosen, which stays what the student is called in tables.
+    chosen = node if role in (names.TEACHER, names.BASELINE) else {**config["student"]}
+    called = {"network": network_name(chosen)}
+    if network_name(node) != called["network"]:
+        called["deployed"] = network_name(node)
+    return {**called, "loss_name": loss, "seed": seed, **shared, **own}

@@ -79,7 +79,7 @@ def test_arm__split_is_the_data_seed():
     assert with_arms(table([0.9]))["split"].tolist() == [""]
 
 
-def test_student__projector_is_the_same_network():
-    frame = table([0.9] * 3, network=["cnn", "cnn + projector", "cnn"], **{"params.student.channels": ["8", "8", "16"]})
+def test_student__is_told_by_its_settings_too():
+    frame = table([0.9] * 3, network=["cnn", "cnn", "cnn"], **{"params.student.channels": ["8", "8", "16"]})
     found: pd.Series = with_arms(frame)["student"]
     assert found[0] == found[1] != found[2]

@@ -46,7 +46,8 @@ class Loss(nn.Module):
     - layers: which layers it compares, None for the logits alone. maps: these must have positions, not vectors alone.
       places: it compares these positions, so a pair that has one in common is not proposed.
       pre_activation: it wants them before their activation function.
-    - deploys: the dotted path of the network that takes the student's place, where the method changes what is deployed.
+    - deploys: the dotted path of the network that takes the student's place, where the method changes what is deployed
+      (a `kd_lab.models.common.deployed.Deployed`).
     - refuses_masked: why a class of logit -inf is refused; None where it counts as one of probability 0.
     """
 

@@ -12,11 +12,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from kd_lab.insight.taps import Tap, Taps
+from kd_lab.models.common.deployed import Deployed
 from kd_lab.norm import BatchNorm
 from kd_lab.types import Shape
 
 
-class Grafted(nn.Module):
+class Grafted(Deployed):
     """Student up to a layer, projector, global average pooling where there are positions, the teacher's classifier.
 
     The student's own classifier is taken out. The module `projector` says what is compared with the teacher's layer.
@@ -51,7 +52,7 @@ class Grafted(nn.Module):
         self.student = student
         student.set_submodule(own_head, nn.Identity())  # first: the tap may be on what goes into it
         self.taps = Taps(student, [Tap(**{**tap, "grid": None if grid is None else tuple(grid)})]).attach()
-        self.teacher_layer = teacher_layer
+        self.compares = ("projector", teacher_layer)
         self.projector = Projector(tuple(student_shape), tuple(teacher_shape), factor=factor)
         self.head = nn.Linear(teacher_shape[0], num_classes, bias=head_bias).requires_grad_(False)
 
