@@ -59,19 +59,21 @@ def callbacks_of(settings: Settings) -> list[pl.Callback]:
     return list(built.values())
 
 
-def check_weights(weights: str | None, node: Node, network: nn.Module) -> None:
+def check_pretrained(weights: str | None, node: Node) -> None:
+    """Raise a UserError if published weights are asked of a network that has none."""
+    if weights == PRETRAINED and "pretrained" not in parameters(locate("teacher", node.get("_target_"))):
+        raise UserError(
+            f"teacher.weights=pretrained: {node.get('_target_')} has no published weights; "
+            "choose teacher=timm or teacher=torchvision"
+        )
+
+
+def check_weights(weights: str | None, network: nn.Module) -> None:
     """Try a file of weights now."""
-    if weights is None or weights.startswith(RUN):
-        return
-    if weights == PRETRAINED:
-        if "pretrained" not in parameters(locate("teacher", node.get("_target_"))):
-            raise UserError(
-                f"teacher.weights=pretrained: {node.get('_target_')} has no published weights; "
-                "choose teacher=timm or teacher=torchvision"
-            )
+    if weights in {None, PRETRAINED} or str(weights).startswith(RUN):
         return
     try:
-        load_weights(network, Path(weights).expanduser())
+        load_weights(network, Path(str(weights)).expanduser())
     except UserError as error:
         raise UserError(f"teacher.{error}") from error
 

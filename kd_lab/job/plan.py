@@ -15,7 +15,15 @@ from kd_lab.feeds.memory import MemoryFeed
 from kd_lab.feeds.streaming import StreamingFeed
 from kd_lab.job.bind import Bound, bind, deployed_node, loss_class
 from kd_lab.job.build import build, call, locate
-from kd_lab.job.checks import callbacks_of, check_batch, check_logits, check_optimizer, check_terms, check_weights
+from kd_lab.job.checks import (
+    callbacks_of,
+    check_batch,
+    check_logits,
+    check_optimizer,
+    check_pretrained,
+    check_terms,
+    check_weights,
+)
 from kd_lab.job.devices import Devices, resolve
 from kd_lab.job.measured import Bench
 from kd_lab.job.settings import BaselineRecipe, NetworkSettings, RecipeSettings, Settings
@@ -87,10 +95,11 @@ class Plan:
     def _build(self) -> Built:
         teacher = None
         if (spec := self.specs.teacher) is not None:
+            assert self.settings.teacher is not None
+            check_pretrained(self.settings.teacher.weights, self.settings.teacher.node)
             teacher = self.network(spec)
             check_logits(names.TEACHER, teacher, self.data)
-            assert self.settings.teacher is not None
-            check_weights(self.settings.teacher.weights, self.settings.teacher.node, teacher)
+            check_weights(self.settings.teacher.weights, teacher)
         student = self.network(self.specs.student)
         check_logits(names.STUDENT, student, self.data)
         node = deployed_node(self.settings, self.seen, student, teacher)
