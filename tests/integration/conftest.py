@@ -6,11 +6,13 @@ import shlex
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.integration.processes import end_all
 
 SMALL = [
     "student.recipe.steps=60",
@@ -37,6 +39,12 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PYTHONSAFEPATH", "KD_LAB_TRUST", "KD_LAB_LOGINS"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_goes_on() -> Iterator[None]:
+    yield
+    end_all()
 
 
 @pytest.fixture

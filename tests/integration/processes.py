@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -66,6 +68,19 @@ def all_runs(folder: Path, study: str = "synthetic") -> list[Run]:
 def of_role(folder: Path, role: str, study: str = "synthetic") -> list[Run]:
     """Oldest first."""
     return [run for run in all_runs(folder, study) if run.data.tags["role"] == role]
+
+
+def statuses(folder: Path, role: str) -> list[str]:
+    """Oldest first; none where no run was begun yet."""
+    return [run.info.status for run in of_role(folder, role)] if (folder / "mlartifacts").exists() else []
+
+
+def until(what: Callable[[], bool], seconds: float = 300) -> None:
+    """Wait for it."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
 
 
 def roles(runs: list[Run]) -> Counter[str]:
