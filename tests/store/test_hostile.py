@@ -15,7 +15,7 @@ from kd_lab.analysis.runs import runs
 from kd_lab.errors import UserError
 from kd_lab.names import TAG_HOST, TAG_LOCAL_ID, TAG_ROLE
 from kd_lab.outside.nodes import TRUST
-from kd_lab.store.lease import Lease
+from kd_lab.store.lease import Lease, host
 from kd_lab.store.location import Location
 from kd_lab.store.orphans import close_orphans
 from kd_lab.store.run import Run
@@ -98,7 +98,7 @@ def test_store__row_with_an_id_that_is_a_path__left_out_and_the_others_read(stor
         assert columns[0] == "run_uuid"
         others = ", ".join(columns[1:])
         database.execute(f"INSERT INTO runs (run_uuid, {others}) SELECT '../victim', {others} FROM runs")
-        facts = {TAG_ROLE: "student", TAG_HOST: store._facts[TAG_HOST], TAG_LOCAL_ID: "d" * 32}
+        facts = {TAG_ROLE: "student", TAG_HOST: host(store.location), TAG_LOCAL_ID: "d" * 32}
         for key, value in facts.items():
             database.execute("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, '../victim')", (key, value))
         database.execute("UPDATE runs SET status = 'RUNNING' WHERE run_uuid = '../victim'")
@@ -256,7 +256,7 @@ def test_sync__folder_of_somebody_else__left_alone(store, tmp_path, monkeypatch)
 
 
 def left_running(store: Store, local_id: str) -> str:
-    tags = {TAG_ROLE: "student", TAG_LOCAL_ID: local_id, **store._facts}
+    tags = {TAG_ROLE: "student", TAG_LOCAL_ID: local_id, TAG_HOST: host(store.location)}
     return str(MlflowClient(store.uri).create_run(store.experiment_id, tags=tags).info.run_id)
 
 

@@ -10,12 +10,15 @@ from kd_lab.analysis.runs import runs
 from kd_lab.errors import UserError
 from kd_lab.names import TAG_KEY
 from kd_lab.store import writer
+from kd_lab.store.entries import Input
+from kd_lab.store.journal import Journal
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.store.sync import sync
+from tests.store.conftest import START
 
 pytestmark = pytest.mark.slow
-START = {"role": "student", "name": "n", "params": {"seed": 1}, "config_yaml": "a: 1\n", "parent": None}
+READS = Input("digits", "ab-test", "code", "{}", None, "{}", {"mlflow.data.context": "test"})
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def history(uri, run_id, key):
 def test_server__run_from_start_to_table(server, folder):
     store = Store.open(server.uri, "digits")
     (folder / "w").write_bytes(b"\x00\x01")
-    with store.start_run(**START, tags={TAG_KEY: "k"}) as run:
+    with store.start_run(**START | {"tags": {TAG_KEY: "k"}}) as run:
         run.log(0, {"train/loss_total": 1.0})
         run.log_measurement({"test/accuracy_top1": 0.5})
         run.log_file(folder / "w", "model/weights.safetensors")
@@ -52,55 +55,60 @@ def test_server__run_from_start_to_table(server, folder):
     assert list(frame["test/accuracy_top1"]) == [0.5]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_server__killed_and_started_again__every_point_once(server, folder, monkeypatch, caplog, number):
+def test_server__killed_and_started_again__every_point_once(server, folder, monkeypatch, caplog):
     monkeypatch.setattr(writer, "WRITE_EVERY_S", 0.1)
     monkeypatch.setattr(writer, "RETRY_AFTER_S", 0.5)
     store = Store.open(server.uri, "digits")
-    with store.start_run(**START, tags={TAG_KEY: f"survivor of {number}"}) as run:
-        for step in range(30):
+    with store.start_run(**START | {"tags": {TAG_KEY: "survivor"}}) as run:
+        for step in range(90):
+            if step == 30:
+                server.stop(signal.SIGKILL)
+            if step == 60:
+                run.log_text("kept", "report.md")
+                run.flush()
+                assert "the run goes on" in caplog.text
+                server.start()
             run.log(step, {"a": float(step)})
             time.sleep(0.02)
-        server.stop(number)
-        for step in range(30, 60):
-            run.log(step, {"a": float(step)})
-            time.sleep(0.05)
-        run.log_text("kept", "report.md")
-        run.flush()
-        assert "the run goes on" in caplog.text
-        server.start()
-        for step in range(60, 90):
-            run.log(step, {"a": float(step)})
-            time.sleep(0.02)
-    found = store.find(f"survivor of {number}")
+    found = store.find("survivor")
     assert found is not None
     assert found.download("report.md").read_text() == "kept"
     assert history(server.uri, run.run_id, "a") == [(step, float(step)) for step in range(90)]
+    assert caplog.text.count("the store does not answer") == caplog.text.count("the store answers again") == 1
     assert not (folder / "kd_lab_rescue").exists()
 
 
 @pytest.mark.parametrize("mode", ["500", "sleep", "lose"])
-def test_server__that_misbehaves__run_goes_on_and_sync_brings_the_rest_once(proxy, folder, monkeypatch, mode):
+def test_server__that_misbehaves__no_call_waits_and_sync_brings_the_rest_once(proxy, folder, monkeypatch, caplog, mode):
     monkeypatch.setattr(writer, "WRITE_EVERY_S", 0.1)
     monkeypatch.setattr(writer, "RETRY_AFTER_S", 0.5)
     store = Store.open(proxy.uri, "digits")
-    with store.start_run(**START, tags={}) as run:
-        run.log(0, {"a": 0.0})
+    run = store.start_run(**START, inputs=[READS])
+    run.log(0, {"a": 0.0})
+    run.flush()
+    proxy.mode = mode
+    before = run.seconds
+    for step in range(1, 50):
+        run.log(step, {"a": float(step), "nan": float("nan"), "inf": float("inf")})
+        time.sleep(0.02)
+    run.log_text("kept", "report.md")
+    assert run.seconds - before < 1  # every one of these returned while the server was asked
+    began = time.monotonic()
+    for _ in range(20):
         run.flush()
-        proxy.mode = mode
-        for step in range(1, 50):
-            run.log(step, {"a": float(step)})
-            time.sleep(0.02)
-        run.log_text("kept", "report.md")
-        started = time.monotonic()
-    assert time.monotonic() - started < 20  # the patience of the tests is 2 s, a server would be asked for 90
-    assert (folder / "kd_lab_rescue" / run.run_id).is_dir()
+    assert time.monotonic() - began < 10  # waited for once, with the patience of the tests, 2 s
+    run.finish()
+    assert time.monotonic() - began < 20
+    assert caplog.text.count("the store does not answer (") == 1
+    left = Journal(folder / "kd_lab_rescue" / run.run_id)
+    assert (left.header().run_id, left.entries().end.status) == (run.run_id, "FINISHED")
     proxy.mode = "pass"
     time.sleep(1)  # a request that slept is served now
-    lines = list(sync(None))
-    assert len(lines) == 1
-    assert lines[0].endswith("FINISHED")
+    (line,) = list(sync(None))
+    assert line.endswith("FINISHED")
     assert history(proxy.uri, run.run_id, "a") == [(step, float(step)) for step in range(50)]
+    assert len(history(proxy.uri, run.run_id, "nan")) == len(history(proxy.uri, run.run_id, "inf")) == 49
+    assert [Input.of(one) for one in MlflowClient(proxy.uri).get_run(run.run_id).inputs.dataset_inputs] == [READS]
     assert store.get(run.run_id).download("report.md").read_text() == "kept"
     assert not (folder / "kd_lab_rescue").exists()
 
@@ -111,7 +119,7 @@ def test_server__hangs_when_a_run_begins__the_run_is_kept(proxy, folder, monkeyp
     proxy.mode = "sleep"
     started = time.monotonic()
     assert store.find("k") is None
-    with store.start_run(**START, tags={TAG_KEY: "k"}) as run:
+    with store.start_run(**START | {"tags": {TAG_KEY: "k"}}) as run:
         run.log(0, {"a": 0.0})
     assert time.monotonic() - started < 3  # asked once, not again by the next call
     proxy.mode = "pass"

@@ -17,6 +17,7 @@ from kd_lab.store.location import Location
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.store.sync import bring_in, sync, waiting_here
+from tests.store.conftest import in_a_child
 from tests.store.servers import free_port
 
 NOTHING = ["Nothing to bring in: no run is kept here that its store does not have."]
@@ -151,7 +152,7 @@ def test_sync__to_a_file__copied_once_and_still_waiting_for_the_server(away, sto
 
 def test_bring_in__the_next_job__all_that_waits_for_its_store_and_nothing_else(away, store, tmp_path):
     a_family(away)
-    started(away, "killed")._lease.release(done=False)  # as the system does when the process dies
+    in_a_child(lambda: started(away, "killed"))
     meant_for(store.uri)
     elsewhere, alive = started(away, "elsewhere"), started(store, "alive")
     elsewhere.finish()
@@ -237,9 +238,9 @@ def test_sync__a_run_that_is_still_written__left_alone(away, store):
 
 
 def test_sync__killed_before_it_ended__killed_as_of_its_last_metric(away, store, tmp_path):
-    run = started(away, "student")
-    run._lease.release(done=False)  # as the system does when the process dies
-    last = Journal(tmp_path / "kd_lab_rescue" / run.run_id).entries().points[-1]
+    in_a_child(lambda: started(away, "student"))
+    (folder,) = (tmp_path / "kd_lab_rescue").iterdir()
+    last = Journal(folder).entries().points[-1]
     assert "; KILLED; " in next(sync(store.uri))
     found = contents(store.uri)["student"][0]
     assert (found.info.status, found.info.end_time) == ("KILLED", last.timestamp_ms)
@@ -256,14 +257,14 @@ def test_sync__half_a_line__the_rest_comes_in(away, store, tmp_path):
 
 
 def test_sync__a_run_of_another_store__one_sentence_and_kept(start, tmp_path, empty_database):
-    run = start()
-    run.flush()
-    run._writer = None  # a process that ends here
+    run, folder = start(), tmp_path / "kd_lab_rescue"
+    shutil.copytree(folder / run.run_id, tmp_path / "before" / run.run_id)
     run.finish()
+    (tmp_path / "before").rename(folder)
     shutil.copyfile(empty_database, tmp_path / "other.db")
     with pytest.raises(UserError, match=rf"^tracking\.uri=.*other\.db: run {run.run_id} is not there; it was begun in"):
         list(sync(f"sqlite:///{tmp_path}/other.db"))
-    assert (tmp_path / "kd_lab_rescue" / run.run_id).is_dir()
+    assert (folder / run.run_id).is_dir()
 
 
 def test_sync__server_still_away__one_sentence_and_the_others_come_in(away, store, tmp_path):
