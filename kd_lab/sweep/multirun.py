@@ -33,32 +33,42 @@ def multirun(typed: Sequence[str], compose: Composer) -> None:
         UserError: the settings of the sweep cannot be used, or there is a job that cannot be composed.
     """
     started = time.time()
-    _check_single(compose.parsed(typed))
-    own = compose.whole([override for override in typed if key_of(override).startswith(("sweep", "hydra"))])
-    settings = parsed("sweep", OmegaConf.to_container(own.sweep, resolve=True), SweepSettings)
-    grid = [f"{key}={values}" for key, values in (own.hydra.sweeper.params or {}).items()]
-    overrides = compose.parsed([*grid, *typed])
+    settings, overrides = swept(typed, compose)
     folder = JobFolder(Path(os.environ[FOLDER]))
     if settings.search is not None:
         Search(settings, settings.search, space_of(settings.search, overrides), compose, folder).run(started)
     else:
         with busy("putting the jobs together"):
-            jobs = [Job(label, compose(job)) for label, job in combinations(overrides)]
+            jobs = listed(overrides, compose)
         _run(jobs, settings, folder, started)
 
 
-def _check_single(overrides: Sequence[Override]) -> None:
-    for override in overrides:
-        if override.is_sweep_override() and override.key_or_group.startswith("sweep."):
-            raise UserError(f"{override.input_line}: is one for all jobs of a sweep; expected a single value")
-
-
-def combinations(overrides: Sequence[Override]) -> Iterator[tuple[str, list[str]]]:
-    """What is special about each job, and its overrides; the last one changes first.
+def swept(typed: Sequence[str], compose: Composer) -> tuple[SweepSettings, list[Override]]:
+    """How the sweep is run, and its overrides: those of the grid that was chosen, and those that were typed.
 
     Raises:
-        UserError: values that cannot be listed.
+        UserError: the settings of the sweep cannot be used.
     """
+    for override in compose.parsed(typed):
+        if override.is_sweep_override() and override.key_or_group.startswith("sweep."):
+            raise UserError(f"{override.input_line}: is one for all jobs of a sweep; expected a single value")
+    own = compose.whole([override for override in typed if key_of(override).startswith(("sweep", "hydra"))])
+    settings = parsed("sweep", OmegaConf.to_container(own.sweep, resolve=True), SweepSettings)
+    grid = [f"{key}={values}" for key, values in (own.hydra.sweeper.params or {}).items()]
+    return settings, compose.parsed([*grid, *typed])
+
+
+def listed(overrides: Sequence[Override], compose: Composer) -> list[Job]:
+    """The job of each combination of the values, composed.
+
+    Raises:
+        UserError: values that cannot be listed, or a job that cannot be composed.
+    """
+    return [Job(label, compose(job)) for label, job in _combinations(overrides)]
+
+
+def _combinations(overrides: Sequence[Override]) -> Iterator[tuple[str, list[str]]]:
+    """What is special about each job, and its overrides; the last one changes first."""
     values: dict[str, list[str]] = {}
     for override in overrides:
         key = override.get_key_element()
@@ -69,9 +79,9 @@ def combinations(overrides: Sequence[Override]) -> Iterator[tuple[str, list[str]
         else:
             given = str(override.input_line).lstrip("+")
             raise UserError(f"{given}: expected values separated by commas, or sweep=optuna, to search it")
-    swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
+    keys = {override.get_key_element() for override in overrides if override.is_sweep_override()}
     for job in itertools.product(*values.values()):
-        special = [one.lstrip("+") for key, one in zip(values, job, strict=True) if key in swept]
+        special = [one.lstrip("+") for key, one in zip(values, job, strict=True) if key in keys]
         yield " ".join(special), list(job)
 
 

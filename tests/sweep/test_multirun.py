@@ -4,84 +4,59 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kd_lab.cli.main import _main
 from kd_lab.errors import UserError
-from kd_lab.job.compose import conf_dir
+from kd_lab.job.arguments import parse
+from kd_lab.job.compose import composing
 from kd_lab.job.settings import Settings
-from kd_lab.sweep.states import FINISHED
+from kd_lab.sweep.multirun import listed, swept
 from kd_lab.sweep.sweep import _release, hold, new_sweep_id, sweep_id, title
-from kd_lab.sweep.workers import Grid, Workers, threads_each
-
-Jobs = dict[str, Settings]
+from kd_lab.sweep.workers import threads_each
 
 
-@pytest.fixture
-def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Jobs]:
-    """`planned("sweep=seeds")`: the jobs of `kd-lab -m sweep=seeds` by their labels, none of which is run."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["kd-lab"])
-    jobs: Jobs = {}
-
-    def note(self: Workers, grid: Grid) -> None:
-        while grid.left:
-            number, config = grid.next()
-            state = self.folder.change(number, state=FINISHED)
-            jobs[state.label] = Settings.of(config)
-
-    monkeypatch.setattr(Workers, "run", note)
-
-    def command(line: str) -> Jobs:
-        jobs.clear()
-        assert _main(["-m", *shlex.split(line)]) == 0
-        return jobs
-
-    return command
+def jobs_of(line: str) -> dict[str, Settings]:
+    """The jobs of `kd-lab -m LINE` by their labels."""
+    options = parse(["-m", *shlex.split(line)])
+    with composing(options) as compose:
+        _, overrides = swept(options.overrides, compose)
+        return {job.label: Settings.of(job.config) for job in listed(overrides, compose)}
 
 
-def test_grid__seeds(planned: Callable[[str], Jobs]) -> None:
-    jobs = planned("sweep=seeds")
+def test_grid__seeds() -> None:
+    jobs = jobs_of("sweep=seeds")
     assert list(jobs) == [f"seed={seed}" for seed in range(10)]
     assert [job.seed for job in jobs.values()] == list(range(10))
 
 
-@pytest.mark.slow
-def test_grid__losses(planned: Callable[[str], Jobs]) -> None:
-    jobs = planned("sweep=losses")
-    assert len(jobs) == 60
-    assert {"kd", "dist", "label_smoothing"} < {"+".join(job.loss.terms) for job in jobs.values()}
-    assert {job.seed for job in jobs.values()} == set(range(5))
+def test_grid__losses() -> None:
+    assert {job.seed for job in jobs_of("sweep=losses loss=kd").values()} == set(range(5))
+    losses = {"+".join(job.loss.terms) for job in jobs_of("sweep=losses seed=0").values()}
+    assert len(losses) == 12
+    assert {"kd", "dist", "label_smoothing"} < losses
 
 
-@pytest.mark.slow
-def test_grid__temperature_weight(planned: Callable[[str], Jobs]) -> None:
-    jobs = planned("sweep=temperature_weight")
-    cells = {
-        (job.loss.terms["kd"].node["temperature"], job.loss.terms["kd"].weight, job.loss.hard_weight)
-        for job in jobs.values()
-    }
-    weights = {0.1: 0.9, 0.5: 0.5, 0.9: 0.1, 1.0: 0.0}
-    assert cells == {(t, soft, hard) for t in (1, 2, 4, 8, 20) for soft, hard in weights.items()}
-    assert len(jobs) == 5 * len(cells)
+def test_grid__temperature_weight() -> None:
+    jobs = jobs_of("sweep=temperature_weight seed=0,3 loss.temperature=4,20")
     assert "loss.temperature=4 loss.weight=0.5 seed=3" in jobs
+    kd = [(job.loss.terms["kd"].node["temperature"], job.loss.terms["kd"].weight) for job in jobs.values()]
+    weights = {0.1: 0.9, 0.5: 0.5, 0.9: 0.1, 1.0: 0.0}
+    assert sorted(kd) == sorted((t, weight) for t in (4, 20) for weight in weights for _ in range(2))
+    assert {job.loss.terms["kd"].weight: job.loss.hard_weight for job in jobs.values()} == weights
 
 
-@pytest.mark.slow
-def test_grid__student_sizes(planned: Callable[[str], Jobs]) -> None:
-    jobs = planned("sweep=student_sizes")
-    assert len(jobs) == 25
-    assert sorted({tuple(job.student.node["widths"]) for job in jobs.values()}) == [(16,), (32,), (64,), (128,), (256,)]
+def test_grid__student_sizes() -> None:
+    jobs = jobs_of("sweep=student_sizes seed=0").values()
+    assert [job.student.node["widths"] for job in jobs] == [[16], [32], [64], [128], [256]]
 
 
-@pytest.mark.slow
-def test_grid__omitted_class(planned: Callable[[str], Jobs]) -> None:
-    jobs = planned("sweep=omitted_class")
-    assert len(jobs) == 20
-    for job in jobs.values():
+def test_grid__omitted_class() -> None:
+    jobs = list(jobs_of("sweep=omitted_class seed=0").values())
+    assert [job.loss.terms["kd"].node["temperature"] for job in jobs] == [1, 4, 8, 20]
+    for job in jobs:
         assert (job.study, job.dataset["labels"]) == ("omitted_class", None)
         assert (job.student.without_classes, job.student.node["widths"]) == ([3], [64, 64])
         recipe = job.student.recipe
@@ -91,30 +66,21 @@ def test_grid__omitted_class(planned: Callable[[str], Jobs]) -> None:
         assert job.baseline.recipe.optimizer.weight_decay is None
         assert job.teacher is not None
         assert job.teacher.node["average"] == "logits"
-    assert {job.loss.terms["kd"].node["temperature"] for job in jobs.values()} == {1, 4, 8, 20}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["temperature_weight", "student_sizes", "omitted_class"])
-def test_grid__has_a_study_of_its_own_name_unless_told(name: str, planned: Callable[[str], Jobs]) -> None:
+def test_grid__has_a_study_of_its_own_name_unless_told(name: str) -> None:
     small = "seed=0 loss.temperature=2 " + ("student.widths=[16]" if name == "student_sizes" else "loss.weight=1")
-    assert {job.study for job in planned(f"sweep={name} {small}").values()} == {name}
-    assert {job.study for job in planned(f"sweep={name} {small} study=mine").values()} == {"mine"}
+    assert {job.study for job in jobs_of(f"sweep={name} {small}").values()} == {name}
+    assert {job.study for job in jobs_of(f"sweep={name} {small} study=mine").values()} == {"mine"}
 
 
-@pytest.mark.slow
-def test_grid__what_the_user_says_wins(planned: Callable[[str], Jobs]) -> None:
-    assert list(planned("sweep=seeds seed=7")) == ["seed=7"]
-    assert len(planned("sweep=losses loss=kd seed=0,1")) == 2
-    (job,) = planned("sweep=temperature_weight loss.temperature=3 loss.weight=0.5 seed=0 loss.hard_weight=0.2").values()
+def test_grid__what_the_user_says_wins() -> None:
+    assert list(jobs_of("sweep=seeds seed=7")) == ["seed=7"]
+    assert len(jobs_of("sweep=losses loss=kd seed=0,1")) == 2
+    (job,) = jobs_of("sweep=temperature_weight loss.temperature=3 loss.weight=0.5 seed=0 loss.hard_weight=0.2").values()
     assert (job.loss.terms["kd"].node["temperature"], job.loss.hard_weight) == (3, 0.2)
-    assert len(planned("sweep=seeds loss=kd,dist")) == 20
-
-
-@pytest.mark.parametrize("name", sorted(file.stem for file in (conf_dir() / "sweep").glob("*.yaml")))
-def test_grid__is_listed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _main(["list", "sweep"]) == 0
-    assert f"  {name} " in capsys.readouterr().out
+    assert len(jobs_of("sweep=seeds seed=1,2 loss=kd,dist")) == 4
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 import csv
 import io
 import itertools
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,6 @@ from kd_lab.sweep.states import FAILED, FINISHED, FOUND, KILLED, JobState
 from kd_lab.sweep.summary import MAX_ARMS, close_sweep
 
 NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with MLflow's tables: making them takes seconds, copying the file does not."""
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    Store.open(f"sqlite:///{path}", "unused")
-    return path
-
-
-@pytest.fixture
-def store(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.chdir(tmp_path)
-    shutil.copyfile(template, tmp_path / "mlflow.db")
-    return Store.open("sqlite:///mlflow.db", "digits")
 
 
 def student(
@@ -64,22 +48,21 @@ def job(store: Store, number: int, **facts: Any) -> JobState:
     return JobState(number=number, label=f"job={number}", uri=store.uri, study="digits", sweep="s", **facts)
 
 
-def parent(sweep: str = "s") -> tuple[str, str, str]:
-    """Status, description and report of the sweep's run."""
+def parent() -> MlflowRun:
+    """The only sweep's run."""
     client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
-    (study,) = (one for one in client.search_experiments() if one.name == "digits")
-    (run,) = client.search_runs([study.experiment_id], f"tags.role = 'sweep' and tags.`kd_lab.sweep` = '{sweep}'")
-    has_report = names.ARTIFACT_REPORT in [one.path for one in client.list_artifacts(run.info.run_id)]
-    report = Path(client.download_artifacts(run.info.run_id, names.ARTIFACT_REPORT)).read_text() if has_report else ""
-    return run.info.status, run.data.tags.get(names.TAG_NOTE, ""), report
+    (run,) = client.search_runs([one.experiment_id for one in client.search_experiments()], "tags.role = 'sweep'")
+    return run
 
 
-def kept(artifact: str) -> str:
-    """The text of an artifact of the only sweep's run."""
-    client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
-    studies = [one.experiment_id for one in client.search_experiments()]
-    (run,) = client.search_runs(studies, "tags.role = 'sweep'")
-    return Path(client.download_artifacts(run.info.run_id, artifact)).read_text(encoding="utf-8")
+def artifact(name: str) -> str:
+    """The text of one of its artifacts."""
+    return (Path(parent().info.artifact_uri.removeprefix("file://")) / name).read_text(encoding="utf-8")
+
+
+def ended() -> tuple[str, str, str]:
+    """Its status, description and report."""
+    return parent().info.status, parent().data.tags[names.TAG_NOTE], artifact(names.ARTIFACT_REPORT)
 
 
 def test_close_sweep__prints_and_keeps_the_comparison(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,16 +73,12 @@ def test_close_sweep__prints_and_keeps_the_comparison(store: Store, capsys: pyte
     out = capsys.readouterr().out
     assert "study digits: accuracy on the test part" in out
     assert "91.00 ± 1.00" in out
-    status, note, report = parent()
+    status, note, report = ended()
     assert status == "FINISHED"
     assert note == report
     assert note.startswith("mlp 32 kd reaches a mean test accuracy of 91.00% over 3 seeds.")
     assert "| kd | 3 | 91.00 ± 1.00 |" in report
-
-
-def test_close_sweep__keeps_the_page(store: Store) -> None:
-    close_sweep([student(store, seed, 0.9 + 0.01 * seed) for seed in range(3)], "sweep", "FINISHED")
-    page = kept(names.ARTIFACT_PAGE)
+    page = artifact(names.ARTIFACT_PAGE)
     assert "mlp 32 kd reaches a mean test accuracy of 91.00% over 3 seeds." in page
     assert "at the end of the sweep; kd-lab" in page
 
@@ -113,7 +92,7 @@ def test_close_sweep__a_page_that_cannot_be_drawn__the_run_ends_all_the_same(
     monkeypatch.setattr("kd_lab.sweep.summary.page_of", broken)
     with pytest.raises(RuntimeError, match="no fonts"):
         close_sweep([student(store, 0, 0.9)], "sweep", "FINISHED")
-    status, note, report = parent()
+    status, note, report = ended()
     assert status == "FINISHED"
     assert note == report
     assert "| kd | 1 | 90.00 |" in report
@@ -124,8 +103,8 @@ def test_close_sweep__jobs_found_again_count_as_those_that_ran(
 ) -> None:
     jobs = [student(store, 0, 0.90, sweep="an earlier one"), student(store, 1, 0.92)]
     close_sweep(jobs, "sweep seed=0,1", "FINISHED")
-    assert "| kd | 2 | 91.00 ± 1.41 |" in parent()[2]
-    assert kept(names.ARTIFACT_JOBS).splitlines() == [
+    assert "| kd | 2 | 91.00 ± 1.41 |" in ended()[2]
+    assert artifact(names.ARTIFACT_JOBS).splitlines() == [
         "job,state,student_run,seconds,reason",
         f"{jobs[0].label},found again,{jobs[0].run_id},0.0,",
         f"{jobs[1].label},finished,{jobs[1].run_id},0.0,",
@@ -139,7 +118,7 @@ def test_close_sweep__whatever_was_swept_over__one_table(store: Store, capsys: p
     out = capsys.readouterr().out
     assert "- Mixed: budget (100 steps: 1; 150 steps: 1 students)" in out
     assert "- Left out: 1 failed." in out
-    status, note, _ = parent()
+    status, note, _ = ended()
     assert status == "FAILED"
     assert f"Failed:\n\n- {jobs[2].label}: the loss became nan\n\nMade by `kd-lab -m`" in note
 
@@ -147,7 +126,7 @@ def test_close_sweep__whatever_was_swept_over__one_table(store: Store, capsys: p
 def test_close_sweep__many_arms__described_by_the_best(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     jobs = [student(store, 0, 0.5 + 0.01 * number, temperature=float(number)) for number in range(MAX_ARMS + 3)]
     close_sweep(jobs, "sweep", "FINISHED")
-    _, note, report = parent()
+    _, note, report = ended()
     assert note.count("| kd T=") == MAX_ARMS
     assert "And 3 more arms." in note
     assert report.count("| kd T=") == MAX_ARMS + 3
@@ -160,20 +139,20 @@ def test_close_sweep__no_student_finished__closed_without_a_table(
     close_sweep([failed], "sweep seed=0", "FAILED")
     assert capsys.readouterr().out == ""
     told = f"Failed:\n\n- {failed.label}: the loss became nan\n\nMade by `kd-lab -m seed=0`\n"
-    assert parent() == ("FAILED", told, told)
+    assert ended() == ("FAILED", told, told)
 
 
 def test_close_sweep__a_lost_run_is_closed_and_one_that_has_ended_is_not(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
-    ended = student(store, 0, 0.9).run_id
+    client = MlflowClient(store.uri)
+    done = student(store, 0, 0.9).run_id
     still = [client.create_run(store.experiment_id, tags={"role": "student"}).info.run_id for _ in range(2)]
     reason = "its process was ended by SIGKILL"
     jobs = [
         job(store, 0, state=FAILED, open_run=still[0], lost=True, reason=reason, code=1),
         job(store, 1, state=KILLED, open_run=still[1], lost=True),
-        job(store, 2, state=FAILED, open_run=ended, lost=True, reason=reason, code=1),
+        job(store, 2, state=FAILED, open_run=done, lost=True, reason=reason, code=1),
     ]
     close_sweep(jobs, "sweep", "FAILED")
     runs = [client.get_run(str(one.open_run)) for one in jobs]
@@ -203,9 +182,7 @@ def test_close_sweep__names_of_others__text_wherever_they_leave(
     out = capsys.readouterr().out
     assert "study [/b] mine: accuracy on the test part" in out
     assert "\x1b" not in out
-    note = told_of("[/b] mine").data.tags[names.TAG_NOTE]
-    report = kept(names.ARTIFACT_REPORT)
-    for text in (note, report):
+    for text in ended()[1:]:
         assert "<img" not in text
         assert "](" not in text
         assert "\x1b" not in text
@@ -213,17 +190,9 @@ def test_close_sweep__names_of_others__text_wherever_they_leave(
         assert "\n- @ref: =&lt;img" in text.replace("\\@", "@")
         assert "\n# Heading" not in text
         assert text.endswith("Made by ``kd-lab -m 'study=a`b' 'loss=&lt;img>'``\n")
-    rows = list(csv.DictReader(io.StringIO(kept(names.ARTIFACT_JOBS))))
+    rows = list(csv.DictReader(io.StringIO(artifact(names.ARTIFACT_JOBS))))
     assert [row["job"][:3] for row in rows] == ["'==", "'==", "'@r"]
     assert rows[2]["reason"].startswith("'=<img")
-    assert "\\x1b[2J" in kept(names.ARTIFACT_FAILED)
-    assert "\x1b" not in kept(names.ARTIFACT_FAILED) + kept(names.ARTIFACT_JOBS) + kept(names.ARTIFACT_PAGE)
-    assert "<img" not in kept(names.ARTIFACT_PAGE)
-
-
-def told_of(study: str) -> MlflowRun:
-    """The run of the only sweep in a study."""
-    client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
-    (found,) = (one for one in client.search_experiments() if one.name == study)
-    (run,) = client.search_runs([found.experiment_id], "tags.role = 'sweep'")
-    return run
+    assert "\\x1b[2J" in artifact(names.ARTIFACT_FAILED)
+    assert "\x1b" not in artifact(names.ARTIFACT_FAILED) + artifact(names.ARTIFACT_JOBS) + artifact(names.ARTIFACT_PAGE)
+    assert "<img" not in artifact(names.ARTIFACT_PAGE)
