@@ -73,17 +73,6 @@ def regular(root: Path, inside: str) -> Path:
     return path
 
 
-def regular_files(root: Path) -> list[str]:
-    """The paths of all regular files below a folder, sorted; links are not followed and not listed."""
-    found = []
-    for folder, _, files in os.walk(root):  # does not follow links
-        for name in files:
-            path = Path(folder) / name
-            if stat.S_ISREG(path.lstat().st_mode):
-                found.append(path.relative_to(root).as_posix())
-    return sorted(found)
-
-
 def read_text(path: Path, most: int = MAX_TEXT_BYTES) -> str:
     """The text of a regular file, no link to one; never waits for a pipe.
 

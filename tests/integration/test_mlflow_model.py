@@ -76,7 +76,7 @@ def test_run__its_data_and_its_model(kd_lab: Command, small: list[str], check: C
 def test_sync__data_and_model_of_a_job_without_its_server(
     kd_lab: Command, small: list[str], empty_store: Path, tmp_path: Path, check: Callable[[str], None]
 ) -> None:
-    """It ran into the local store; then the server is another SQLite file."""
+    """It was kept, and is copied into a SQLite file, as often as one likes."""
     said = kd_lab("dataset=synthetic tracking.uri=http://127.0.0.1:9 tracking.offline=fallback", *small, *ENSEMBLE)
     assert said.code == 0, said.err
     server = f"sqlite:///{tmp_path}/server.db"

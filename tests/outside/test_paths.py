@@ -5,7 +5,7 @@ import pytest
 
 from kd_lab.errors import UserError
 from kd_lab.outside import paths
-from kd_lab.outside.paths import is_own_folder, is_own_rescue, make_own_folder, read_text, regular, regular_files
+from kd_lab.outside.paths import is_own_folder, is_own_rescue, make_own_folder, read_text, regular
 
 RUN = "a" * 32
 
@@ -88,15 +88,6 @@ def test_regular__a_file_of_its_own(tmp_path):
     assert regular(tmp_path, "model/weights") == tmp_path / "model" / "weights"
     with pytest.raises(FileNotFoundError):
         regular(tmp_path, "model/none")
-
-
-def test_regular_files__links_and_pipes_left_out(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "file").write_text("x")
-    (tmp_path / "link").symlink_to(tmp_path / "a" / "file")
-    (tmp_path / "folder").symlink_to("/etc")
-    os.mkfifo(tmp_path / "pipe")
-    assert regular_files(tmp_path) == ["a/file"]
 
 
 def test_read_text__a_pipe_a_link_or_too_much__error_at_once(tmp_path):
