@@ -1,14 +1,15 @@
-"""The order of a training's batches and the seeds of its samples, whatever reads them."""
+"""The order of a training's batches, the seeds of its samples and what is made of them, whatever reads them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from kd_lab.errors import UserError
+from kd_lab.inputs import Inputs
 from kd_lab.seeds import mixed, of_samples
-from kd_lab.types import UNLABELLED, Share
+from kd_lab.types import UNLABELLED, Augment, Batch, Data, Share
 
 
 class Place(NamedTuple):
@@ -21,24 +22,36 @@ class Place(NamedTuple):
 
 
 class Order:
-    """Which samples come when: the part of a `Feed` that every feed has in common.
+    """Which samples come when, and as what: the part of a `Feed` that every feed has in common.
 
     The last, smaller batch of an epoch is kept; the last epoch stops where `total_steps` is reached, and after it there
     is none. All follows from (seed, epoch, row) alone.
 
     Args:
-        targets: [N] int64, of the whole dataset.
-        rows: [R] int64, the rows to draw from.
+        data: the dataset, whose tensors are kept (no copy).
+        rows: [R] int64, the rows to draw from, as in `data.train`.
         batch_size: B, over all processes together.
         total_steps: how many batches there are over all epochs.
         seed: of the order and of the augmentation.
+        augment: whether `data.augment` is applied; where the data has none, nothing is.
+        views: each makes one more view of a batch, from the samples as the dataset has them.
 
     Raises:
         ValueError: `batch_size` or `total_steps` is below 1, or there are no rows.
         UserError: `batch_size` is larger than the number of rows.
     """
 
-    def __init__(self, targets: Tensor, rows: Tensor, *, batch_size: int, total_steps: int, seed: int) -> None:
+    def __init__(
+        self,
+        data: Data,
+        rows: Tensor,
+        *,
+        batch_size: int,
+        total_steps: int,
+        seed: int,
+        augment: bool = False,
+        views: Sequence[Augment] = (),
+    ) -> None:
         for name, value in (("batch_size", batch_size), ("total_steps", total_steps), ("len(rows)", len(rows))):
             if value < 1:
                 raise ValueError(f"Expected `{name}` to be >= 1, but got {value}.")
@@ -49,7 +62,9 @@ class Order:
             )
         self.batch_size, self.total_steps, self.seed = batch_size, total_steps, seed
         self.device = torch.device("cpu")
-        self._targets, self._rows = targets, rows.cpu()
+        self._source, self._prepare = data.source, data.prepare
+        self._augments = (data.augment if augment else None, *views)
+        self._targets, self._rows = data.targets, rows.cpu()
         self._next = 0
         self._rank, self._world = 0, 1
 
@@ -115,11 +130,22 @@ class Order:
         hard, soft = of_each[self._rank] * self._world / of_each.sum(0).clamp(min=1)
         return Share(hard, soft)
 
+    def batch(self, place: Place, views: Sequence[Inputs]) -> Batch:
+        """The batch of a place: the samples and their further views, as `augmented` made them, on the device."""
+        inputs, *others = views if self._prepare is None else map(self._prepare, views)
+        return Batch(inputs, place.targets, place.index, tuple(others), place.share)
+
     def to(self, device: torch.device | str) -> Self:
         """Moves the targets: places come from that device from now on."""
         self.device = torch.device(device)
         self._targets = self._targets.to(device)
         return self
+
+
+def augmented(raw: Inputs, seeds: Tensor, augments: Sequence[Augment | None]) -> tuple[Inputs, ...]:
+    """The samples [B, ...] under each augmentation; None leaves them. The first one has the seeds [B] themselves."""
+    own = [seeds, *(of_samples(n, seeds) for n in range(1, len(augments)))]
+    return tuple(raw if change is None else change(raw, s) for change, s in zip(augments, own, strict=True))
 
 
 def _piece(count: int, rank: int, world: int) -> slice:

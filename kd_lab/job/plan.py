@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import nn
@@ -28,7 +27,7 @@ from kd_lab.job.devices import Devices, resolve
 from kd_lab.job.measured import Bench
 from kd_lab.job.settings import BaselineRecipe, NetworkSettings, RecipeSettings, Settings
 from kd_lab.job.sources import look_up
-from kd_lab.job.specs import RUN, TRAIN, TRANSFER, Lesson, NetworkSpec, Specs, World, teacher_spec
+from kd_lab.job.specs import PRETRAINED, RUN, TRAIN, TRANSFER, Lesson, NetworkSpec, Specs, World, teacher_spec
 from kd_lab.job.strict import Node
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import Augment, Data, Feed, InMemory
@@ -86,7 +85,7 @@ class Plan:
     def _check_lengths(self) -> None:
         for key, network in _networks(self.settings):
             rows = self.data.train if key == names.TEACHER else self.student_rows()
-            if network.weights in {None, "pretrained"}:
+            if network.weights in {None, PRETRAINED}:
                 check_batch(f"{key}.recipe", network.recipe.batch_size, len(rows))
                 self._check_schedule(f"{key}.recipe", network.recipe, len(rows))
         if self.settings.baseline is not None:
@@ -124,9 +123,8 @@ class Plan:
         learner = NetworkSpec(
             names.STUDENT, student.node, student.recipe, settings.seed, self.student_part(), lesson=lesson
         )
-        return Specs(
-            World.of(settings, self.data), taught, baseline, learner, settings.trainer.model_dump(exclude={"workers"})
-        )
+        trainer = settings.trainer.model_dump(exclude={"workers"})  # batches are the same whoever reads them
+        return Specs(World.of(settings, self.data), taught, baseline, learner, trainer)
 
     @property
     def bench(self) -> Bench:
@@ -216,16 +214,17 @@ class Plan:
 
     def feed(self, rows: torch.Tensor, recipe: Recipe, seed: int, views: Sequence[Augment] = ()) -> Feed:
         """The batches of one training."""
-        settings: dict[str, Any] = {
-            "batch_size": recipe.batch_size,
-            "total_steps": recipe.steps,
-            "seed": seed,
-            "augment": recipe.augment,
-            "views": views,
-        }
-        if isinstance(self.data.source, InMemory):
-            return MemoryFeed(self.data, rows, **settings)
-        return StreamingFeed(self.data, rows, **settings, workers=self.settings.trainer.workers)
+        kind = MemoryFeed if isinstance(self.data.source, InMemory) else StreamingFeed
+        feed = kind(
+            self.data,
+            rows,
+            batch_size=recipe.batch_size,
+            total_steps=recipe.steps,
+            seed=seed,
+            augment=recipe.augment,
+            views=views,
+        )
+        return feed.read_by(self.settings.trainer.workers) if isinstance(feed, StreamingFeed) else feed
 
 
 def _networks(settings: Settings) -> list[tuple[str, NetworkSettings]]:

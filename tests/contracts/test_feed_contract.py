@@ -43,7 +43,7 @@ def feed(kind: str, how: str, **settings: Any) -> Feed:
     rows = settings.pop("rows")
     if how == "memory":
         return MemoryFeed(data(kind), rows, **settings)
-    return StreamingFeed(data(kind), rows, workers=int(how), **settings)
+    return StreamingFeed(data(kind), rows, **settings).read_by(int(how))
 
 
 @pytest.mark.parametrize("how", ["memory", "0", "2"])
@@ -115,7 +115,7 @@ class Forgetful(MemoryFeed):
 
 def of_workers() -> Any:
     number = count()
-    return lambda rows, **settings: ByArrival(data("images"), rows, workers=next(number) % 3, **settings)
+    return lambda rows, **settings: ByArrival(data("images"), rows, **settings).read_by(next(number) % 3)
 
 
 @pytest.mark.parametrize(

@@ -148,11 +148,11 @@ def test_feed__an_empty_piece_repeats_a_sample_of_the_batch(augment: bool) -> No
 
 def test_feed__to_is_in_place_and_moves_once() -> None:
     feed = MemoryFeed(_data(), torch.arange(23), batch_size=8, total_steps=9, seed=0)
-    before = feed._inputs
+    before = feed._source.inputs
     assert feed.to("cpu") is feed
-    assert feed._inputs is before
+    assert feed._source.inputs is before
     feed.to("meta")
-    assert feed._inputs.device.type == feed._targets.device.type == "meta"
+    assert feed._source.inputs.device.type == feed._targets.device.type == "meta"
 
 
 @pytest.mark.gpu
