@@ -33,6 +33,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("feeds/memory.py", True, True),
         ("losses/common/loss.py", True, True),
         ("job/fit.py", True, True),
+        ("job/train.py", True, True),
         ("job/bind.py", False, True),
         ("job/distil.py", False, True),
         ("measures/fidelity.py", False, True),
