@@ -14,7 +14,7 @@ from kd_lab.errors import UserError, choices
 from kd_lab.job.arguments import expand, parse
 from kd_lab.job.compose import Config, check_complete, composing, conf_dir, register
 from kd_lab.job.mistakes import COMPOSING
-from kd_lab.job.offline import check_servers, default_uri
+from kd_lab.job.offline import default_uri
 from kd_lab.outside.address import without_login
 from kd_lab.store.location import Location
 from kd_lab.sweep.endings import terminate_like_interrupt
@@ -49,10 +49,7 @@ def doctor(arguments: list[str]) -> int:
 
 def _single(options: Namespace, task: Callable[[Config], None]) -> int:
     with composing(options) as compose:
-        for override in compose.parsed(options.overrides):
-            if override.is_sweep_override():
-                raise UserError(f"{override.input_line}: is a sweep; expected -m before it, or a list: [...]")
-        config = compose(options.overrides)
+        config = compose.single(options.overrides, "-m before it, or a list: [...]")
     task(config)
     return 0
 
@@ -79,14 +76,9 @@ def _show(options: Namespace, arguments: list[str]) -> int:
 def job(config: Config) -> None:
     """A single job: a composed config to a result."""
     with starting():
+        from kd_lab.job.api import run_alone
         from kd_lab.job.console import Reporter
-        from kd_lab.job.job import run as run_job
-        from kd_lab.job.keeper import Context
-    reporter = Reporter()
-    check_complete(config)
-    check_servers([config])
-    with reporter.listening():
-        run_job(config, Context(), reporter)
+    run_alone(config, Reporter())
 
 
 def examine(config: Config) -> None:

@@ -2,10 +2,11 @@
 
 from kd_lab.errors import UserError
 from kd_lab.job.arguments import parse
-from kd_lab.job.compose import check_complete, composing
+from kd_lab.job.compose import Config, check_complete, composing
 from kd_lab.job.console import Reporter
 from kd_lab.job.job import run
 from kd_lab.job.keeper import Context
+from kd_lab.job.offline import check_servers
 from kd_lab.types import RunResult
 
 
@@ -31,12 +32,15 @@ def distil(*overrides: str, quiet: bool = False) -> RunResult:
     if options.multirun or options.showing:
         raise UserError("distil: runs one job; expected overrides such as seed=1, and no options")
     with composing(options) as compose:
-        for override in compose.parsed(options.overrides):
-            if override.is_sweep_override():
-                raise UserError(f"{override.input_line}: is a sweep; expected a single value, or one call for each")
-        config = compose(options.overrides)
-    check_complete(config)
+        config = compose.single(options.overrides, "a single value, or one call for each")
     reporter = Reporter()
     reporter.console.quiet = quiet
+    return run_alone(config, reporter)
+
+
+def run_alone(config: Config, reporter: Reporter) -> RunResult:
+    """Run the job of a composed config, which belongs to no sweep; see `distil` for errors."""
+    check_complete(config)
+    check_servers([config])
     with reporter.listening():
         return run(config, Context(), reporter)

@@ -140,6 +140,21 @@ class Composer:
         resolved: Any = OmegaConf.to_container(config, resolve=True)
         return hide_login(resolved)
 
+    def single(self, overrides: Sequence[str], instead: str) -> Config:
+        """The config of the only job, resolved.
+
+        Args:
+            overrides: none of which is a sweep.
+            instead: what is expected in the place of one that is.
+
+        Raises:
+            UserError: an override that is a sweep, or makes no config.
+        """
+        for override in self.parsed(overrides):
+            if override.is_sweep_override():
+                raise UserError(f"{override.input_line}: is a sweep; expected {instead}")
+        return self(overrides)
+
     def parsed(self, overrides: Sequence[str]) -> list[Override]:
         """The overrides in Hydra's grammar, sweeps among them.
 
