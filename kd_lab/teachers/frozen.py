@@ -11,6 +11,7 @@ from torch import nn
 
 from kd_lab.inputs import call
 from kd_lab.insight.taps import Tap, Taps
+from kd_lab.models.common.weights import weights_sha256
 from kd_lab.types import Batch, Outputs
 
 
@@ -23,13 +24,16 @@ class FrozenTeacher:
     Args:
         module: the network; it is put in eval mode and its parameters stop asking for gradients.
         taps: the layers whose outputs are wanted too.
-        identity: of its weights, their hash where there is one.
     """
 
-    def __init__(self, module: nn.Module, taps: Sequence[Tap] = (), *, identity: str = "") -> None:
+    def __init__(self, module: nn.Module, taps: Sequence[Tap] = ()) -> None:
         self.module = module.eval().requires_grad_(False)
-        self.identity = identity
         self._taps = Taps(module, taps)
+
+    @property
+    def identity(self) -> str:
+        """The hash of its weights."""
+        return weights_sha256(self.module)
 
     def attach(self, device: torch.device | str) -> Self:
         """Moves the network to the device, in place, and begins to listen to its layers."""

@@ -33,7 +33,15 @@ def batch() -> Batch:
 def test_frozen_teacher__keeps_the_contract() -> None:
     network = Net()
     taps = [Tap("body"), Tap("head", at_input=True)]
-    check_teacher(lambda: FrozenTeacher(network, taps, identity="x"), batch(), lambda: [network])
+    check_teacher(lambda: FrozenTeacher(network, taps), batch(), lambda: [network])
+
+
+def test_frozen_teacher__other_weights_are_another_identity() -> None:
+    network = Net()
+    before = FrozenTeacher(network).identity
+    with torch.no_grad():
+        network.head.bias[0] += 1
+    assert FrozenTeacher(network).identity != before
 
 
 class Training(FrozenTeacher):
