@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, and by every process that a test starts
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -14,3 +16,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs CUDA"))
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite store with MLflow's tables and no study: making one takes seconds, copying it none."""
+    from kd_lab.store.store import Store
+
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    Store.open(f"sqlite:///{file}", "unused")
+    return file

@@ -20,7 +20,7 @@ NAMES = {
     "hydra.core.override_parser.types:Override.get_key_element": "kd_lab.sweep.multirun",
     "hydra.core.override_parser.types:Override.get_value_element_as_str": "kd_lab.sweep.multirun",
     "hydra.core.override_parser.types:Override.is_discrete_sweep": "kd_lab.sweep.multirun",
-    "hydra.core.override_parser.types:Override.is_sweep_override": "kd_lab.sweep.multirun, kd_lab.sweep.space",
+    "hydra.core.override_parser.types:Override.is_sweep_override": "kd_lab.job.compose, kd_lab.sweep.multirun, .space",
     "hydra.core.override_parser.types:Override.sweep_string_iterator": "kd_lab.sweep.multirun, kd_lab.sweep.space",
     "hydra.core.override_parser.types:RangeSweep": "kd_lab.sweep.space",
     "hydra.core.plugins:Plugins.register": "kd_lab.job.compose: the aliases",

@@ -62,16 +62,6 @@ def kd_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     return command
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite store with MLflow's tables and no study: making one takes seconds, copying it none."""
-    from kd_lab.store.store import Store
-
-    file = tmp_path_factory.mktemp("store") / "mlflow.db"
-    Store.open(f"sqlite:///{file}", "unused")
-    return file
-
-
 @pytest.fixture
 def small(tmp_path: Path, empty_store: Path) -> list[str]:
     """Overrides that make a job take a second, in a folder whose store is there."""

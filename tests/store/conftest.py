@@ -38,18 +38,10 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     monkeypatch.setenv(TRUST, "")
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with MLflow's tables: making them takes seconds, copying the file does not."""
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    Store.open(f"sqlite:///{path}", "template")
-    return path
-
-
 @pytest.fixture
-def store(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.chdir(tmp_path)
-    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
     return Store.open("sqlite:///mlflow.db", "digits")
 
 

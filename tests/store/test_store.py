@@ -43,9 +43,9 @@ def test_open__not_a_database__user_error(tmp_path):
         Store.open(f"sqlite:///{tmp_path}/notes.txt", "digits")
 
 
-def test_open__schema_of_another_version__user_error(store, tmp_path, empty_database):
+def test_open__schema_of_another_version__user_error(store, tmp_path, empty_store):
     other = tmp_path / "other.db"
-    other.write_bytes(empty_database.read_bytes())
+    other.write_bytes(empty_store.read_bytes())
     with sqlite3.connect(other) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
     with pytest.raises(UserError, match=r"^tracking\.uri=.*other\.db: MLflow cannot use this store"):

@@ -186,7 +186,7 @@ class Steps:
 
 
 @pytest.mark.slow
-def test_sync__interrupted_anywhere_and_started_again__the_same(away, tmp_path, empty_database, monkeypatch):
+def test_sync__interrupted_anywhere_and_started_again__the_same(away, tmp_path, empty_store, monkeypatch):
     """Ended before and after each single request that writes, and before a folder is removed."""
     a_family(away)
     (tmp_path / "kd_lab_rescue").rename(tmp_path / "all")
@@ -195,7 +195,7 @@ def test_sync__interrupted_anywhere_and_started_again__the_same(away, tmp_path, 
     while not whole:
         target = tmp_path / f"{stop_at}.db"
         uri = f"sqlite:///{target}"
-        shutil.copyfile(empty_database, target)
+        shutil.copyfile(empty_store, target)
         shutil.copytree(tmp_path / "all", tmp_path / "kd_lab_rescue", dirs_exist_ok=True)
         meant_for(uri)
         steps = Steps(stop_at)
@@ -256,12 +256,12 @@ def test_sync__half_a_line__the_rest_comes_in(away, store, tmp_path):
     assert contents(store.uri)["student"][1] == {"train/loss_total": 100}
 
 
-def test_sync__a_run_of_another_store__one_sentence_and_kept(start, tmp_path, empty_database):
+def test_sync__a_run_of_another_store__one_sentence_and_kept(start, tmp_path, empty_store):
     run, folder = start(), tmp_path / "kd_lab_rescue"
     shutil.copytree(folder / run.run_id, tmp_path / "before" / run.run_id)
     run.finish()
     (tmp_path / "before").rename(folder)
-    shutil.copyfile(empty_database, tmp_path / "other.db")
+    shutil.copyfile(empty_store, tmp_path / "other.db")
     with pytest.raises(UserError, match=rf"^tracking\.uri=.*other\.db: run {run.run_id} is not there; it was begun in"):
         list(sync(f"sqlite:///{tmp_path}/other.db"))
     assert (folder / run.run_id).is_dir()

@@ -1,3 +1,3 @@
-from tests.store.conftest import empty_database, store
+from tests.store.conftest import store
 
-__all__ = ["empty_database", "store"]
+__all__ = ["store"]

@@ -154,34 +154,37 @@ class Poison(BadAt):
         return super().compute(student, teacher, batch) * student.logits.sum()
 
 
-def test_recorder__what_was_measured_before_an_interruption_is_handed_on() -> None:
-    class Interrupting(Counting):
-        def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-            value = super().compute(student, teacher, batch)
-            if self.calls == 6:
-                raise KeyboardInterrupt
-            return value
+class Interrupted:
+    """Before a loss that counts its calls: Ctrl-C at the sixth."""
 
+    def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+        value = super().compute(student, teacher, batch)  # type: ignore[misc]
+        if self.calls == 6:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+        return value
+
+
+def interrupted(loss: Loss) -> dict[int, float]:
+    """The curve of a loss whose training, with windows of three steps, ends so."""
     sink = Lines()
-    objective = Objective({"counting": Term(Interrupting(), 1.0)}, 0.0)
+    objective = Objective({"own": Term(loss, 1.0)}, 0.0)
     with pytest.raises(KeyboardInterrupt):
         train(Plain(), teacher=Plain(1), objective=objective, recipe=toy_recipe(steps=9), sink=sink, every=3)
-    assert sink.curve("train/loss_counting") == {3: 2.0, 5: 4.5}
+    return sink.curve("train/loss_own")
+
+
+def test_recorder__what_was_measured_before_an_interruption_is_handed_on() -> None:
+    class Interrupting(Interrupted, Counting):
+        """1, 2, 3, ..."""
+
+    assert interrupted(Interrupting()) == {3: 2.0, 5: 4.5}
 
 
 def test_recorder__a_window_with_a_bad_step_is_dropped_when_something_else_interrupts() -> None:
-    class Interrupting(BadAt):
-        def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-            value = super().compute(student, teacher, batch)
-            if self.calls == 6:
-                raise KeyboardInterrupt
-            return value
+    class Interrupting(Interrupted, BadAt):
+        """1, but no number at one step."""
 
-    sink = Lines()
-    objective = Objective({"ill": Term(Interrupting(5), 1.0)}, 0.0)
-    with pytest.raises(KeyboardInterrupt):
-        train(Plain(), teacher=Plain(1), objective=objective, recipe=toy_recipe(steps=9), sink=sink, every=3)
-    assert list(sink.curve("train/loss_ill")) == [3]
+    assert list(interrupted(Interrupting(5))) == [3]
 
 
 class OfLabelled(Loss):
