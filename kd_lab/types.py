@@ -46,6 +46,7 @@ class Batch(NamedTuple):
     inputs: [B, ...], as a network is given them. targets: [B] int64, `UNLABELLED` where there is no label.
     index: [B] int64, the row of each sample in its dataset, the same in every epoch. views: the same samples under
     other augmentations, one for each view that a loss asks for. share: of a batch that several processes divide.
+    draw: inputs and views of a row are the same wherever this number is; 0 throughout where nothing is augmented.
     """
 
     inputs: Inputs
@@ -53,6 +54,7 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a batch
     views: tuple[Inputs, ...] = ()
     share: Share | None = None
+    draw: int = 0
 
 
 class Source(Protocol):

@@ -13,12 +13,13 @@ from kd_lab.types import UNLABELLED, Augment, Batch, Data, Share
 
 
 class Place(NamedTuple):
-    """One batch before it is read: rows, targets and seeds of this process's piece, and its share of the whole."""
+    """One batch before it is read: what this process's piece consists of, and its share of the whole."""
 
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, as in Batch
     targets: Tensor
     seeds: Tensor
     share: Share | None
+    draw: int
 
 
 class Order:
@@ -35,9 +36,11 @@ class Order:
         seed: of the order and of the augmentation.
         augment: whether `data.augment` is applied; where the data has none, nothing is.
         views: each makes one more view of a batch, from the samples as the dataset has them.
+        draws: so many times a sample is augmented anew; then its draws come again, in the same order (FKD, Shen and
+            Xing 2022). None: anew in every epoch.
 
     Raises:
-        ValueError: `batch_size` or `total_steps` is below 1, or there are no rows.
+        ValueError: `batch_size`, `total_steps` or `draws` is below 1, or there are no rows.
         UserError: `batch_size` is larger than the number of rows.
     """
 
@@ -51,9 +54,11 @@ class Order:
         seed: int,
         augment: bool = False,
         views: Sequence[Augment] = (),
+        draws: int | None = None,
     ) -> None:
-        for name, value in (("batch_size", batch_size), ("total_steps", total_steps), ("len(rows)", len(rows))):
-            if value < 1:
+        counts = {"batch_size": batch_size, "total_steps": total_steps, "len(rows)": len(rows), "draws": draws}
+        for name, value in counts.items():
+            if value is not None and value < 1:
                 raise ValueError(f"Expected `{name}` to be >= 1, but got {value}.")
         if batch_size > len(rows):
             raise UserError(
@@ -64,6 +69,7 @@ class Order:
         self.device = torch.device("cpu")
         self._source, self._prepare = data.source, data.prepare
         self._augments = (data.augment if augment else None, *views)
+        self._draws = draws
         self._targets, self._rows = data.targets, rows.cpu()
         self._next = 0
         self._rank, self._world = 0, 1
@@ -109,17 +115,24 @@ class Order:
         generator = torch.Generator().manual_seed(mixed(self.seed, epoch))
         order = self._rows[torch.randperm(len(self._rows), generator=generator)].to(self.device)
         # Small, so one gather and one hash for an epoch instead of one for each step.
-        targets, seeds = self._targets.index_select(0, order), of_samples(mixed(self.seed, epoch), order)
+        draw = self.draw(epoch)
+        targets, seeds = self._targets.index_select(0, order), of_samples(mixed(self.seed, draw), order)
         for step in range(first, max(steps, first)):
             whole = slice(step * self.batch_size, (step + 1) * self.batch_size)
-            yield self._place(order[whole], targets[whole], seeds[whole])
+            yield self._place(order[whole], targets[whole], seeds[whole], draw)
 
-    def _place(self, index: Tensor, targets: Tensor, seeds: Tensor) -> Place:
+    def draw(self, epoch: int) -> int:
+        """Which draw of its samples an epoch shows."""
+        if all(change is None for change in self._augments):
+            return 0
+        return epoch if self._draws is None else epoch % self._draws
+
+    def _place(self, index: Tensor, targets: Tensor, seeds: Tensor, draw: int) -> Place:
         if self._world == 1:
-            return Place(index, targets, seeds, None)
+            return Place(index, targets, seeds, None, draw)
         pieces = [_piece(len(index), rank, self._world) for rank in range(self._world)]
         own = pieces[self._rank]
-        return Place(index[own], targets[own], seeds[own], self._share(targets, pieces))
+        return Place(index[own], targets[own], seeds[own], self._share(targets, pieces), draw)
 
     def _share(self, targets: Tensor, pieces: list[slice]) -> Share:
         known = (targets != UNLABELLED).long()
@@ -133,7 +146,7 @@ class Order:
     def batch(self, place: Place, views: Sequence[Inputs]) -> Batch:
         """The batch of a place: the samples and their further views, as `augmented` made them, on the device."""
         inputs, *others = views if self._prepare is None else map(self._prepare, views)
-        return Batch(inputs, place.targets, place.index, tuple(others), place.share)
+        return Batch(inputs, place.targets, place.index, tuple(others), place.share, place.draw)
 
     def to(self, device: torch.device | str) -> Self:
         """Moves the targets: places come from that device from now on."""

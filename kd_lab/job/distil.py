@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab import names
+from kd_lab.job.answers import Around, Lessons, kept, told
 from kd_lab.job.bind import Bound, meet
 from kd_lab.job.fit import Fit, fit
 from kd_lab.job.plan import Plan
 from kd_lab.schedules.constant import constant
-from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.training.callbacks.recorder import Sink
 from kd_lab.training.callbacks.validation import EpochReport
 from kd_lab.training.objective import Objective
@@ -19,7 +19,9 @@ from kd_lab.training.recipe import Recipe
 from kd_lab.types import Measurement
 
 
-def distil(plan: Plan, network: nn.Module, run: Sink, *, report: EpochReport | None = None) -> Measurement:
+def distil(
+    plan: Plan, network: nn.Module, run: Sink, around: Around, *, report: EpochReport | None = None
+) -> Measurement:
     """Train `network`, the student that the plan built, in place; what it cost, first stages included."""
     assert plan.built is not None
     bound, teacher = plan.built.bound, plan.built.teacher
@@ -27,7 +29,8 @@ def distil(plan: Plan, network: nn.Module, run: Sink, *, report: EpochReport | N
         meet(bound, network, teacher, plan.data)
     rows = plan.student_rows()
     recipe = plan.recipe("student.recipe", plan.settings.student.recipe, len(rows))
-    frozen = FrozenTeacher(teacher, bound.teacher_taps) if teacher and plan.settings.loss.terms else None
+    lessons = Lessons.of(plan, teacher) if teacher is not None and plan.distils else None
+    answering = None if lessons is None else kept(lessons, around)
     main = Fit(
         label="student",
         network=network,
@@ -35,13 +38,16 @@ def distil(plan: Plan, network: nn.Module, run: Sink, *, report: EpochReport | N
         recipe=recipe,
         rows=rows,
         seed=plan.settings.seed,
-        teacher=frozen,
+        teacher=answering,
         taps=bound.student_taps,
         views=bound.views,
         report=report,
     )
     costs = [_first_stage(plan, bound, name, main, run) for name in bound.stages]
-    return together([*costs, fit(plan, main, run)])
+    costs.append(fit(plan, main, run))
+    if lessons and answering and (line := told(lessons, answering)):
+        around.tell(line)
+    return together(costs)
 
 
 def _first_stage(plan: Plan, bound: Bound, name: str, main: Fit, run: Sink) -> Measurement:

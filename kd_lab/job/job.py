@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from kd_lab import names
+from kd_lab.job.answers import check
 from kd_lab.job.bind import described
 from kd_lab.job.console import Reporter, busy
 from kd_lab.job.keeper import Context, Keeper, Obtained, Order
@@ -60,6 +61,7 @@ def begin(config: Mapping[str, Any], context: Context, reporter: Reporter) -> Ke
         said = [*close_orphans(store, context.sweep), *bring_in(store)]
     for sentence in said:
         reporter.note(sentence)
+    check(plan, store.location.answers)
     return Keeper(plan, store, config, context, reporter)
 
 

@@ -153,12 +153,17 @@ class Keeper:
 
     def _train(self, order: Order, key: str | None = None) -> Obtained:
         with self.open(order, key) as run:
-            trained = train(self.plan, order.spec, order.network, store=self.store, run=run, report=order.report)
+            trained = self.trained(order, run)
             sha256 = save_network(run, self.plan.data, order.spec.node, order.network, trained)
             obtained = self._measured(run, order, sha256, trained)
             run.flush()
             run.log_measurement({names.COST_TRACKING_S: run.seconds})
         return obtained
+
+    def trained(self, order: Order, run: Run) -> Measurement:
+        """Train the ordered network in place, for this run; what it cost."""
+        tell, store = self.reporter.note, self.store
+        return train(self.plan, order.spec, order.network, store=store, run=run, tell=tell, report=order.report)
 
     def _measured(self, run: Run, order: Order, sha256: str, trained: Measurement) -> Obtained:
         """A saved network, measured, with all that its run keeps of that."""

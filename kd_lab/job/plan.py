@@ -119,7 +119,8 @@ class Plan:
             baseline = NetworkSpec(names.BASELINE, student.node, self.baseline_recipe(), settings.seed)
         theirs = None if settings.teacher is None else settings.teacher.layers
         layers = {names.TEACHER: theirs, names.STUDENT: student.layers}
-        lesson = Lesson(settings.loss, () if taught is None else (taught,), layers)
+        form = settings.teacher.form() if settings.teacher else {}
+        lesson = Lesson(settings.loss, () if taught is None else (taught,), layers, form)
         learner = NetworkSpec(
             names.STUDENT, student.node, student.recipe, settings.seed, self.student_part(), lesson=lesson
         )
@@ -189,6 +190,7 @@ class Plan:
             clip_norm=settings.clip_norm,
             precision=settings.precision,
             augment=settings.augment,
+            draws=settings.draws,
         )
 
     def _check_schedule(self, key: str, settings: RecipeSettings, num_rows: int) -> None:
@@ -212,8 +214,16 @@ class Plan:
         steps = own.steps if own.epochs is not None or own.steps is not None else self.student_steps()
         return student.model_copy(update={**changes, "optimizer": optimizer, "epochs": own.epochs, "steps": steps})
 
-    def feed(self, rows: torch.Tensor, recipe: Recipe, seed: int, views: Sequence[Augment] = ()) -> Feed:
-        """The batches of one training."""
+    def feed(
+        self,
+        rows: torch.Tensor,
+        recipe: Recipe,
+        seed: int,
+        views: Sequence[Augment] = (),
+        *,
+        workers: int | None = None,
+    ) -> Feed:
+        """The batches of one training; workers: another number than the trainer's."""
         kind = MemoryFeed if isinstance(self.data.source, InMemory) else StreamingFeed
         feed = kind(
             self.data,
@@ -223,8 +233,11 @@ class Plan:
             seed=seed,
             augment=recipe.augment,
             views=views,
+            draws=recipe.draws,
         )
-        return feed.read_by(self.settings.trainer.workers) if isinstance(feed, StreamingFeed) else feed
+        if isinstance(feed, StreamingFeed):
+            feed.read_by(self.settings.trainer.workers if workers is None else workers)
+        return feed
 
 
 def _networks(settings: Settings) -> list[tuple[str, NetworkSettings]]:

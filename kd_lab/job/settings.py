@@ -26,6 +26,7 @@ class RecipeSettings(Strict):
     clip_norm: PositiveFloat | None
     precision: PrecisionName
     augment: bool
+    draws: PositiveInt | None = None
     optimizer: Node
     schedule: Node
 
@@ -47,6 +48,7 @@ class BaselineRecipe(Strict):
     clip_norm: PositiveFloat | None = None
     precision: Annotated[Literal["32", "bf16-mixed", "16-mixed"] | None, BeforeValidator(lambda v: v and str(v))] = None
     augment: bool | None = None
+    draws: PositiveInt | None = None
     optimizer: BaselineOptimizer = BaselineOptimizer()
 
 
@@ -106,6 +108,26 @@ class NetworkSettings(Strict):
     layers: list[str] | None = None
 
 
+class TeacherSettings(NetworkSettings):
+    """The teacher, and what of its answers is kept."""
+
+    cache: Literal["auto", "memory", "disk", "off"] = "auto"
+    cache_dtype: Literal["float32", "float16"] = "float32"
+    cache_top_k: PositiveInt | None = None
+    cache_recovery: Literal["spread", "renormalise"] = "spread"
+    cache_limit_gb: PositiveFloat = 4.0
+
+    def form(self) -> dict[str, object]:
+        """What of how answers are kept changes numbers; nothing where they are kept as they are."""
+        if self.cache == "off":
+            return {}
+        return {
+            key: value
+            for key, value in (("dtype", self.cache_dtype), ("top_k", self.cache_top_k))
+            if value not in {"float32", None}
+        } | ({} if self.cache_top_k is None else {"recovery": self.cache_recovery})
+
+
 class StudentSettings(NetworkSettings):
     """The student; `without_classes` are the true classes of which it sees no sample, nor does its baseline."""
 
@@ -121,7 +143,7 @@ class Settings(Strict):
     seed: int
     study: str
     dataset: Node
-    teacher: NetworkSettings | None
+    teacher: TeacherSettings | None
     student: StudentSettings
     baseline: BaselineSettings | None
     loss: LossSettings
@@ -150,7 +172,7 @@ class Settings(Strict):
             seed=config["seed"],
             study=str(config["study"]),
             dataset=config["dataset"],
-            teacher=_network("teacher", config["teacher"], NetworkSettings) if has_teacher else None,
+            teacher=_network("teacher", config["teacher"], TeacherSettings) if has_teacher else None,
             student=_network("student", {**config["student"], "seed": config["seed"]}, StudentSettings),
             baseline=_baseline(config["baseline"]) if loss.terms else None,
             loss=loss,

@@ -7,7 +7,7 @@ specified as it is; so a key holds the keys of all that stand behind it.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,15 @@ RUN = "run:"
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a network is taught, and by whom. layers: those that the user names, by role."""
+    """What a network is taught, and by whom.
+
+    layers: those that the user names, by role. form: how answers are kept, where that changes them.
+    """
 
     loss: LossSettings
     teachers: tuple["NetworkSpec", ...]
     layers: Mapping[str, list[str] | None]
+    form: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ class World:
                 "loss": spec.lesson.loss.model_dump(),
                 "layers": dict(spec.lesson.layers),
                 "teachers": teachers,
+                "form": dict(spec.lesson.form),
             }
         return _hashed(facts)
 

@@ -1,10 +1,12 @@
 """How a network of a job comes by its weights: from a file, from hard labels, or from a lesson."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from torch import nn
 
 from kd_lab import names
+from kd_lab.job.answers import Around
 from kd_lab.job.distil import distil, together
 from kd_lab.job.fit import Fit, fit
 from kd_lab.job.plan import Plan
@@ -20,7 +22,14 @@ from kd_lab.types import Measurement
 
 
 def train(
-    plan: Plan, spec: NetworkSpec, network: nn.Module, *, store: Store, run: Run, report: EpochReport | None = None
+    plan: Plan,
+    spec: NetworkSpec,
+    network: nn.Module,
+    *,
+    store: Store,
+    run: Run,
+    tell: Callable[[str], None],
+    report: EpochReport | None = None,
 ) -> Measurement:
     """Train the network in place, hand curves to the run, and say what it cost; nothing for one that comes trained.
 
@@ -30,6 +39,7 @@ def train(
         network: built for it, with the weights of its seed.
         store: where weights of other runs lie.
         run: takes the curves.
+        tell: hears what a user may want to know meanwhile.
         report: told of the validation part after each epoch.
     """
     if not spec.is_trained:
@@ -37,7 +47,7 @@ def train(
             load_weights(network, path)
         return {}
     if spec.lesson is not None:
-        return distil(plan, network, run, report=report)
+        return distil(plan, network, run, Around(store.location.answers, store.lock, tell), report=report)
     if isinstance(network, Ensemble):
         return _members(plan, spec, network, run)
     label = "student alone" if spec.role == names.BASELINE else spec.role

@@ -122,6 +122,11 @@ class Location:
         return self.locks / f"{safe_name(name)[:40]}-{digest}.lock"
 
     @property
+    def answers(self) -> Path:
+        """The folder of what teachers answered: beside the database, for servers one of this user's on this machine."""
+        return Path(f"{self.database}.answers") if self.database else Path.home() / ".cache" / "kd-lab" / "answers"
+
+    @property
     def searches(self) -> Path:
         """The journal of all searches, Optuna's own: beside the database, for a server in the working directory."""
         return Path(f"{self.database}.optuna") if self.database else Path("kd_lab.optuna").absolute()

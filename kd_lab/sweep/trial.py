@@ -13,7 +13,6 @@ from kd_lab.job.measured import timed
 from kd_lab.job.plan import Plan
 from kd_lab.job.search_settings import TIMED
 from kd_lab.job.settings import Settings
-from kd_lab.job.train import train
 from kd_lab.measures.cost import macs, parameters, weights_bytes
 from kd_lab.sweep.states import TrialTask
 from kd_lab.sweep.trials import Pruning
@@ -42,7 +41,7 @@ def run_trial(
 def _measured(keeper: Keeper, order: Order, objectives: Sequence[str]) -> tuple[str, Measurement]:
     plan, network = keeper.plan, order.network
     with keeper.open(order) as run:
-        measured = train(plan, order.spec, network, store=keeper.store, run=run, report=order.report)
+        measured = keeper.trained(order, run)
         measured |= parameters(network) | macs(network, plan.data.example(1)) | weights_bytes(network)
         if set(objectives) & set(TIMED):
             measured |= timed(plan.bench, network)

@@ -21,7 +21,8 @@ class Recipe:
 
     steps: how many optimizer steps. batch_size: samples per step over all processes. label_smoothing: epsilon of the
     hard labels, 0..1. clip_norm: the largest L2 norm of the whole gradient, or None. precision: Lightning's name.
-    augment: whether the dataset's batch transform is applied.
+    augment: whether the dataset's batch transform is applied. draws: how many views of a sample it makes in all; None:
+    a new one in every epoch.
     """
 
     optimizer: OptimizerFactory
@@ -32,6 +33,7 @@ class Recipe:
     clip_norm: float | None = None
     precision: Precision = "32"
     augment: bool = False
+    draws: int | None = None
 
     def build_optimizer(self, parameters: Any) -> torch.optim.Optimizer:
         """The optimizer over these parameters."""

@@ -35,6 +35,13 @@ def check_feed(make: Make, views: Any = ()) -> None:
     alone = samples(all_of(make(**settings | {"batch_size": 5, "total_steps": 4})))
     together = samples(whole[:3])
     assert all(torch.equal(alone[row], together[row]) for row in together), "a sample depends on its batch"
+    assert [b.draw for b in whole] == [0, 0, 0, 1, 1, 1, 2], "an epoch is not a draw of its own"
+    again = all_of(make(**settings | {"draws": 2, "total_steps": 9}))
+    assert [b.draw for b in again] == [0, 0, 0, 1, 1, 1, 0, 0, 0], "its draws do not come again in turn"
+    first, last = samples(again[:3]), samples(again[6:])
+    assert all(torch.equal(first[row], last[row]) for row in first), "a draw that comes again is another one"
+    plain = all_of(make(**settings | {"augment": False, "views": ()}))
+    assert {b.draw for b in plain} == {0}, "it has draws without augmentation"
     for rank in range(2):
         pieces = all_of(make(**settings).shard(rank, 2))
         assert len(pieces) == len(whole), "a process misses a step"

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab.insight.taps import Tap
+from kd_lab.teachers.answers import Form
+from kd_lab.teachers.cached import CachedTeacher
 from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.types import Batch, Outputs
 from tests.contracts.teachers import check_teacher
@@ -42,6 +44,25 @@ def test_frozen_teacher__other_weights_are_another_identity() -> None:
     with torch.no_grad():
         network.head.bias[0] += 1
     assert FrozenTeacher(network).identity != before
+
+
+def test_cached_teacher__keeps_the_contract() -> None:
+    """What it answers the second time comes from what it kept, and so does what it answers of one sample alone."""
+    network = Net()
+    taps = [Tap("body"), Tap("head", at_input=True)]
+
+    def make() -> CachedTeacher:
+        return CachedTeacher(FrozenTeacher(network, taps), torch.arange(5), num_rows=8, num_classes=3)
+
+    check_teacher(make, batch(), lambda: [network])
+
+
+def test_cached_teacher__answers_kept_otherwise_are_another_identity() -> None:
+    teacher, rows = FrozenTeacher(Net()), torch.arange(5)
+    as_it_is = CachedTeacher(teacher, rows, num_rows=8, num_classes=3)
+    halved = CachedTeacher(teacher, rows, num_rows=8, num_classes=3, form=Form("float16"))
+    assert as_it_is.identity == teacher.identity
+    assert halved.identity != teacher.identity
 
 
 class Training(FrozenTeacher):

@@ -1,11 +1,14 @@
 import json
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from kd_lab import names
 from kd_lab.errors import UserError
+from kd_lab.job.answers import Around
 from kd_lab.job.distil import distil
 from kd_lab.job.plan import Built, Plan
 from kd_lab.models.common.grafted import Grafted
@@ -13,7 +16,8 @@ from tests.contracts.plugins import with_target
 from tests.job.composed import CNNS, plan, settings
 from tests.training.toys import Lines
 
-SHORT = ["student.recipe.steps=3", "student.recipe.batch_size=64"]
+SHORT = ["student.recipe.steps=3", "student.recipe.batch_size=64", "teacher.cache=memory"]
+NOWHERE = Around(Path("/nowhere"), lambda _: nullcontext(), str)
 STAGE = "stage_epochs"
 POOLED = ["teacher._target_=tests.job.nets.Pooled", "student._target_=tests.job.nets.Pooled", "tuned/loss=none"]
 FEWER_CHANNELS = "+student.channels=[6,10]"
@@ -45,7 +49,7 @@ def test_distil__every_loss_trains_on_two_cnns_its_own_parts_too(name: str) -> N
     before = {n: p.detach().clone() for n, p in trained.items()}
     frozen = {n: v.clone() for n, v in teacher.state_dict().items()}
 
-    cost = distil(made, student, Lines())
+    cost = distil(made, student, Lines(), NOWHERE)
 
     assert any(not torch.equal(before[n], p) for n, p in trained.items())
     stuck = [n for n in parts if n in before and torch.equal(before[n], trained[n])]
@@ -136,7 +140,7 @@ def test_deployed__simkds_student_is_rebuilt_from_json_and_is_trained_through_th
     made, built = bound("loss=simkd", *CNNS, *SHORT)
     student, teacher = built.student, built.teacher
     assert isinstance(student, Grafted)
-    distil(made, student, Lines())
+    distil(made, student, Lines(), NOWHERE)
     assert torch.equal(student.head.weight, teacher.classifier[3].weight)
     assert built.bound.described() == ["simkd: projector [128] learns from classifier.3:input [128]"]
 

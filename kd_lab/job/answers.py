@@ -1,0 +1,323 @@
+"""Whether a teacher's answers can be kept, where, and what of them is said: the composition around `CachedTeacher`."""
+
+import copy
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from kd_lab.errors import UserError
+from kd_lab.inputs import Inputs, each
+from kd_lab.job.bind import Bound
+from kd_lab.job.code import TRAINING, code_of
+from kd_lab.job.plan import Plan
+from kd_lab.job.settings import TeacherSettings
+from kd_lab.measures.predict import autocast, is_out_of_memory
+from kd_lab.teachers.answers import Form, size_in_bytes
+from kd_lab.teachers.cached import CachedTeacher
+from kd_lab.teachers.frozen import FrozenTeacher
+from kd_lab.teachers.shelf import Shelf, layout_of
+from kd_lab.training.recipe import Recipe
+from kd_lab.types import Batch, Outputs, Teacher
+
+VERSION = 1
+SAMPLES = 64
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
+HALF_TOLERANCE = 3e-2
+"""How far answers in other batches may lie from one another, relative to the largest number."""
+GB = 10**9
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a lesson knows of the job around it: where answers lie, who waits for whom, and who is told."""
+
+    answers: Path
+    lock: Callable[[str], AbstractContextManager[None]]
+    tell: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What is taught: the rows, under which recipe, and how many draws of them a training sees."""
+
+    plan: Plan
+    bound: Bound
+    teacher: FrozenTeacher
+    recipe: Recipe
+    rows: Tensor
+
+    @classmethod
+    def of(cls, plan: Plan, network: nn.Module) -> "Lessons":
+        """Those that this teacher gives in a job."""
+        assert plan.built is not None
+        rows, bound = plan.student_rows(), plan.built.bound
+        recipe = plan.recipe("student.recipe", plan.settings.student.recipe, len(rows))
+        return cls(plan, bound, FrozenTeacher(network, bound.teacher_taps), recipe, rows)
+
+    @property
+    def settings(self) -> TeacherSettings:
+        """The teacher's."""
+        assert self.plan.settings.teacher is not None
+        return self.plan.settings.teacher
+
+    @property
+    def form(self) -> Form:
+        """How its answers are kept."""
+        return Form(self.settings.cache_dtype, self.settings.cache_top_k, self.settings.cache_recovery)
+
+    @property
+    def is_augmented(self) -> bool:
+        """Whether a sample is not always seen as it is."""
+        return bool(self.bound.views) or (self.recipe.augment and self.plan.data.augment is not None)
+
+    @property
+    def epochs(self) -> int:
+        """How many, the last one perhaps cut short."""
+        return -(-self.recipe.steps * self.recipe.batch_size // len(self.rows))
+
+    @property
+    def draws(self) -> int:
+        """Under how many draws each row is answered."""
+        return min(self.epochs, self.recipe.draws or self.epochs) if self.is_augmented else 1
+
+    def batch(self, size: int) -> Batch:
+        """The first one, with its views."""
+        recipe = replace(self.recipe, batch_size=size)
+        feed = self.plan.feed(self.rows, recipe, self.plan.settings.seed, self.bound.views, workers=0)
+        return next(iter(feed.to(self.plan.devices.main)))
+
+    def all(self, size: int) -> Iterator[Batch]:
+        """Every row as it is, in large batches."""
+        data = self.plan.data
+        rows = data.rows(self.rows)
+        for start in range(0, len(rows), size):
+            index = self.rows[start : start + size]
+            yield Batch(rows.batch(start, size, self.plan.devices.main), data.targets[index], index)
+
+    def answer(self, batch: Batch) -> Outputs:
+        """What the teacher says, in the precision of the training."""
+        with autocast(self.plan.devices.main, self.recipe.precision):
+            return self.teacher(batch)
+
+    def kept_form(self, said: Outputs) -> Outputs:
+        """What would be given back of an answer."""
+        return self.form.unpacked(self.form.packed(said), self.plan.data.num_classes)
+
+    def size(self, said: Outputs) -> int:
+        """Bytes of all that would be kept, from an answer to some samples."""
+        return size_in_bytes(self.form.packed(said)) // len(said.logits) * len(self.rows) * self.draws
+
+    def key(self) -> str:
+        """What answers follow from: a hash of teacher, data, what is drawn, precision, kind of device, and the code."""
+        plan = self.plan
+        assert plan.specs.teacher is not None
+        drawn: object = None
+        nodes: list[object] = [plan.specs.teacher.node]
+        if self.is_augmented:
+            viewed = {n: t.node for n, t in plan.settings.loss.terms.items()} if self.bound.views else {}
+            augment = plan.settings.dataset.get("augment") if self.recipe.augment else None
+            drawn = {"seed": plan.settings.seed, "augment": augment, "views": viewed, "draws": self.recipe.draws}
+            nodes += [augment, *viewed.values()]
+        facts = {
+            "version": VERSION,
+            "teacher": self.teacher.identity,
+            "network": plan.specs.teacher.node,
+            "code": code_of(nodes, (*TRAINING, "kd_lab.job.answers")),
+            "layers": [repr(tap) for tap in self.bound.teacher_taps],
+            "data": plan.data.fingerprint,
+            "rows": hashlib.sha256(self.rows.numpy().tobytes()).hexdigest(),
+            "precision": self.recipe.precision,
+            "device": plan.devices.main.type,
+            "form": repr(self.form),
+            "drawn": drawn,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def check(plan: Plan, folder: Path) -> None:
+    """Say before anything is trained what would be said when the student's training begins.
+
+    Raises:
+        UserError: answers are to be kept, and cannot be.
+    """
+    assert plan.built is not None
+    settings, teacher = plan.settings.teacher, plan.built.teacher
+    if not plan.distils or settings is None or teacher is None:
+        return
+    if settings.cache in {"auto", "off"} and not settings.form():
+        return
+    lessons = Lessons.of(plan, copy.deepcopy(teacher))  # the teacher itself is still to be trained
+    lessons.teacher.attach(plan.devices.main)
+    batch = lessons.batch(min(SAMPLES, len(lessons.rows)))
+    reason = _reason(lessons, batch, lessons.answer(batch), folder)
+    if reason is not None:
+        raise UserError(f"teacher.cache={settings.cache}: {reason}; expected teacher.cache=off here")
+
+
+def kept(lessons: Lessons, around: Around) -> Teacher:
+    """The teacher, answering from what is kept of it where that is the same; told is why it cannot, and what is large.
+
+    Raises:
+        ValueError: float16 cannot hold what it answers.
+    """
+    settings, teacher, device = lessons.settings, lessons.teacher, lessons.plan.devices.main
+    if settings.cache == "off":
+        return teacher
+    teacher.attach(device)
+    try:
+        batch = lessons.batch(min(SAMPLES, len(lessons.rows)))
+        said = lessons.answer(batch)
+        reason = _reason(lessons, batch, said, around.answers)
+        if reason is not None:
+            around.tell(f"teacher.cache={settings.cache}: the teacher answers in every step, because {reason}")
+            return teacher
+        own = around.answers / lessons.key()[:32]
+        made = _cached(lessons, said, None if settings.cache == "memory" else own).attach(device)
+        if lessons.is_augmented:
+            around.tell(
+                f"teacher: what it answers to {lessons.draws:,} draws of {len(lessons.rows):,} points is kept, "
+                f"{in_bytes(lessons.size(said))} in {own}"
+            )
+        elif lessons.epochs > 1:
+            with around.lock(f"answers-{own.name}"):
+                _fill(lessons, made, batch, said, around.tell)
+        return made
+    finally:
+        teacher.release()
+
+
+def told(lessons: Lessons, teacher: Teacher) -> str | None:
+    """What was answered from what was kept, in a line."""
+    if not isinstance(teacher, CachedTeacher):
+        return None
+    batches = teacher.answered + teacher.asked
+    where = "" if teacher.unkept is None else f" (not kept on disk: {teacher.unkept})"
+    hits = f"{teacher.answered:,} of {batches:,} batches" if batches else "every process"
+    draws = f"{lessons.draws:,} draws of " if lessons.is_augmented else ""
+    return f"teacher: {hits} answered from what it said once of {draws}{len(lessons.rows):,} points{where}"
+
+
+def _cached(lessons: Lessons, said: Outputs, folder: Path | None) -> CachedTeacher:
+    data = lessons.plan.data
+    layout = layout_of(lessons.form.packed(said))
+    return CachedTeacher(
+        lessons.teacher,
+        lessons.rows,
+        num_rows=len(data.targets),
+        num_classes=data.num_classes,
+        form=lessons.form,
+        shelf=None if folder is None else Shelf(folder, len(lessons.rows), layout),
+        comes_again=lessons.draws < lessons.epochs,
+        records=lessons.plan.devices.count == 1 or not lessons.is_augmented,
+    )
+
+
+def _fill(lessons: Lessons, made: CachedTeacher, batch: Batch, said: Outputs, tell: Callable[[str], None]) -> None:
+    """Ask for all rows in large batches, or find what another job asked, which a sample has to confirm."""
+    if made.has(0) and not _alike(made(batch), lessons.kept_form(said)):
+        tell("teacher: kept answers are not what it says now; it is asked anew")
+        made.forget()
+    size = lessons.plan.settings.measure.predict_batch
+    while not made.has(0):
+        try:
+            with autocast(lessons.plan.devices.main, lessons.recipe.precision):
+                made.fill(lessons.all(size))
+        except (RuntimeError, MemoryError) as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+            made.forget()
+            size //= 2
+    made.answered = made.asked = 0
+
+
+def _reason(lessons: Lessons, batch: Batch, said: Outputs, folder: Path) -> str | None:
+    """Why answers cannot be kept; None where they can."""
+    settings, size = lessons.settings, lessons.size(said)
+    if lessons.is_augmented and settings.cache == "memory" and lessons.draws == lessons.epochs:
+        return (
+            "every epoch draws its views anew, which only teacher.cache=disk keeps, or student.recipe.draws=N repeats"
+        )
+    if size > settings.cache_limit_gb * GB:
+        return (
+            f"{in_bytes(size)} would be kept, more than teacher.cache_limit_gb={settings.cache_limit_gb:g} "
+            "(teacher.cache_dtype=float16, teacher.cache_top_k=N and student.recipe.draws=N keep less)"
+        )
+    if settings.cache != "memory" and size > (free := _free(folder)):
+        return f"{in_bytes(size)} would be kept, but {in_bytes(free)} are free in {folder.parent}"
+    if lessons.form.top_k is not None and (unfit := _needs_logits(lessons)):
+        return f"teacher.cache_top_k keeps probabilities, and {unfit} compares the logits themselves"
+    return _changing(lessons, batch, said)
+
+
+def _changing(lessons: Lessons, batch: Batch, said: Outputs) -> str | None:
+    """What of the teacher's answer, or of what it is shown, is not the same twice."""
+    half = max(len(batch.index) // 2, 1)
+    if not _alike(lessons.answer(batch), said):
+        return "it answers otherwise when it is asked again (random layers)"
+    if not _alike(lessons.answer(_first(batch, half)), _rows(said, half)):
+        return "its answer to a sample depends on the other samples of the batch"
+    if lessons.is_augmented:
+        if not _same_views(lessons.batch(len(batch.index)), batch):
+            return "the augmentation does not follow from its seeds alone"
+        if not _same_views(lessons.batch(half), _first(batch, half)):
+            return "the augmentation of a sample depends on the other samples of the batch"
+    return None
+
+
+def _needs_logits(lessons: Lessons) -> str | None:
+    terms = lessons.bound.objective.terms
+    return next((name for name, term in terms.items() if not term.loss.shift_invariant), None)
+
+
+def _first(batch: Batch, count: int) -> Batch:
+    inputs, *views = (each(one, lambda tensor: tensor[:count]) for one in (batch.inputs, *batch.views))
+    return batch._replace(inputs=inputs, targets=batch.targets[:count], index=batch.index[:count], views=tuple(views))
+
+
+def _rows(said: Outputs, count: int) -> Outputs:
+    return Outputs(said.logits[:count], tuple(f[:count] for f in said.features), tuple(v[:count] for v in said.views))
+
+
+def _alike(one: Outputs, other: Outputs) -> bool:
+    pairs = zip((one.logits, *one.features, *one.views), (other.logits, *other.features, *other.views), strict=True)
+    return all(_close(a, b) for a, b in pairs)
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    """To rounding, measured by the largest number; a class of -inf is one in both."""
+    finite = other.isfinite()
+    scale = float(other[finite].abs().max()) if bool(finite.any()) else 1.0
+    bound = TOLERANCE.get(other.dtype, HALF_TOLERANCE) * max(scale, 1.0)
+    return torch.allclose(one.double(), other.double(), rtol=0.0, atol=bound, equal_nan=True)
+
+
+def _same_views(one: Batch, other: Batch) -> bool:
+    return all(
+        all(torch.equal(a, b) for a, b in zip(_tensors(x), _tensors(y), strict=True))
+        for x, y in zip((one.inputs, *one.views), (other.inputs, *other.views), strict=True)
+    )
+
+
+def _tensors(inputs: Inputs) -> list[Tensor]:
+    return [inputs] if isinstance(inputs, Tensor) else list(inputs.values())
+
+
+def _free(folder: Path) -> int:
+    there = next(place for place in folder.parents if place.exists())
+    return shutil.disk_usage(there).free
+
+
+def in_bytes(size: float) -> str:
+    """`48.0 KB`, `4.8 GB`: a thousand to a step."""
+    for unit in ("bytes", "KB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"
