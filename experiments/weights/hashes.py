@@ -4,6 +4,8 @@
     python experiments/weights/hashes.py > after.txt       # at the commit after
     diff before.txt after.txt
 
+What follows the command is given to every job: `hashes.py teacher.cache=off` asks the teacher at every step.
+
 One thread, the CPU, a store in a folder of its own. The lines are those of one machine and one version of torch:
 another processor may round otherwise, so they are compared and not kept. Of another checkout than the one that is
 installed: PYTHONPATH=FOLDER in front.
@@ -38,7 +40,7 @@ def main() -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
     for name, overrides in JOBS.items():
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-c", COMMAND, *overrides, *QUICK, "study=weights"]
+            command = [sys.executable, "-c", COMMAND, *overrides, *QUICK, *sys.argv[1:], "study=weights"]
             done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
                 sys.exit(f"{name}: {done.stderr}")

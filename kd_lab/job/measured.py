@@ -58,6 +58,28 @@ NOTHING = "nothing"
 """What is left to be measured of a run that is whole."""
 
 
+MOST_REMEMBERED = 16
+_remembered: dict[object, Measured] = {}
+
+
+def known(bench: Bench, facts: object) -> Measured | None:
+    """What this process measured of a network on a bench like this one; facts: which network."""
+    return _remembered.get(_key(bench, facts))
+
+
+def remember(bench: Bench, facts: object, measured: Measured) -> None:
+    """For `known`; what failed is tried again, and the oldest is forgotten."""
+    if measured.failed:
+        return
+    _remembered[_key(bench, facts)] = measured
+    if len(_remembered) > MOST_REMEMBERED:
+        del _remembered[next(iter(_remembered))]
+
+
+def _key(bench: Bench, facts: object) -> object:
+    return bench.data.fingerprint, repr(bench.devices), repr(bench.settings), torch.get_num_threads(), facts
+
+
 def measure(
     bench: Bench, network: nn.Module, *, precision: str, teacher_logits: Tensor | None = None, label: str = "network"
 ) -> Measured:

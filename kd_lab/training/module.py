@@ -1,12 +1,13 @@
 """The LightningModule around every training of kd-lab: it moves the weights, counts the steps, and knows no loss.
 
-One optimizer step is one `training_step`. The optimization is manual. In one process, at fp32 and bf16, it is done with
-the bare torch optimizer: Lightning's automatic path costs about as much per step as a small network itself
-(experiments/speed has the numbers). All else goes through Lightning's optimizer.
+The optimization is manual. In one process, at fp32 and bf16, and where nobody watches Lightning's own hooks, a whole
+epoch is one `training_step`, done with the bare torch optimizer: Lightning's loop and its optimizer cost more per step
+than a small network itself (experiments/speed has the numbers). All else goes through them, step by step.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -15,6 +16,32 @@ from torch import Tensor, nn
 
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import Batch, Feed, LossTerms, Step
+
+
+class StepCallback(pl.Callback):
+    """A callback that follows every optimizer step, whoever counts them: Lightning's loop or the module's."""
+
+    def before_step(self, trainer: pl.Trainer, module: "TrainingModule") -> None:
+        """The step is about to be taken."""
+
+    def after_step(self, trainer: pl.Trainer, module: "TrainingModule", batch: Batch) -> None:
+        """It was taken on this batch; the terms are in `module.last_terms`."""
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Lightning counts."""
+        module = cast("TrainingModule", pl_module)
+        if not module.by_epoch:
+            self.before_step(trainer, module)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Lightning counts."""
+        module = cast("TrainingModule", pl_module)
+        if not module.by_epoch:
+            self.after_step(trainer, module, batch)
 
 
 class TrainingModule(pl.LightningModule):
@@ -36,6 +63,8 @@ class TrainingModule(pl.LightningModule):
         self.steps_done = 0
         """Optimizer steps taken so far: the one count that callbacks read."""
         self.last_terms: LossTerms | None = None
+        self.by_epoch = False
+        """Whether one `training_step` is a whole epoch."""
         self._watched = watched
         self._ddp_params_and_buffers_to_ignore = [f"step.{name}" for name in step.own_buffers()]
 
@@ -51,34 +80,42 @@ class TrainingModule(pl.LightningModule):
         """One optimizer over every trainable part of the step."""
         return self.recipe.build_optimizer([p for p in self.parameters() if p.requires_grad])
 
-    def train_dataloader(self) -> Iterable[Batch]:
-        """This process's share of every batch, on this device."""
-        return self.feed.to(self.device).shard(self.global_rank, self.trainer.world_size)
+    def train_dataloader(self) -> Iterable[Batch] | Iterable[Iterator[Batch]]:
+        """This process's share of every batch, on this device; or epochs of such."""
+        self.by_epoch = self.trainer.world_size == 1 and self._scaler() is None and not self._watched
+        feed = self.feed.to(self.device).shard(self.global_rank, self.trainer.world_size)
+        return _Epochs(feed) if self.by_epoch else feed
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """The batches are there already."""
         return batch
 
-    def on_train_start(self) -> None:
-        """Take the bare optimizer out of Lightning once, where it is used."""
-        alone = self.trainer.world_size == 1 and self._scaler() is None
-        self._bare: torch.optim.Optimizer | None = None
-        if alone and not self._watched:
-            self._bare = cast("torch.optim.Optimizer", self.optimizers(use_pl_optimizer=False))
+    def training_step(self, batch: Batch | Iterator[Batch], batch_idx: int) -> None:
+        """One optimizer step, or an epoch of them; the terms of the last are in `last_terms`."""
+        if isinstance(batch, Batch):
+            self._count(batch, self._through_lightning)
+            return
+        trainer, optimizer = self.trainer, cast("torch.optim.Optimizer", self.optimizers(use_pl_optimizer=False))
+        callbacks = [one for one in trainer.callbacks if isinstance(one, StepCallback)]  # type: ignore[attr-defined]
+        for one in batch:
+            for callback in callbacks:
+                callback.before_step(trainer, self)
+            self._count(one, lambda total: self._bare(total, optimizer))
+            for callback in callbacks:
+                callback.after_step(trainer, self, one)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One optimizer step; the terms are in `last_terms`."""
+    def _count(self, batch: Batch, optimize: Callable[[Tensor], None]) -> None:
         terms = self.step(batch)
-        if self._bare is None:
-            self._through_lightning(terms.total)
-        else:
-            self._bare.zero_grad()
-            terms.total.backward()  # type: ignore[no-untyped-call]
-            if self.recipe.clip_norm is not None:
-                nn.utils.clip_grad_norm_(self._trained, self.recipe.clip_norm)
-            self._bare.step()
+        optimize(terms.total)
         self.last_terms = terms
         self.steps_done += 1
+
+    def _bare(self, total: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._trained, self.recipe.clip_norm)
+        optimizer.step()
 
     def _through_lightning(self, total: Tensor) -> None:
         """Precision, exchange of gradients and `global_step` are Lightning's."""
@@ -100,3 +137,16 @@ class TrainingModule(pl.LightningModule):
 
     def _scaler(self) -> "torch.amp.GradScaler | None":
         return getattr(self.trainer.precision_plugin, "scaler", None)
+
+
+@dataclass(frozen=True)
+class _Epochs:
+    """Gives each epoch of a feed as one item."""
+
+    feed: Feed
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Iterator[Batch]]:
+        yield iter(self.feed)

@@ -323,13 +323,18 @@ class Counting(pl.Callback):
         self.seen.append(trainer.global_step)
 
 
+@pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
 @pytest.mark.parametrize("clip_norm", [None, 0.05])
-def test_callbacks__see_lightnings_steps_and_change_no_weight(clip_norm: float | None) -> None:
-    """Watched, a training goes through Lightning's optimizer; the numbers are those of the bare one."""
+def test_callbacks__see_lightnings_steps_and_change_no_weight(clip_norm: float | None, precision: Any) -> None:
+    """Watched, a training goes through Lightning's loop and optimizer; the numbers are those of the bare ones.
+
+    Under autocast too: Lightning's keeps no copies of the weights, which would outlive a step.
+    """
     Counting.seen.clear()
     students = [Noisy(), Noisy()]
     for student, callbacks in zip(students, ({}, {"mine": {"_target_": f"{__name__}.Counting"}}), strict=True):
         recipe = toy_recipe(functools.partial(torch.optim.Adam, lr=0.05), steps=7, clip_norm=clip_norm)
+        recipe = replace(recipe, precision=precision)
         train(student, teacher=Noisy(1), recipe=recipe, callbacks=callbacks)
 
     assert same(weights(students[0]), weights(students[1]))

@@ -3,17 +3,18 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import cast
 
 import pytorch_lightning as pl
 import torch
 
 from kd_lab import names
 from kd_lab.measures.memory import PeakMemory
-from kd_lab.training.module import TrainingModule
+from kd_lab.training.module import StepCallback, TrainingModule
+from kd_lab.types import Batch
 
 
-class Cost(pl.Callback):
+class Cost(StepCallback):
     """Measures one fit from its first batch to its last, start-up and what is done in `paused` left out.
 
     The values land in `trainer.callback_metrics`, the one thing that Lightning brings home from spawned processes.
@@ -38,9 +39,7 @@ class Cost(pl.Callback):
             _wait_for(device)
             self._elsewhere_s += time.perf_counter() - began
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def after_step(self, trainer: pl.Trainer, module: TrainingModule, batch: Batch) -> None:
         """Count."""
         self._samples += len(batch.targets)
 

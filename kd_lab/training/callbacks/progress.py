@@ -2,19 +2,19 @@
 
 import sys
 import time
-from typing import Any, cast
 
 import pytorch_lightning as pl
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kd_lab.outside.console import console
-from kd_lab.training.module import TrainingModule
+from kd_lab.training.module import StepCallback, TrainingModule
+from kd_lab.types import Batch
 
 PATIENCE_S = 2.0
 REFRESH_S = 0.1
 
 
-class ProgressBar(pl.Callback):
+class ProgressBar(StepCallback):
     """Shows steps done and time left on standard error once `PATIENCE_S` have passed, if a person is looking."""
 
     def __init__(self, label: str, total_steps: int) -> None:
@@ -27,9 +27,7 @@ class ProgressBar(pl.Callback):
         self._due = time.perf_counter() + PATIENCE_S
         self._wanted = trainer.is_global_zero and sys.stderr.isatty()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def after_step(self, trainer: pl.Trainer, module: TrainingModule, batch: Batch) -> None:
         """Show, a few times a second at the most."""
         if not self._wanted:
             return
@@ -43,7 +41,7 @@ class ProgressBar(pl.Callback):
             self._bar = Progress(*columns, console=console(stderr=True), transient=True)
             self._bar.start()
             self._task = self._bar.add_task(self.label, total=self.total_steps)
-        self._bar.update(self._task, completed=cast("TrainingModule", pl_module).steps_done)
+        self._bar.update(self._task, completed=module.steps_done)
 
     def _stop(self) -> None:
         if self._bar is not None:

@@ -4,7 +4,7 @@ Legend: S steps of a window, T terms.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import pytorch_lightning as pl
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from kd_lab import names
 from kd_lab.errors import TrainingFailedError
-from kd_lab.training.module import TrainingModule
-from kd_lab.types import UNLABELLED
+from kd_lab.training.module import StepCallback, TrainingModule
+from kd_lab.types import UNLABELLED, Batch
 
 
 class Sink(Protocol):
@@ -26,7 +26,7 @@ class Sink(Protocol):
         """Write what was taken."""
 
 
-class Recorder(pl.Callback):
+class Recorder(StepCallback):
     """Every `every` steps (and at the end) hands the mean of each term since the last time to the sink.
 
     It is the mean over the samples that the term is a mean of, of all processes: the hard labels and what else is
@@ -45,11 +45,8 @@ class Recorder(pl.Callback):
         self._names: list[str] = []
         self._labelled: list[int] = []
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def after_step(self, trainer: pl.Trainer, module: TrainingModule, batch: Batch) -> None:
         """Keep this step's terms; at the end of a window, hand them on."""
-        module = cast("TrainingModule", pl_module)
         assert module.last_terms is not None
         loss = module.last_terms
         if not self._names:

@@ -1,14 +1,14 @@
 """Applies every schedule, every step: the learning rate's, and those of the step (a weight, a temperature)."""
 
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 
-from kd_lab.training.module import TrainingModule
+from kd_lab.training.module import StepCallback, TrainingModule
 from kd_lab.training.recipe import Schedule
 
 
-class Schedules(pl.Callback):
+class Schedules(StepCallback):
     """Before optimizer step t, sets what is scheduled to `schedule(t, base=..., total_steps=...)`.
 
     The base rate of each parameter group is the one the optimizer was built with.
@@ -23,11 +23,8 @@ class Schedules(pl.Callback):
         """Remember each group's base rate."""
         self._groups = [(group, group["lr"]) for optimizer in trainer.optimizers for group in optimizer.param_groups]
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def before_step(self, trainer: pl.Trainer, module: TrainingModule) -> None:
         """Set this step's values."""
-        module = cast("TrainingModule", pl_module)
         for group, base in self._groups:
             group["lr"] = self.learning_rate(module.steps_done, base=base, total_steps=self.total_steps)
         module.step.at_step(module.steps_done, self.total_steps)

@@ -85,7 +85,7 @@ def test_progress__a_label_of_others__is_text(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("kd_lab.training.callbacks.progress.PATIENCE_S", 0.0)
     bar, trainer = ProgressBar("[/b] \x1b[2J", 2), SimpleNamespace(is_global_zero=True)
     bar.on_train_start(trainer, None)  # type: ignore[arg-type]
-    bar.on_train_batch_end(trainer, SimpleNamespace(steps_done=1), None, None, 0)  # type: ignore[arg-type]
+    bar.after_step(trainer, SimpleNamespace(steps_done=1), None)  # type: ignore[arg-type]
     bar.on_train_end(trainer, None)  # type: ignore[arg-type]
     assert "[/b] \\x1" in screen.getvalue()
     assert "\x1b[2J" not in screen.getvalue()
