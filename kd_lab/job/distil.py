@@ -1,6 +1,7 @@
 """Training a student for what it was bound to: the first stages of its losses, then the objective."""
 
 import functools
+import time
 from dataclasses import replace
 
 import torch
@@ -30,7 +31,9 @@ def distil(
     rows = plan.student_rows()
     recipe = plan.recipe("student.recipe", plan.settings.student.recipe, len(rows))
     lessons = Lessons.of(plan, teacher) if teacher is not None and plan.distils else None
+    began = time.perf_counter()
     answering = None if lessons is None else kept(lessons, around)
+    asking_s = time.perf_counter() - began
     main = Fit(
         label="student",
         network=network,
@@ -47,7 +50,7 @@ def distil(
     costs.append(fit(plan, main, run))
     if lessons and answering and (line := told(lessons, answering)):
         around.tell(line)
-    return together(costs)
+    return together(costs, asking_s)
 
 
 def _first_stage(plan: Plan, bound: Bound, name: str, main: Fit, run: Sink) -> Measurement:
@@ -84,9 +87,12 @@ class Absent(nn.Module):
         return torch.zeros(len(first), 0, device=first.device)
 
 
-def together(costs: list[Measurement]) -> Measurement:
-    """What several trainings cost together; other measurements are the last one's."""
-    wall = sum(c[names.COST_TRAIN_WALL_S] for c in costs)
+def together(costs: list[Measurement], asking_s: float = 0.0) -> Measurement:
+    """What several trainings cost together; other measurements are the last one's.
+
+    asking_s: seconds before the first of them, in which a teacher was asked for all that it would be asked.
+    """
+    wall = sum(c[names.COST_TRAIN_WALL_S] for c in costs) + asking_s
     samples = sum(c[names.COST_TRAIN_SAMPLES_PER_S] * c[names.COST_TRAIN_WALL_S] for c in costs)
     return costs[-1] | {
         names.COST_TRAIN_WALL_S: wall,

@@ -66,11 +66,11 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
         KeyboardInterrupt: Somebody stopped it.
     """
     feed = plan.feed(job.rows, job.recipe, job.seed, job.views)
-    step = Distiller(job.network, job.objective, teacher=job.teacher, taps=job.taps)
+    step = Distiller(job.network, job.objective, teacher=job.teacher, taps=job.taps, compiled=job.recipe.compile)
     own = callbacks_of(plan.settings)
     module = TrainingModule(step, job.recipe, feed, watched=bool(own))
     torch.manual_seed(job.seed)
-    with tempfile.TemporaryDirectory() as scratch, quiet():
+    with tempfile.TemporaryDirectory() as scratch, quiet(), _in_order(job):
         trainer = _trainer(plan, job, [*_callbacks(plan, job, sink), *own], feed.epochs, scratch)
         try:
             _run(trainer, module)
@@ -89,6 +89,18 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
         )
         if key in trainer.callback_metrics
     }
+
+
+@contextmanager
+def _in_order(job: Fit) -> Iterator[None]:
+    """Maps lie in memory as the recipe wants them, for as long as the training takes; the weights decide."""
+    if job.recipe.channels_last:
+        job.network.to(memory_format=torch.channels_last)
+    try:
+        yield
+    finally:
+        if job.recipe.channels_last:
+            job.network.to(memory_format=torch.contiguous_format)
 
 
 def _callbacks(plan: Plan, job: Fit, sink: Sink) -> list[pl.Callback]:

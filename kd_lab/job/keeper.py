@@ -172,7 +172,9 @@ class Keeper:
         measurement = trained | measured.measurement
         extra = order.extra(measurement)
         result = NetworkResult(order.role, run.run_id, measurement | extra, sha256, reused=False)
-        save_answers(run, self.plan.data, order.role, order.spec.node, measured)
+        figures = self.plan.settings.measure.figures
+        drawn = self.context.sweep is None if figures is None else figures
+        save_answers(run, self.plan.data, order.role, order.spec.node, measured, drawn=drawn)
         order.done(run, result)
         run.log_measurement(measured.measurement | extra)
         run.set_tags({names.TAG_UNMEASURED: measured.reasons()})

@@ -191,6 +191,8 @@ class Plan:
             precision=settings.precision,
             augment=settings.augment,
             draws=settings.draws,
+            channels_last=settings.channels_last,
+            compile=settings.compile,
         )
 
     def _check_schedule(self, key: str, settings: RecipeSettings, num_rows: int) -> None:

@@ -45,14 +45,16 @@ def save_network(run: Run, data: Data, node: Node, network: nn.Module, trained: 
     return sha256
 
 
-def save_answers(run: Run, data: Data, role: str, node: Node, measured: Measured) -> None:
-    """What it answers to each test sample, and the two pictures of that."""
+def save_answers(run: Run, data: Data, role: str, node: Node, measured: Measured, *, drawn: bool = True) -> None:
+    """What it answers to each test sample, and the two pictures of that, which take longer than a small network."""
     logits, targets = measured.logits, data.targets[data.test]
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / names.ARTIFACT_PREDICTIONS
         # Not compressed: that takes 20 times as long and saves a third.
         np.savez(path, allow_pickle=False, **per_sample(logits, targets, data.test))
         run.log_file(path, names.ARTIFACT_PREDICTIONS)
+    if not drawn:
+        return
     title = f"{role}: {network_name(node)}"
     run.log_figure(confusion_matrix(confusion(logits, targets), title), names.ARTIFACT_CONFUSION)
     bins = reliability_bins(logits, targets)

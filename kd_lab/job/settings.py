@@ -27,6 +27,8 @@ class RecipeSettings(Strict):
     precision: PrecisionName
     augment: bool
     draws: PositiveInt | None = None
+    channels_last: bool = False
+    compile: bool = False
     optimizer: Node
     schedule: Node
 
@@ -49,6 +51,8 @@ class BaselineRecipe(Strict):
     precision: Annotated[Literal["32", "bf16-mixed", "16-mixed"] | None, BeforeValidator(lambda v: v and str(v))] = None
     augment: bool | None = None
     draws: PositiveInt | None = None
+    channels_last: bool | None = None
+    compile: bool | None = None
     optimizer: BaselineOptimizer = BaselineOptimizer()
 
 
@@ -85,6 +89,7 @@ class MeasureSettings(Strict):
     throughput_batch: PositiveInt
     predict_batch: PositiveInt = 1024
     threads: PositiveInt | None
+    figures: bool | None = None
 
 
 class SweepSettings(Strict):

@@ -15,27 +15,39 @@ from kd_lab.types import Batch, LossTerms, Outputs, Teacher
 class Distiller(nn.Module):
     """`network` learns from a batch for the objective; with a teacher, from what the teacher answers too.
 
-    The teacher is neither among the parameters nor in a checkpoint.
+    The teacher is neither among the parameters nor in a checkpoint. compiled: while it is attached, the network runs as
+    torch.compile made it.
     """
 
     def __init__(
-        self, network: nn.Module, objective: Objective, *, teacher: Teacher | None = None, taps: Sequence[Tap] = ()
+        self,
+        network: nn.Module,
+        objective: Objective,
+        *,
+        teacher: Teacher | None = None,
+        taps: Sequence[Tap] = (),
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
         self.objective = objective
         self.teacher = teacher
         self.taps = Taps(network, taps)
+        self._compiled = compiled
 
     def attach(self, device: torch.device) -> None:
         """The teacher comes to this device; both networks' layers are listened to."""
         if self.teacher is not None:
             self.teacher.attach(device)
         self.taps.attach()
+        if self._compiled:
+            self.network.compile()  # in place: no module has another name
 
     def release(self) -> None:
         """Take the hooks off both networks again."""
         self.taps.remove()
+        if self._compiled:
+            self.network._compiled_call_impl = None  # torch has no way back
         if self.teacher is not None:
             self.teacher.release()
 

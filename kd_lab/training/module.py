@@ -111,7 +111,8 @@ class TrainingModule(pl.LightningModule):
         self.steps_done += 1
 
     def _bare(self, total: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.zero_grad()
+        for parameter in self._trained:
+            parameter.grad = None  # what optimizer.zero_grad() does, at a tenth of its time
         total.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._trained, self.recipe.clip_norm)

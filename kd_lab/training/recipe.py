@@ -22,7 +22,7 @@ class Recipe:
     steps: how many optimizer steps. batch_size: samples per step over all processes. label_smoothing: epsilon of the
     hard labels, 0..1. clip_norm: the largest L2 norm of the whole gradient, or None. precision: Lightning's name.
     augment: whether the dataset's batch transform is applied. draws: how many views of a sample it makes in all; None:
-    a new one in every epoch.
+    a new one in every epoch. channels_last: the order of a map in memory. compile: by torch.compile.
     """
 
     optimizer: OptimizerFactory
@@ -34,6 +34,8 @@ class Recipe:
     precision: Precision = "32"
     augment: bool = False
     draws: int | None = None
+    channels_last: bool = False
+    compile: bool = False
 
     def build_optimizer(self, parameters: Any) -> torch.optim.Optimizer:
         """The optimizer over these parameters."""

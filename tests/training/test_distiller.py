@@ -1,5 +1,6 @@
 import functools
 import itertools
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -22,6 +23,8 @@ from kd_lab.training.objective import Objective, Term
 from kd_lab.types import Batch, Outputs, Source
 from tests.reference import losses_numpy as reference
 from tests.training.toys import (
+    CLASSES,
+    FEATURES,
     Linear,
     Lines,
     Noisy,
@@ -520,3 +523,51 @@ def test_distiller__a_soft_term_without_a_teacher_is_refused() -> None:
 def test_frozen_teacher__outputs_are_outputs() -> None:
     batch = Batch(torch.zeros(2, 6), torch.zeros(2, dtype=torch.int64), torch.arange(2))
     assert isinstance(FrozenTeacher(Plain())(batch), Outputs)
+
+
+# How it is computed: another order in memory, code that was compiled.
+
+
+class Maps(nn.Module):
+    """A convolution and a classifier; notes in which order its maps lie."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(2, 4, 3, padding=1)
+        self.head = nn.Linear(4 * FEATURES, CLASSES)
+        self.orders: set[bool] = set()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        maps = self.conv(inputs.reshape(len(inputs), 1, 2, -1).expand(-1, 2, -1, -1))
+        if not torch.compiler.is_compiling():
+            self.orders.add(maps.is_contiguous(memory_format=torch.channels_last))
+        return self.head(maps.flatten(1))
+
+
+def trained_as(**settings: bool) -> Maps:
+    network = Maps()
+    recipe = toy_recipe(functools.partial(torch.optim.SGD, lr=0.05), steps=5)
+    train(network, data=toy_data(32), recipe=replace(recipe, **settings))
+    return network
+
+
+def test_recipe__channels_last__the_same_numbers_to_rounding_and_the_usual_order_afterwards() -> None:
+    usual, other = trained_as(), trained_as(channels_last=True)
+    assert (usual.orders, other.orders) == ({False}, {True})
+    assert other.conv.weight.is_contiguous()
+    assert weights(usual).keys() == weights(other).keys()
+    for name, one in weights(usual).items():
+        torch.testing.assert_close(weights(other)[name], one, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_recipe__compile__the_same_numbers_to_rounding_and_a_plain_network_afterwards() -> None:
+    usual, other = trained_as(), trained_as(compile=True)
+    assert other.orders == set()
+    assert weights(usual).keys() == weights(other).keys()
+    for name, one in weights(usual).items():
+        torch.testing.assert_close(weights(other)[name], one, rtol=0, atol=1e-5)
+    other(torch.zeros(1, FEATURES))
+    assert other.orders == {False}
