@@ -43,6 +43,7 @@ COST_LATENCY_MS_P50 = "cost/latency_ms_p50"
 COST_LATENCY_MS_P95 = "cost/latency_ms_p95"
 COST_THROUGHPUT = "cost/throughput_samples_per_s"
 COST_TRAIN_WALL_S = "cost/train_wall_s"
+COST_TRAIN_ASKING_S = "cost/train_asking_s"  # of it: before the first step, a teacher that was asked for all at once
 COST_TRAIN_SAMPLES_PER_S = "cost/train_samples_per_s"
 COST_TRAIN_STEPS = "cost/train_steps"
 COST_TRAIN_PEAK_MEMORY_BYTES = "cost/train_peak_memory_bytes"

@@ -27,7 +27,7 @@ from kd_lab.training.recipe import Recipe
 from kd_lab.types import Batch, Outputs, Teacher
 
 VERSION = 1
-SAMPLES = 64
+SAMPLES = 16
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
 HALF_TOLERANCE = 3e-2
 """How far answers in other batches may lie from one another, relative to the largest number."""
@@ -156,7 +156,8 @@ def check(plan: Plan, folder: Path) -> None:
     lessons = Lessons.of(plan, copy.deepcopy(teacher))  # the teacher itself is still to be trained
     lessons.teacher.attach(plan.devices.main)
     batch = lessons.batch(min(SAMPLES, len(lessons.rows)))
-    reason = _reason(lessons, batch, lessons.answer(batch), folder)
+    said = lessons.answer(batch)
+    reason = _unfit(lessons, said, folder) or _changing(lessons, batch, said)
     if reason is not None:
         raise UserError(f"teacher.cache={settings.cache}: {reason}; expected teacher.cache=off here")
 
@@ -174,12 +175,14 @@ def kept(lessons: Lessons, around: Around) -> Teacher:
     try:
         batch = lessons.batch(min(SAMPLES, len(lessons.rows)))
         said = lessons.answer(batch)
-        reason = _reason(lessons, batch, said, around.answers)
+        own = around.answers / lessons.key()[:32]
+        made = _cached(lessons, said, None if settings.cache == "memory" else own).attach(device)
+        reason = _unfit(lessons, said, around.answers)
+        if reason is None and not _confirmed(made, lessons, batch, said, around.tell):
+            reason = _changing(lessons, batch, said)
         if reason is not None:
             around.tell(f"teacher.cache={settings.cache}: the teacher answers in every step, because {reason}")
             return teacher
-        own = around.answers / lessons.key()[:32]
-        made = _cached(lessons, said, None if settings.cache == "memory" else own).attach(device)
         if lessons.is_augmented:
             around.tell(
                 f"teacher: what it answers to {lessons.draws:,} draws of {len(lessons.rows):,} points is kept, "
@@ -187,7 +190,8 @@ def kept(lessons: Lessons, around: Around) -> Teacher:
             )
         elif lessons.epochs > 1:
             with around.lock(f"answers-{own.name}"):
-                _fill(lessons, made, batch, said, around.tell)
+                _fill(lessons, made)
+        made.answered = made.asked = 0
         return made
     finally:
         teacher.release()
@@ -219,11 +223,19 @@ def _cached(lessons: Lessons, said: Outputs, folder: Path | None) -> CachedTeach
     )
 
 
-def _fill(lessons: Lessons, made: CachedTeacher, batch: Batch, said: Outputs, tell: Callable[[str], None]) -> None:
-    """Ask for all rows in large batches, or find what another job asked, which a sample has to confirm."""
-    if made.has(0) and not _alike(made(batch), lessons.kept_form(said)):
-        tell("teacher: kept answers are not what it says now; it is asked anew")
-        made.forget()
+def _confirmed(made: CachedTeacher, lessons: Lessons, batch: Batch, said: Outputs, tell: Callable[[str], None]) -> bool:
+    """Whether another job kept the answers, and a sample says that they are the teacher's."""
+    if not made.has(batch.draw):
+        return False
+    if _alike(made(batch), lessons.kept_form(said)):
+        return True
+    tell("teacher: kept answers are not what it says now; it is asked anew")
+    made.forget()
+    return False
+
+
+def _fill(lessons: Lessons, made: CachedTeacher) -> None:
+    """Ask for all rows in large batches, unless another job has done so meanwhile."""
     size = lessons.plan.settings.measure.predict_batch
     while not made.has(0):
         try:
@@ -234,11 +246,10 @@ def _fill(lessons: Lessons, made: CachedTeacher, batch: Batch, said: Outputs, te
                 raise
             made.forget()
             size //= 2
-    made.answered = made.asked = 0
 
 
-def _reason(lessons: Lessons, batch: Batch, said: Outputs, folder: Path) -> str | None:
-    """Why answers cannot be kept; None where they can."""
+def _unfit(lessons: Lessons, said: Outputs, folder: Path) -> str | None:
+    """Why so many answers, or answers in this form, cannot be kept; None where they can."""
     settings, size = lessons.settings, lessons.size(said)
     if lessons.is_augmented and settings.cache == "memory" and lessons.draws == lessons.epochs:
         return (
@@ -253,7 +264,7 @@ def _reason(lessons: Lessons, batch: Batch, said: Outputs, folder: Path) -> str 
         return f"{in_bytes(size)} would be kept, but {in_bytes(free)} are free in {folder.parent}"
     if lessons.form.top_k is not None and (unfit := _needs_logits(lessons)):
         return f"teacher.cache_top_k keeps probabilities, and {unfit} compares the logits themselves"
-    return _changing(lessons, batch, said)
+    return None
 
 
 def _changing(lessons: Lessons, batch: Batch, said: Outputs) -> str | None:

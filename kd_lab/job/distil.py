@@ -33,7 +33,7 @@ def distil(
     lessons = Lessons.of(plan, teacher) if teacher is not None and plan.distils else None
     began = time.perf_counter()
     answering = None if lessons is None else kept(lessons, around)
-    asking_s = time.perf_counter() - began
+    asking_s = 0.0 if answering is None else time.perf_counter() - began
     main = Fit(
         label="student",
         network=network,
@@ -99,4 +99,5 @@ def together(costs: list[Measurement], asking_s: float = 0.0) -> Measurement:
         names.COST_TRAIN_SAMPLES_PER_S: samples / wall,
         names.COST_TRAIN_STEPS: sum(c[names.COST_TRAIN_STEPS] for c in costs),
         names.COST_TRAIN_PEAK_MEMORY_BYTES: max(c[names.COST_TRAIN_PEAK_MEMORY_BYTES] for c in costs),
+        **({names.COST_TRAIN_ASKING_S: asking_s} if asking_s else {}),
     }

@@ -101,9 +101,10 @@ class CachedTeacher:
         return draw in self._held or self._found(draw) is not None
 
     def forget(self) -> None:
-        """What was found is not what the teacher says: it is asked anew."""
+        """What was found is not what the teacher says, or what was begun cannot be ended: it is asked anew."""
+        self._absent |= self._held.keys()
         self._held.clear()
-        self._absent = {0}
+        self._begun = None
 
     def _found(self, draw: int) -> Answers | None:
         """On the shelf, where another training put them."""
@@ -111,7 +112,6 @@ class CachedTeacher:
             return None
         tensors = self._shelf.load(draw)
         if tensors is None:
-            self._absent.add(draw)
             return None
         return self._hold(draw, Answers.of(tensors, self._form, self._place, self._num_classes))
 

@@ -199,6 +199,24 @@ def test_distil__from_what_was_kept__close_to_online(here: Surroundings) -> None
         torch.testing.assert_close(own, other, rtol=0, atol=1e-4)
 
 
+def test_kept__two_jobs_at_once__the_one_that_waits_asks_nothing(here: Surroundings) -> None:
+    """While it waits for the lock the other one writes."""
+    first, second = lessons("teacher=mlp", *SHORT), lessons("teacher=mlp", *SHORT)
+
+    @contextmanager
+    def lock(name: str) -> Iterator[None]:
+        cached(first, here)
+        yield
+
+    before = CachedTeacher.fill
+    filled: list[CachedTeacher] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CachedTeacher, "fill", lambda self, batches: (filled.append(self), before(self, batches)))
+        teacher = kept(second, Around(here.around.answers, lock, here.lines.append))
+    assert len(filled) == 1
+    assert filled[0] is not teacher
+
+
 def test_kept__in_memory__nothing_on_disk(here: Surroundings) -> None:
     teacher = cached(lessons("teacher=mlp", "teacher.cache=memory", *SHORT), here)
     assert teacher.has(0)
