@@ -1,32 +1,24 @@
 """Whether a teacher's answers can be kept, where, and what of them is said: the composition around `CachedTeacher`."""
 
 import copy
-import hashlib
-import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd_lab.errors import UserError
 from kd_lab.inputs import Inputs, each
-from kd_lab.job.bind import Bound
-from kd_lab.job.code import TRAINING, code_of
+from kd_lab.job.lessons import Lessons
 from kd_lab.job.plan import Plan
-from kd_lab.job.settings import TeacherSettings
 from kd_lab.measures.predict import autocast, is_out_of_memory
-from kd_lab.teachers.answers import Form, size_in_bytes
 from kd_lab.teachers.cached import CachedTeacher
-from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.teachers.shelf import Shelf, layout_of
-from kd_lab.training.recipe import Recipe
 from kd_lab.types import Batch, Outputs, Teacher
 
-VERSION = 1
 SAMPLES = 16
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
 HALF_TOLERANCE = 3e-2
@@ -41,104 +33,6 @@ class Around:
     answers: Path
     lock: Callable[[str], AbstractContextManager[None]]
     tell: Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Lessons:
-    """What is taught: the rows, under which recipe, and how many draws of them a training sees."""
-
-    plan: Plan
-    bound: Bound
-    teacher: FrozenTeacher
-    recipe: Recipe
-    rows: Tensor
-
-    @classmethod
-    def of(cls, plan: Plan, network: nn.Module) -> "Lessons":
-        """Those that this teacher gives in a job."""
-        assert plan.built is not None
-        rows, bound = plan.student_rows(), plan.built.bound
-        recipe = plan.recipe("student.recipe", plan.settings.student.recipe, len(rows))
-        return cls(plan, bound, FrozenTeacher(network, bound.teacher_taps), recipe, rows)
-
-    @property
-    def settings(self) -> TeacherSettings:
-        """The teacher's."""
-        assert self.plan.settings.teacher is not None
-        return self.plan.settings.teacher
-
-    @property
-    def form(self) -> Form:
-        """How its answers are kept."""
-        return Form(self.settings.cache_dtype, self.settings.cache_top_k, self.settings.cache_recovery)
-
-    @property
-    def is_augmented(self) -> bool:
-        """Whether a sample is not always seen as it is."""
-        return bool(self.bound.views) or (self.recipe.augment and self.plan.data.augment is not None)
-
-    @property
-    def epochs(self) -> int:
-        """How many, the last one perhaps cut short."""
-        return -(-self.recipe.steps * self.recipe.batch_size // len(self.rows))
-
-    @property
-    def draws(self) -> int:
-        """Under how many draws each row is answered."""
-        return min(self.epochs, self.recipe.draws or self.epochs) if self.is_augmented else 1
-
-    def batch(self, size: int) -> Batch:
-        """The first one, with its views."""
-        recipe = replace(self.recipe, batch_size=size)
-        feed = self.plan.feed(self.rows, recipe, self.plan.settings.seed, self.bound.views, workers=0)
-        return next(iter(feed.to(self.plan.devices.main)))
-
-    def all(self, size: int) -> Iterator[Batch]:
-        """Every row as it is, in large batches."""
-        data = self.plan.data
-        rows = data.rows(self.rows)
-        for start in range(0, len(rows), size):
-            index = self.rows[start : start + size]
-            yield Batch(rows.batch(start, size, self.plan.devices.main), data.targets[index], index)
-
-    def answer(self, batch: Batch) -> Outputs:
-        """What the teacher says, in the precision of the training."""
-        with autocast(self.plan.devices.main, self.recipe.precision):
-            return self.teacher(batch)
-
-    def kept_form(self, said: Outputs) -> Outputs:
-        """What would be given back of an answer."""
-        return self.form.unpacked(self.form.packed(said), self.plan.data.num_classes)
-
-    def size(self, said: Outputs) -> int:
-        """Bytes of all that would be kept, from an answer to some samples."""
-        return size_in_bytes(self.form.packed(said)) // len(said.logits) * len(self.rows) * self.draws
-
-    def key(self) -> str:
-        """What answers follow from: a hash of teacher, data, what is drawn, precision, kind of device, and the code."""
-        plan = self.plan
-        assert plan.specs.teacher is not None
-        drawn: object = None
-        nodes: list[object] = [plan.specs.teacher.node]
-        if self.is_augmented:
-            viewed = {n: t.node for n, t in plan.settings.loss.terms.items()} if self.bound.views else {}
-            augment = plan.settings.dataset.get("augment") if self.recipe.augment else None
-            drawn = {"seed": plan.settings.seed, "augment": augment, "views": viewed, "draws": self.recipe.draws}
-            nodes += [augment, *viewed.values()]
-        facts = {
-            "version": VERSION,
-            "teacher": self.teacher.identity,
-            "network": plan.specs.teacher.node,
-            "code": code_of(nodes, (*TRAINING, "kd_lab.job.answers")),
-            "layers": [repr(tap) for tap in self.bound.teacher_taps],
-            "data": plan.data.fingerprint,
-            "rows": hashlib.sha256(self.rows.numpy().tobytes()).hexdigest(),
-            "precision": self.recipe.precision,
-            "device": plan.devices.main.type,
-            "form": repr(self.form),
-            "drawn": drawn,
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def check(plan: Plan, folder: Path) -> None:
@@ -166,7 +60,7 @@ def kept(lessons: Lessons, around: Around) -> Teacher:
     """The teacher, answering from what is kept of it where that is the same; told is why it cannot, and what is large.
 
     Raises:
-        ValueError: float16 cannot hold what it answers.
+        UserError: float16 cannot hold what it answers.
     """
     settings, teacher, device = lessons.settings, lessons.teacher, lessons.plan.devices.main
     if settings.cache == "off":

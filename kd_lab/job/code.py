@@ -18,7 +18,14 @@ from kd_lab.job.build import locate
 
 TRAINING = ("kd_lab.job.fit", "kd_lab.job.plan", "kd_lab.job.train")
 """Where the training of any network is put together."""
-DISTILLING = (*TRAINING, "kd_lab.job.answers", "kd_lab.job.bind", "kd_lab.job.distil", "kd_lab.job.measured")
+DISTILLING = (
+    *TRAINING,
+    "kd_lab.job.answers",
+    "kd_lab.job.bind",
+    "kd_lab.job.distil",
+    "kd_lab.job.lessons",
+    "kd_lab.job.measured",
+)
 """The same of a student, and how it is measured: what a job is found again with are its numbers."""
 MEASURES = "measures"
 ROOMS = (

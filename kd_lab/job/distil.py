@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab import names
-from kd_lab.job.answers import Around, Lessons, kept, told
+from kd_lab.job.answers import Around, kept, told
 from kd_lab.job.bind import Bound, meet
 from kd_lab.job.fit import Fit, fit
+from kd_lab.job.lessons import Lessons
 from kd_lab.job.plan import Plan
 from kd_lab.schedules.constant import constant
 from kd_lab.training.callbacks.recorder import Sink

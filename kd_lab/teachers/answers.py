@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kd_lab.errors import UserError
 from kd_lab.types import Outputs
 
 Tensors = dict[str, Tensor]
@@ -42,7 +43,7 @@ class Form:
         """Answers to B samples, as they are kept.
 
         Raises:
-            ValueError: float16 cannot hold one of the numbers.
+            UserError: float16 cannot hold one of the numbers.
         """
         found = {f"features.{i}": self._small(one) for i, one in enumerate(outputs.features)}
         for name, logits in {"logits": outputs.logits, **_numbered("views", outputs.views)}.items():
@@ -66,9 +67,9 @@ class Form:
             return given
         small = given.to(torch.float16)
         if bool((small.isinf() & ~given.isinf()).any()):
-            raise ValueError(
-                f"Expected `cache_dtype` to hold what the teacher answers, but got float16 for "
-                f"{float(given[given.isfinite()].abs().max()):.3g}: it ends at 65504; choose float32."
+            raise UserError(
+                f"teacher.cache_dtype=float16: ends at 65504, and the teacher answers with "
+                f"{float(given[given.isfinite()].abs().max()):.3g}; expected float32"
             )
         return small
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from kd_lab.errors import UserError
 from kd_lab.inputs import Inputs
-from kd_lab.job.answers import Around, Lessons, check, in_bytes, kept, told
+from kd_lab.job.answers import Around, check, in_bytes, kept, told
 from kd_lab.job.distil import distil
+from kd_lab.job.lessons import Lessons
 from kd_lab.job.plan import Plan
 from kd_lab.models.common.weights import weights_sha256
 from kd_lab.teachers.cached import CachedTeacher
@@ -141,7 +142,7 @@ def test_key__other_weights(here: Surroundings) -> None:
 def test_key__an_edited_file(here: Surroundings, monkeypatch: pytest.MonkeyPatch) -> None:
     given = lessons("teacher=mlp", *SHORT)
     before = given.key()
-    monkeypatch.setattr("kd_lab.job.answers.code_of", lambda *_: "another")
+    monkeypatch.setattr("kd_lab.job.lessons.code_of", lambda *_: "another")
     assert given.key() != before
 
 

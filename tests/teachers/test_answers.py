@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from kd_lab.errors import UserError
 from kd_lab.losses.kd import KD
 from kd_lab.losses.sparse_kl import SparseKL
 from kd_lab.teachers.answers import Answers, Form, places, size_in_bytes
@@ -34,7 +35,9 @@ def test_form__float16__half_the_bytes_and_float32_comes_back() -> None:
 
 
 def test_form__float16_cannot_hold_it__says_so() -> None:
-    with pytest.raises(ValueError, match=r"`cache_dtype`.*got float16 for 7e\+04: it ends at 65504; choose float32"):
+    with pytest.raises(
+        UserError, match=r"^teacher\.cache_dtype=float16: ends at 65504.*with 7e\+04; expected float32$"
+    ):
         Form("float16").packed(Outputs(torch.tensor([[7e4, 0.0]])))
 
 
