@@ -35,6 +35,13 @@ def moved(inputs: Inputs, device: torch.device | str) -> Inputs:
     return each(inputs, lambda one: one.to(device))
 
 
+def equal(one: Inputs, other: Inputs) -> bool:
+    """Whether both hold the same numbers, by the same names."""
+    if isinstance(one, Tensor) or isinstance(other, Tensor):
+        return isinstance(one, Tensor) and isinstance(other, Tensor) and torch.equal(one, other)
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
 def facts(inputs: Inputs, of_one: Callable[[Tensor], Any]) -> Any:
     """A fact of the tensor, or of each by its name."""
     return of_one(inputs) if isinstance(inputs, Tensor) else {name: of_one(one) for name, one in inputs.items()}

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from kd_lab.errors import UserError
-from kd_lab.inputs import Inputs, each
+from kd_lab.inputs import each, equal
 from kd_lab.job.lessons import Lessons
 from kd_lab.job.plan import Plan
-from kd_lab.measures.predict import autocast, is_out_of_memory
+from kd_lab.measures.predict import autocast, smaller
 from kd_lab.teachers.cached import CachedTeacher
 from kd_lab.teachers.shelf import Shelf, layout_of
 from kd_lab.types import Batch, Outputs, Teacher
@@ -45,7 +45,7 @@ def check(plan: Plan, folder: Path) -> None:
     settings, teacher = plan.settings.teacher, plan.built.teacher
     if not plan.distils or settings is None or teacher is None:
         return
-    if settings.cache in {"auto", "off"} and not settings.form():
+    if settings.cache in {"auto", "off"} and settings.form.is_exact:
         return
     lessons = Lessons.of(plan, copy.deepcopy(teacher))  # the teacher itself is still to be trained
     lessons.teacher.attach(plan.devices.main)
@@ -104,13 +104,13 @@ def told(lessons: Lessons, teacher: Teacher) -> str | None:
 
 def _cached(lessons: Lessons, said: Outputs, folder: Path | None) -> CachedTeacher:
     data = lessons.plan.data
-    layout = layout_of(lessons.form.packed(said))
+    layout = layout_of(lessons.settings.form.packed(said))
     return CachedTeacher(
         lessons.teacher,
         lessons.rows,
         num_rows=len(data.targets),
         num_classes=data.num_classes,
-        form=lessons.form,
+        form=lessons.settings.form,
         shelf=None if folder is None else Shelf(folder, len(lessons.rows), layout),
         comes_again=lessons.draws < lessons.epochs,
         records=lessons.plan.devices.count == 1 or not lessons.is_augmented,
@@ -136,10 +136,8 @@ def _fill(lessons: Lessons, made: CachedTeacher) -> None:
             with autocast(lessons.plan.devices.main, lessons.recipe.precision):
                 made.fill(lessons.all(size))
         except (RuntimeError, MemoryError) as error:
-            if size == 1 or not is_out_of_memory(error):
-                raise
+            size = smaller(size, error)
             made.forget()
-            size //= 2
 
 
 def _unfit(lessons: Lessons, said: Outputs, folder: Path) -> str | None:
@@ -156,7 +154,7 @@ def _unfit(lessons: Lessons, said: Outputs, folder: Path) -> str | None:
         )
     if settings.cache != "memory" and size > (free := _free(folder)):
         return f"{in_bytes(size)} would be kept, but {in_bytes(free)} are free in {folder.parent}"
-    if lessons.form.top_k is not None and (unfit := _needs_logits(lessons)):
+    if lessons.settings.form.top_k is not None and (unfit := _needs_logits(lessons)):
         return f"teacher.cache_top_k keeps probabilities, and {unfit} compares the logits themselves"
     return None
 
@@ -204,14 +202,7 @@ def _close(one: Tensor, other: Tensor) -> bool:
 
 
 def _same_views(one: Batch, other: Batch) -> bool:
-    return all(
-        all(torch.equal(a, b) for a, b in zip(_tensors(x), _tensors(y), strict=True))
-        for x, y in zip((one.inputs, *one.views), (other.inputs, *other.views), strict=True)
-    )
-
-
-def _tensors(inputs: Inputs) -> list[Tensor]:
-    return [inputs] if isinstance(inputs, Tensor) else list(inputs.values())
+    return all(equal(x, y) for x, y in zip((one.inputs, *one.views), (other.inputs, *other.views), strict=True))
 
 
 def _free(folder: Path) -> int:

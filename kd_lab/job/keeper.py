@@ -221,7 +221,8 @@ class Keeper:
         measured = None if taught is not None else known(bench, facts)
         if measured is None:
             measured = measure(bench, order.network, precision=precision, teacher_logits=taught, label=order.role)
-            remember(bench, facts, measured)
+            if taught is None:  # nobody finds a student again, and its fidelity is to one teacher
+                remember(bench, facts, measured)
         name, again = f"{order.role} {network_name(order.spec.node)}", f"kd-lab evaluate run={run_id}"
         if not measured.has_answers:
             raise TrainingFailedError(

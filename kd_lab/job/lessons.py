@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from torch import Tensor, nn
 
@@ -12,10 +13,10 @@ from kd_lab.job.code import TRAINING, code_of
 from kd_lab.job.plan import Plan
 from kd_lab.job.settings import TeacherSettings
 from kd_lab.measures.predict import autocast
-from kd_lab.teachers.answers import Form, size_in_bytes
+from kd_lab.teachers.answers import size_in_bytes
 from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.training.recipe import Recipe
-from kd_lab.types import Batch, Outputs
+from kd_lab.types import Batch, Feed, Outputs
 
 VERSION = 1
 """Of what a file of answers holds."""
@@ -46,19 +47,14 @@ class Lessons:
         return self.plan.settings.teacher
 
     @property
-    def form(self) -> Form:
-        """How its answers are kept."""
-        return Form(self.settings.cache_dtype, self.settings.cache_top_k, self.settings.cache_recovery)
-
-    @property
     def is_augmented(self) -> bool:
         """Whether a sample is not always seen as it is."""
         return bool(self.bound.views) or (self.recipe.augment and self.plan.data.augment is not None)
 
-    @property
+    @cached_property
     def epochs(self) -> int:
         """How many, the last one perhaps cut short."""
-        return -(-self.recipe.steps * self.recipe.batch_size // len(self.rows))
+        return self._feed(self.recipe.batch_size).epochs
 
     @property
     def draws(self) -> int:
@@ -67,9 +63,11 @@ class Lessons:
 
     def batch(self, size: int) -> Batch:
         """The first one, with its views."""
-        recipe = replace(self.recipe, batch_size=size)
-        feed = self.plan.feed(self.rows, recipe, self.plan.settings.seed, self.bound.views, workers=0)
-        return next(iter(feed.to(self.plan.devices.main)))
+        return next(iter(self._feed(size).to(self.plan.devices.main)))
+
+    def _feed(self, batch_size: int) -> Feed:
+        recipe = replace(self.recipe, batch_size=batch_size)
+        return self.plan.feed(self.rows, recipe, self.plan.settings.seed, self.bound.views, workers=0)
 
     def all(self, size: int) -> Iterator[Batch]:
         """Every row as it is, in large batches."""
@@ -86,11 +84,11 @@ class Lessons:
 
     def kept_form(self, said: Outputs) -> Outputs:
         """What would be given back of an answer."""
-        return self.form.unpacked(self.form.packed(said), self.plan.data.num_classes)
+        return self.settings.form.unpacked(self.settings.form.packed(said), self.plan.data.num_classes)
 
     def size(self, said: Outputs) -> int:
         """Bytes of all that would be kept, from an answer to some samples."""
-        return size_in_bytes(self.form.packed(said)) // len(said.logits) * len(self.rows) * self.draws
+        return size_in_bytes(self.settings.form.packed(said)) // len(said.logits) * len(self.rows) * self.draws
 
     def key(self) -> str:
         """What answers follow from: a hash of teacher, data, what is drawn, precision, kind of device, and the code."""
@@ -113,7 +111,7 @@ class Lessons:
             "rows": hashlib.sha256(self.rows.numpy().tobytes()).hexdigest(),
             "precision": self.recipe.precision,
             "device": plan.devices.main.type,
-            "form": repr(self.form),
+            "form": repr(self.settings.form),
             "drawn": drawn,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()

@@ -64,11 +64,15 @@ _remembered: dict[object, Measured] = {}
 
 def known(bench: Bench, facts: object) -> Measured | None:
     """What this process measured of a network on a bench like this one; facts: which network."""
-    return _remembered.get(_key(bench, facts))
+    key = _key(bench, facts)
+    found = _remembered.pop(key, None)
+    if found is not None:
+        _remembered[key] = found  # the latest again
+    return found
 
 
 def remember(bench: Bench, facts: object, measured: Measured) -> None:
-    """For `known`; what failed is tried again, and the oldest is forgotten."""
+    """For `known`; what failed is tried again, and what was not asked for longest is forgotten."""
     if measured.failed:
         return
     _remembered[_key(bench, facts)] = measured

@@ -29,6 +29,7 @@ from kd_lab.job.settings import BaselineRecipe, NetworkSettings, RecipeSettings,
 from kd_lab.job.sources import look_up
 from kd_lab.job.specs import PRETRAINED, RUN, TRAIN, TRANSFER, Lesson, NetworkSpec, Specs, World, teacher_spec
 from kd_lab.job.strict import Node
+from kd_lab.teachers.answers import Form
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import Augment, Data, Feed, InMemory
 
@@ -119,7 +120,7 @@ class Plan:
             baseline = NetworkSpec(names.BASELINE, student.node, self.baseline_recipe(), settings.seed)
         theirs = None if settings.teacher is None else settings.teacher.layers
         layers = {names.TEACHER: theirs, names.STUDENT: student.layers}
-        form = settings.teacher.form() if settings.teacher else {}
+        form = settings.teacher.form if settings.teacher else Form()
         lesson = Lesson(settings.loss, () if taught is None else (taught,), layers, form)
         learner = NetworkSpec(
             names.STUDENT, student.node, student.recipe, settings.seed, self.student_part(), lesson=lesson

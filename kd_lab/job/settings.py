@@ -9,6 +9,7 @@ from kd_lab.errors import UserError, choices
 from kd_lab.job.loss_settings import LossSettings, loss_settings
 from kd_lab.job.search_settings import SearchSettings
 from kd_lab.job.strict import Node, Strict, parsed
+from kd_lab.teachers.answers import Form
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Smoothing = Annotated[float, Field(ge=0, lt=1)]
@@ -122,15 +123,11 @@ class TeacherSettings(NetworkSettings):
     cache_recovery: Literal["spread", "renormalise"] = "spread"
     cache_limit_gb: PositiveFloat = 4.0
 
-    def form(self) -> dict[str, object]:
-        """What of how answers are kept changes numbers; nothing where they are kept as they are."""
-        if self.cache == "off":
-            return {}
-        return {
-            key: value
-            for key, value in (("dtype", self.cache_dtype), ("top_k", self.cache_top_k))
-            if value not in {"float32", None}
-        } | ({} if self.cache_top_k is None else {"recovery": self.cache_recovery})
+    @property
+    def form(self) -> Form:
+        """How its answers are kept."""
+        kept = Form(self.cache_dtype, self.cache_top_k, self.cache_recovery)
+        return Form() if self.cache == "off" else kept
 
 
 class StudentSettings(NetworkSettings):

@@ -7,7 +7,7 @@ specified as it is; so a key holds the keys of all that stand behind it.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from kd_lab.job.code import DISTILLING, TRAINING, code_of
 from kd_lab.job.loss_settings import LossSettings
 from kd_lab.job.settings import NetworkSettings, RecipeSettings, Settings
 from kd_lab.job.strict import Node
+from kd_lab.teachers.answers import Form
 from kd_lab.types import Data
 
 TRAIN = "train"
@@ -29,13 +30,13 @@ RUN = "run:"
 class Lesson:
     """What a network is taught, and by whom.
 
-    layers: those that the user names, by role. form: how answers are kept, where that changes them.
+    layers: those that the user names, by role. form: how the teachers' answers are kept.
     """
 
     loss: LossSettings
     teachers: tuple["NetworkSpec", ...]
     layers: Mapping[str, list[str] | None]
-    form: Mapping[str, object] = field(default_factory=dict)
+    form: Form
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class World:
                 "loss": spec.lesson.loss.model_dump(),
                 "layers": dict(spec.lesson.layers),
                 "teachers": teachers,
-                "form": dict(spec.lesson.form),
+                "form": {} if spec.lesson.form.is_exact else asdict(spec.lesson.form),
             }
         return _hashed(facts)
 

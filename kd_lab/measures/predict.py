@@ -89,14 +89,18 @@ def _answers(module: nn.Module, samples: Rows | _Held, device: torch.device, bat
         try:
             parts.append(call(module, samples.batch(done, batch_size, device)).float().cpu())
         except (RuntimeError, MemoryError) as error:
-            if batch_size == 1 or not is_out_of_memory(error):
-                raise
-            batch_size = max(batch_size // 2, 1)
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
+            batch_size = smaller(batch_size, error)
         else:
             done += batch_size
     return parts
+
+
+def smaller(batch_size: int, error: RuntimeError | MemoryError) -> int:
+    """The batch to try next, where memory ended; any other error is raised again, as is one of a single sample."""
+    if batch_size == 1 or not is_out_of_memory(error):
+        raise error
+    torch.cuda.empty_cache()  # nothing where there is no CUDA
+    return batch_size // 2
 
 
 def is_out_of_memory(error: BaseException) -> bool:

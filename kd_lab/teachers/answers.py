@@ -27,7 +27,7 @@ class Form:
 
     dtype: "float32" keeps what is answered as it is, "float16" in half the bytes. top_k: of each answer the k most
     probable classes alone, as log-probabilities at T = 1; what they leave of the probability, `recovery` gives to the
-    other classes evenly ("spread") or not at all ("renormalise"): Shen and Xing 2022 (arXiv:2112.01528), section 3.
+    other classes evenly ("spread") or not at all ("renormalise"): Shen and Xing 2022 (arXiv:2112.01528).
     """
 
     dtype: Literal["float32", "float16"] = "float32"

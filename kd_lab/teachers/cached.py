@@ -89,6 +89,8 @@ class CachedTeacher:
         packed = self._form.packed(outputs)
         if self._records:
             self._record(batch, packed)
+        else:
+            self._absent.add(batch.draw)  # looked for once, not in every step
         return outputs if self._form.is_exact else self._form.unpacked(packed, self._num_classes)
 
     def fill(self, batches: Iterable[Batch]) -> None:

@@ -346,6 +346,13 @@ def test_specs__answers_kept_otherwise_are_another_student(other: str) -> None:
     assert plan(*line).specs.job_key() == plan(*line, other, "teacher.cache=off").specs.job_key()
 
 
+@pytest.mark.parametrize(("length", "epochs"), [("epochs=1", 1), ("epochs=7", 7), ("steps=19", 1), ("steps=20", 2)])
+def test_lessons__as_many_epochs_as_the_training_has(length: str, epochs: int) -> None:
+    """1,197 points in batches of 64: the last of the 19 batches is smaller."""
+    reset = ["student.recipe.steps=null"] if length.startswith("epochs") else []
+    assert lessons("teacher=mlp", *reset, f"student.recipe.{length}").epochs == epochs
+
+
 def test_told__nothing_where_nothing_is_kept() -> None:
     given = lessons("teacher=mlp", *SHORT)
     assert told(given, given.teacher) is None
