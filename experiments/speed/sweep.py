@@ -38,7 +38,10 @@ def main() -> None:
 
 
 def swept(temperatures: list[float], seeds: int, *more: str) -> dict[str, float]:
-    """One sweep in an empty folder, seen from outside and from what its runs kept."""
+    """One sweep in an empty folder, seen from outside and from what its runs kept.
+
+    A later job is one whose teacher and baseline are found: from the start of its student to the start of the next one.
+    """
     from kd_lab import names
     from kd_lab.analysis.runs import runs
 
@@ -53,11 +56,14 @@ def swept(temperatures: list[float], seeds: int, *more: str) -> dict[str, float]
         table = runs("speed", f"sqlite:///{folder}/mlflow.db")
         trained = table.groupby("role")[names.COST_TRAIN_WALL_S].agg(["sum", "median", "count"])
         jobs = int(trained.loc[names.STUDENT, "count"])
+        students = table[table.role == names.STUDENT].sort_values("start_time").tail(jobs - seeds)
+        apart = students.start_time.diff().dt.total_seconds() - students[names.COST_TRAIN_WALL_S].shift()
         return {
             "jobs": jobs,
             "wall_s": round(wall, 2),
             "training_s": round(float(trained["sum"].sum()), 2),
             "beyond_training_s_per_job": round((wall - float(trained["sum"].sum())) / jobs, 3),
+            "beyond_training_s_of_a_later_job": round(float(apart.median()), 3),
             "student_s": round(float(trained.loc[names.STUDENT, "median"]), 3),
             "baseline_s": round(float(trained.loc[names.BASELINE, "median"]), 3),
             "teacher_s": round(float(trained.loc[names.TEACHER, "median"]), 2),

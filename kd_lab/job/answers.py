@@ -15,6 +15,7 @@ from kd_lab.inputs import each, equal
 from kd_lab.job.lessons import Lessons
 from kd_lab.job.plan import Plan
 from kd_lab.measures.predict import autocast, smaller
+from kd_lab.teachers.answers import packed
 from kd_lab.teachers.cached import CachedTeacher
 from kd_lab.teachers.shelf import Shelf, layout_of
 from kd_lab.types import Batch, Outputs, Teacher
@@ -104,7 +105,7 @@ def told(lessons: Lessons, teacher: Teacher) -> str | None:
 
 def _cached(lessons: Lessons, said: Outputs, folder: Path | None) -> CachedTeacher:
     data = lessons.plan.data
-    layout = layout_of(lessons.settings.form.packed(said))
+    layout = layout_of(packed(lessons.settings.form, said))
     return CachedTeacher(
         lessons.teacher,
         lessons.rows,

@@ -13,7 +13,7 @@ from kd_lab.job.code import TRAINING, code_of
 from kd_lab.job.plan import Plan
 from kd_lab.job.settings import TeacherSettings
 from kd_lab.measures.predict import autocast
-from kd_lab.teachers.answers import size_in_bytes
+from kd_lab.teachers.answers import packed, size_in_bytes, unpacked
 from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import Batch, Feed, Outputs
@@ -84,11 +84,11 @@ class Lessons:
 
     def kept_form(self, said: Outputs) -> Outputs:
         """What would be given back of an answer."""
-        return self.settings.form.unpacked(self.settings.form.packed(said), self.plan.data.num_classes)
+        return unpacked(self.settings.form, packed(self.settings.form, said), self.plan.data.num_classes)
 
     def size(self, said: Outputs) -> int:
         """Bytes of all that would be kept, from an answer to some samples."""
-        return size_in_bytes(self.settings.form.packed(said)) // len(said.logits) * len(self.rows) * self.draws
+        return size_in_bytes(packed(self.settings.form, said)) // len(said.logits) * len(self.rows) * self.draws
 
     def key(self) -> str:
         """What answers follow from: a hash of teacher, data, what is drawn, precision, kind of device, and the code."""

@@ -29,7 +29,7 @@ from kd_lab.job.settings import BaselineRecipe, NetworkSettings, RecipeSettings,
 from kd_lab.job.sources import look_up
 from kd_lab.job.specs import PRETRAINED, RUN, TRAIN, TRANSFER, Lesson, NetworkSpec, Specs, World, teacher_spec
 from kd_lab.job.strict import Node
-from kd_lab.teachers.answers import Form
+from kd_lab.teachers.form import Form
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import Augment, Data, Feed, InMemory
 

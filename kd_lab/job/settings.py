@@ -9,7 +9,7 @@ from kd_lab.errors import UserError, choices
 from kd_lab.job.loss_settings import LossSettings, loss_settings
 from kd_lab.job.search_settings import SearchSettings
 from kd_lab.job.strict import Node, Strict, parsed
-from kd_lab.teachers.answers import Form
+from kd_lab.teachers.form import Form
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Smoothing = Annotated[float, Field(ge=0, lt=1)]

@@ -2,8 +2,10 @@
 
 import itertools
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from hydra.core.override_parser.types import Override
@@ -38,9 +40,11 @@ def multirun(typed: Sequence[str], compose: Composer) -> None:
     if settings.search is not None:
         Search(settings, settings.search, space_of(settings.search, overrides), compose, folder).run(started)
     else:
-        with busy("putting the jobs together"):
-            jobs = listed(overrides, compose)
-        _run(jobs, settings, folder, started)
+        with Workers(folder, settings.jobs) as workers:
+            workers.start()
+            with busy("putting the jobs together"):
+                jobs = listed(overrides, compose)
+            _run(jobs, settings, workers, started)
 
 
 def swept(typed: Sequence[str], compose: Composer) -> tuple[SweepSettings, list[Override]]:
@@ -85,17 +89,17 @@ def _combinations(overrides: Sequence[Override]) -> Iterator[tuple[str, list[str
         yield " ".join(special), list(job)
 
 
-def _run(jobs: Sequence[Job], settings: SweepSettings, folder: JobFolder, started: float) -> None:
-    configs = [job.config for job in jobs]
+def _run(jobs: Sequence[Job], settings: SweepSettings, workers: Workers, started: float) -> None:
+    folder, configs = workers.folder, [job.config for job in jobs]
     check_servers(configs)
     check_processes(settings, configs)
     cluster = Cluster(folder, settings.cluster, settings.jobs, settings.resources) if settings.cluster else None
-    with Workers(folder, settings.jobs) as workers:
-        with busy("looking for what is done already"):
-            name = sweep_id(os.environ[TITLE]) if settings.resume else new_sweep_id()
-            hold(configs, name)
-            missing = planned(jobs, folder, workers, name, resume=settings.resume)
-        if cluster is not None:
-            workers.close()
-        with Board(folder, min(settings.jobs, len(missing)), started, resumes=settings.resume):
-            (cluster or workers).run(Grid({number: job.config for number, job in enumerate(missing)}))
+    with busy("looking for what is done already"):
+        name = sweep_id(os.environ[TITLE]) if settings.resume else new_sweep_id()
+        hold(configs, name)
+        missing = planned(jobs, folder, workers, name, resume=settings.resume)
+    if cluster is not None:
+        workers.close()
+    threading.Thread(target=import_module, args=["kd_lab.sweep.summary"], daemon=True).start()  # the end needs it
+    with Board(folder, min(settings.jobs, len(missing)), started, resumes=settings.resume):
+        (cluster or workers).run(Grid({number: job.config for number, job in enumerate(missing)}))

@@ -28,6 +28,7 @@ def main() -> None:
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     code = 0
     try:
+        _import()
         for line in sys.stdin:
             _do(Path(line.strip()))
     except KeyboardInterrupt:
@@ -51,14 +52,22 @@ def _follow(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def _import() -> None:
+    """All that a job needs, before there is one."""
+    gc.disable()  # see `starting` in kd_lab.cli.commands
+    import kd_lab.sweep.found
+    import kd_lab.sweep.member
+    import kd_lab.sweep.trial  # noqa: F401
+
+    gc.enable()
+
+
 def _do(file: Path) -> None:
-    kind, *task = pickle.loads(file.read_bytes())
-    gc.disable()  # during the imports, see `starting` in kd_lab.cli.commands
     from kd_lab.sweep.found import found_jobs
     from kd_lab.sweep.member import run_member
     from kd_lab.sweep.trial import check_trials
 
-    gc.enable()
+    kind, *task = pickle.loads(file.read_bytes())
     if kind == "find":
         _answer(file, found_jobs(*task))
     elif kind == "check":

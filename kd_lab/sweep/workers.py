@@ -16,7 +16,7 @@ from kd_lab.errors import TrainingFailedError
 from kd_lab.sweep.states import ENDED, FAILED, JobFolder
 from kd_lab.sweep.worker import answer_of
 
-POLL_S = 0.1
+POLL_S = 0.02
 PATIENCE_S = 60.0
 """How long a worker may take to close its run once it was told to stop."""
 
@@ -129,12 +129,12 @@ class Workers:
         self._all: list[Worker] = []
 
     def ask(self, *task: Any) -> Any:
-        """A task's answer, from one process that is kept for what comes next.
+        """A task's answer, from a process that is kept for what comes next.
 
         Raises:
             TrainingFailedError: its process ended before it answered.
         """
-        worker = self._start()
+        worker = next((one for one in self._all if one.number is None), None) or self.start()
         answer = worker.give(*task)
         while not answer.exists():
             reason = worker.ended()
@@ -147,7 +147,7 @@ class Workers:
         """Run the jobs; each one's state says how it went."""
         at_once = min(self._most, jobs.left)
         while len(self._all) < at_once:
-            self._start()
+            self.start()
         try:
             self._run(jobs, at_once)
         except BaseException:
@@ -176,9 +176,10 @@ class Workers:
             self.folder.change(worker.number, state=FAILED, ended=time.time(), reason=reason, code=1, lost=True)
             jobs.ended(worker.number)
         self._all.remove(worker)
-        self._start()
+        self.start()
 
-    def _start(self) -> Worker:
+    def start(self) -> Worker:
+        """One process more; it takes seconds until it can do anything, so that an early start is worth it."""
         self._started += 1
         log = self.folder.path / f"worker-{self._started}"
         self._all.append(Worker(self.folder, log, threads_each(self._most)))

@@ -5,14 +5,13 @@ Legend: B batch, K classes, k kept classes, R rows.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from kd_lab.errors import UserError
+from kd_lab.teachers.form import Form
 from kd_lab.types import Outputs
 
 Tensors = dict[str, Tensor]
@@ -21,72 +20,58 @@ Tensors = dict[str, Tensor]
 CLASSES = ".classes"
 
 
-@dataclass(frozen=True)
-class Form:
-    """How answers are kept.
+def packed(form: Form, outputs: Outputs) -> Tensors:
+    """Answers to B samples, as they are kept.
 
-    dtype: "float32" keeps what is answered as it is, "float16" in half the bytes. top_k: of each answer the k most
-    probable classes alone, as log-probabilities at T = 1; what they leave of the probability, `recovery` gives to the
-    other classes evenly ("spread") or not at all ("renormalise"): Shen and Xing 2022 (arXiv:2112.01528).
+    Raises:
+        UserError: float16 cannot hold one of the numbers.
     """
+    found = {f"features.{i}": _small(form, one) for i, one in enumerate(outputs.features)}
+    for name, logits in {"logits": outputs.logits, **_numbered("views", outputs.views)}.items():
+        if form.top_k is None:
+            found[name] = _small(form, logits)
+        else:
+            best = F.log_softmax(logits.float(), dim=1).topk(min(form.top_k, logits.shape[1]), dim=1)
+            found[name] = _small(form, best.values)
+            found[f"{name}{CLASSES}"] = best.indices.to(torch.int32)
+    return found
 
-    dtype: Literal["float32", "float16"] = "float32"
-    top_k: int | None = None
-    recovery: Literal["spread", "renormalise"] = "spread"
 
-    @property
-    def is_exact(self) -> bool:
-        """Whether what is given back is what was answered."""
-        return self.dtype == "float32" and self.top_k is None
+def unpacked(form: Form, kept: Mapping[str, Tensor], num_classes: int) -> Outputs:
+    """Answers that a loss can be given: logits [B, K], features, the logits of the views."""
+    features = tuple(_whole(form, kept[f"features.{i}"]) for i in range(_count(kept, "features")))
+    logits = _logits(form, kept, "logits", num_classes)
+    views = tuple(_logits(form, kept, f"views.{i}", num_classes) for i in range(_count(kept, "views")))
+    return Outputs(logits, features, views)
 
-    def packed(self, outputs: Outputs) -> Tensors:
-        """Answers to B samples, as they are kept.
 
-        Raises:
-            UserError: float16 cannot hold one of the numbers.
-        """
-        found = {f"features.{i}": self._small(one) for i, one in enumerate(outputs.features)}
-        for name, logits in {"logits": outputs.logits, **_numbered("views", outputs.views)}.items():
-            if self.top_k is None:
-                found[name] = self._small(logits)
-            else:
-                best = F.log_softmax(logits.float(), dim=1).topk(min(self.top_k, logits.shape[1]), dim=1)
-                found[name] = self._small(best.values)
-                found[f"{name}{CLASSES}"] = best.indices.to(torch.int32)
-        return found
+def _small(form: Form, given: Tensor) -> Tensor:
+    if form.dtype == "float32":
+        return given
+    small = given.to(torch.float16)
+    if bool((small.isinf() & ~given.isinf()).any()):
+        raise UserError(
+            f"teacher.cache_dtype=float16: ends at 65504, and the teacher answers with "
+            f"{float(given[given.isfinite()].abs().max()):.3g}; expected float32"
+        )
+    return small
 
-    def unpacked(self, kept: Mapping[str, Tensor], num_classes: int) -> Outputs:
-        """Answers that a loss can be given: logits [B, K], features, the logits of the views."""
-        features = tuple(self._whole(kept[f"features.{i}"]) for i in range(_count(kept, "features")))
-        logits = self._logits(kept, "logits", num_classes)
-        views = tuple(self._logits(kept, f"views.{i}", num_classes) for i in range(_count(kept, "views")))
-        return Outputs(logits, features, views)
 
-    def _small(self, given: Tensor) -> Tensor:
-        if self.dtype == "float32":
-            return given
-        small = given.to(torch.float16)
-        if bool((small.isinf() & ~given.isinf()).any()):
-            raise UserError(
-                f"teacher.cache_dtype=float16: ends at 65504, and the teacher answers with "
-                f"{float(given[given.isfinite()].abs().max()):.3g}; expected float32"
-            )
-        return small
+def _whole(form: Form, kept: Tensor) -> Tensor:
+    return kept if form.dtype == "float32" else kept.float()
 
-    def _whole(self, kept: Tensor) -> Tensor:
-        return kept if self.dtype == "float32" else kept.float()
 
-    def _logits(self, kept: Mapping[str, Tensor], name: str, num_classes: int) -> Tensor:
-        values = self._whole(kept[name])
-        if self.top_k is None:
-            return values
-        others = num_classes - values.shape[1]
-        rest = torch.full_like(values[:, :1], -math.inf)
-        if self.recovery == "spread" and others:
-            left = (-torch.expm1(values.logsumexp(dim=1, keepdim=True))).clamp(min=torch.finfo(torch.float32).tiny)
-            rest = left.log() - math.log(others)
-        classes = kept[f"{name}{CLASSES}"].long()
-        return rest.expand(-1, num_classes).scatter(1, classes, values)
+def _logits(form: Form, kept: Mapping[str, Tensor], name: str, num_classes: int) -> Tensor:
+    values = _whole(form, kept[name])
+    if form.top_k is None:
+        return values
+    others = num_classes - values.shape[1]
+    rest = torch.full_like(values[:, :1], -math.inf)
+    if form.recovery == "spread" and others:
+        left = (-torch.expm1(values.logsumexp(dim=1, keepdim=True))).clamp(min=torch.finfo(torch.float32).tiny)
+        rest = left.log() - math.log(others)
+    classes = kept[f"{name}{CLASSES}"].long()
+    return rest.expand(-1, num_classes).scatter(1, classes, values)
 
 
 class Answers:
@@ -139,7 +124,7 @@ class Answers:
         """The answers [B, ...] to the rows [B], on the device of these."""
         places = self.place.index_select(0, index.to(self.device))
         kept = {name: one.index_select(0, places).to(index.device) for name, one in self.tensors.items()}
-        return self.form.unpacked(kept, self.num_classes)
+        return unpacked(self.form, kept, self.num_classes)
 
 
 def places(rows: Tensor, num_rows: int) -> Tensor:

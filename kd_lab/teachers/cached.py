@@ -13,7 +13,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from kd_lab.teachers.answers import Answers, Form, Tensors, places, size_in_bytes
+from kd_lab.teachers.answers import Answers, Tensors, packed, places, size_in_bytes, unpacked
+from kd_lab.teachers.form import Form
 from kd_lab.teachers.shelf import Shelf
 from kd_lab.types import Batch, Outputs, Teacher
 
@@ -86,12 +87,12 @@ class CachedTeacher:
             return kept(batch.index)
         self.asked += 1
         outputs = self._teacher(batch)
-        packed = self._form.packed(outputs)
+        small = packed(self._form, outputs)
         if self._records:
-            self._record(batch, packed)
+            self._record(batch, small)
         else:
             self._absent.add(batch.draw)  # looked for once, not in every step
-        return outputs if self._form.is_exact else self._form.unpacked(packed, self._num_classes)
+        return outputs if self._form.is_exact else unpacked(self._form, small, self._num_classes)
 
     def fill(self, batches: Iterable[Batch]) -> None:
         """Ask for all rows at once, each in one of the batches."""
@@ -117,14 +118,14 @@ class CachedTeacher:
             return None
         return self._hold(draw, Answers.of(tensors, self._form, self._place, self._num_classes))
 
-    def _record(self, batch: Batch, packed: Tensors) -> None:
+    def _record(self, batch: Batch, small: Tensors) -> None:
         draw = batch.draw
         if self._begun is None or self._begun[0] != draw:
-            near = self._is_small(size_in_bytes(packed) / len(batch.index) * self._rows)
+            near = self._is_small(size_in_bytes(small) / len(batch.index) * self._rows)
             place = self._place.to(self._device) if near else self._place
             self._begun = draw, Answers(self._form, place, self._rows, self._num_classes)
         answers = self._begun[1]
-        answers.add(batch.index, packed)
+        answers.add(batch.index, small)
         if answers.left > 0:
             return
         self._begun = None

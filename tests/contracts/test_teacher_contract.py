@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab.insight.taps import Tap
-from kd_lab.teachers.answers import Form
 from kd_lab.teachers.cached import CachedTeacher
+from kd_lab.teachers.form import Form
 from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.types import Batch, Outputs
 from tests.contracts.teachers import check_teacher

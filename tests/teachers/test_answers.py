@@ -6,7 +6,8 @@ import torch
 from kd_lab.errors import UserError
 from kd_lab.losses.kd import KD
 from kd_lab.losses.sparse_kl import SparseKL
-from kd_lab.teachers.answers import Answers, Form, places, size_in_bytes
+from kd_lab.teachers.answers import Answers, packed, places, size_in_bytes, unpacked
+from kd_lab.teachers.form import Form
 from kd_lab.types import Batch, Outputs
 
 LOGITS = torch.randn(6, 7, generator=torch.Generator().manual_seed(0)) * 3
@@ -15,7 +16,7 @@ BATCH = Batch(torch.zeros(6, 1), torch.arange(6) % 7, torch.arange(6))
 
 
 def back(form: Form, said: Outputs = SAID) -> Outputs:
-    return form.unpacked(form.packed(said), said.logits.shape[1])
+    return unpacked(form, packed(form, said), said.logits.shape[1])
 
 
 def test_form__as_it_is__every_tensor_comes_back() -> None:
@@ -28,7 +29,7 @@ def test_form__as_it_is__every_tensor_comes_back() -> None:
 
 def test_form__float16__half_the_bytes_and_float32_comes_back() -> None:
     form = Form("float16")
-    assert 2 * size_in_bytes(form.packed(SAID)) == size_in_bytes(Form().packed(SAID))
+    assert 2 * size_in_bytes(packed(form, SAID)) == size_in_bytes(packed(Form(), SAID))
     found = back(form)
     assert found.logits.dtype == found.features[1].dtype == torch.float32
     torch.testing.assert_close(found.logits, LOGITS, rtol=1e-3, atol=1e-3)
@@ -38,7 +39,7 @@ def test_form__float16_cannot_hold_it__says_so() -> None:
     with pytest.raises(
         UserError, match=r"^teacher\.cache_dtype=float16: ends at 65504.*with 7e\+04; expected float32$"
     ):
-        Form("float16").packed(Outputs(torch.tensor([[7e4, 0.0]])))
+        packed(Form("float16"), Outputs(torch.tensor([[7e4, 0.0]])))
 
 
 def test_form__top_k_spread__best_probabilities_are_kept_and_the_rest_is_even() -> None:
@@ -82,9 +83,9 @@ def test_form__a_sure_teacher__nothing_is_left_and_nothing_is_nan() -> None:
 def test_answers__come_in_any_order_and_are_found_by_row() -> None:
     rows = torch.tensor([4, 9, 2, 7])
     answers = Answers(Form(), places(rows, 10), 4, 7)
-    answers.add(rows[[2, 0]], Form().packed(Outputs(LOGITS[[2, 0]])))
+    answers.add(rows[[2, 0]], packed(Form(), Outputs(LOGITS[[2, 0]])))
     assert answers.left == 2
-    answers.add(rows[[3, 1]], Form().packed(Outputs(LOGITS[[3, 1]])))
+    answers.add(rows[[3, 1]], packed(Form(), Outputs(LOGITS[[3, 1]])))
     assert answers.left == 0
     assert torch.equal(answers(torch.tensor([7, 4])).logits, LOGITS[[3, 0]])
 

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from kd_lab.insight.taps import Tap
-from kd_lab.teachers.answers import Form
+from kd_lab.teachers.answers import packed
 from kd_lab.teachers.cached import CachedTeacher
+from kd_lab.teachers.form import Form
 from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.teachers.shelf import Shelf, layout_of
 from kd_lab.types import Batch, Outputs
@@ -42,7 +43,7 @@ def batches(draw: int = 0, size: int = 5) -> Iterator[Batch]:
 
 def shelf(folder: Path) -> Shelf:
     teacher = Counted().attach("cpu")
-    return Shelf(folder, R, layout_of(Form().packed(teacher(next(batches())))))
+    return Shelf(folder, R, layout_of(packed(Form(), teacher(next(batches())))))
 
 
 def cached(
