@@ -26,7 +26,10 @@ Augment = Callable[[Inputs, Tensor], Inputs]
 shape. What becomes of a sample follows from it and its seed alone."""
 
 Prepare = Callable[[Inputs], Inputs]
-"""What is done to a batch on its device, augmented or not: rows as the dataset has them to what a network is given."""
+"""What is done to a batch on its device, augmented or not: rows as the dataset has them to what a network is given.
+
+One with a `node`, the config that builds it again, is kept with a network and done to raw samples.
+"""
 
 
 class Share(NamedTuple):
@@ -83,6 +86,7 @@ class Data:
     it is distilled, labelled and unlabelled points; validation and test are labelled and disjoint from both.
     fingerprint: sha256 (hex) over rows, targets, parts and what prepares them. augment: the batch transform that keeps
     this data's labels true, or None. prepare: what a network is given instead of the rows as they are, or None.
+    from_raw: what made the rows of the samples as they came, or None where they are those.
     """
 
     name: str
@@ -96,6 +100,7 @@ class Data:
     fingerprint: str
     augment: Augment | None = None
     prepare: Prepare | None = None
+    from_raw: Prepare | None = None
 
     def read(self, rows: Tensor) -> Inputs:
         """The rows [R] as the dataset has them, [R, ...]."""
@@ -250,12 +255,18 @@ class NetworkResult:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What one job found: teacher and baseline where there are any, and the student."""
+    """What one job found: teacher and baseline where there are any, and the student.
+
+    test_samples, num_classes: of the test part that all were measured on. remarks: what to know before believing it.
+    """
 
     teacher: NetworkResult | None
     baseline: NetworkResult | None
     student: NetworkResult
     validation_accuracy: float | None
+    test_samples: int = 0
+    num_classes: int = 0
+    remarks: tuple[str, ...] = ()
 
     def networks(self) -> list[NetworkResult]:
         """Those that are there, teacher first."""

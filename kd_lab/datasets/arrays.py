@@ -1,5 +1,7 @@
 """The user's own data: arrays in an .npz file, or an .npy file of inputs and one of labels."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,19 +17,19 @@ from kd_lab.datasets.common.splits import (
     cut,
     stratified,
 )
-from kd_lab.errors import UserError
+from kd_lab.errors import UserError, choices
 from kd_lab.types import UNLABELLED, Augment, Data
 
-_NAMES = ("X", "y", "X_test", "y_test", "X_unlabelled")
+_NAMES = ("X", "y", "X_val", "y_val", "X_test", "y_test", "X_unlabelled")
 
 
 class Arrays:
     """Inputs X [N, ...] and labels y [N] of the user.
 
-    The .npz file holds X and y, and if wanted X_test and y_test, and X_unlabelled. X is any numeric array: uint8 is
-    scaled to 0..1, other kinds are cast to float32. Convolutional networks want [N, C, H, W]: [N, H, W] stays a
-    sequence of H rows. y holds whole numbers 0 to K-1, each at least once; -1 (or NaN, in an array of floats) is a
-    point without a label. Such points, and X_unlabelled, are seen only by a student that is distilled.
+    The .npz file holds X and y, and if wanted X_val and y_val, X_test and y_test, and X_unlabelled. X is any numeric
+    array: uint8 is scaled to 0..1, other kinds are cast to float32. Convolutional networks want [N, C, H, W]:
+    [N, H, W] stays a sequence of H rows. y holds whole numbers 0 to K-1, each at least once; -1 (or NaN, in an array
+    of floats) is a point without a label. Such points, and X_unlabelled, are seen only by a student that is distilled.
     """
 
     def __init__(
@@ -36,7 +38,7 @@ class Arrays:
         path: str,
         targets: str | None = None,
         labels: int | None = None,
-        validation: int | float = 0.1,
+        validation: int | float = 0,
         test: int | float = 0.2,
         standardize: bool = False,
         seed: int = 0,
@@ -49,7 +51,7 @@ class Arrays:
             targets: the .npy file of y; only where `path` has none.
             labels: how many labels are kept, stratified; None keeps all.
             validation: a number of labelled points, or a fraction of those not in the test, rounded up; cut before
-                labels are hidden.
+                labels are hidden. Nothing is chosen on them but by a search; not where the file has X_val.
             test: a number of labelled points or a fraction of them, rounded up. Not used where the file has X_test.
             standardize: to mean 0 and standard deviation 1, measured on what a student may see: per channel (axis 1)
                 from four dimensions on, else per feature (last axis).
@@ -77,26 +79,43 @@ class Arrays:
         """
         arrays = self._read()
         inputs, targets = self._own(arrays)
-        test = self._given_test(arrays, inputs)
+        test, validation = (self._given(arrays, part, inputs) for part in ("test", "val"))
         unlabelled = self._extra(arrays, "X_unlabelled", inputs)
-        num_classes = self._num_classes(targets, test[1])
-        own, given = torch.arange(len(targets)), torch.arange(len(test[1])) + len(targets)
-        extra = torch.arange(len(unlabelled)) + len(own) + len(given)
-        targets = torch.cat([targets, test[1], torch.full((len(unlabelled),), UNLABELLED)])
-        inputs = torch.cat([inputs, test[0], unlabelled]) if len(targets) > len(own) else inputs
+        num_classes = self._num_classes(targets, torch.cat([test[1], validation[1]]))
+        sizes = [len(targets), len(test[1]), len(validation[1]), len(unlabelled)]
+        targets = torch.cat([targets, test[1], validation[1], torch.full((len(unlabelled),), UNLABELLED)])
+        inputs = torch.cat([inputs, test[0], validation[0], unlabelled]) if len(targets) > sizes[0] else inputs
+        own, given, set_aside, extra = torch.split(torch.arange(len(targets)), sizes)
         pool, rows = (own, given) if len(given) else self._cut_test(targets, own, num_classes)
         targets, parts = cut(targets, torch.cat([pool, extra]), rows, num_classes, self._settings)
+        if len(set_aside):
+            parts = replace(parts, validation=set_aside)
         prepare = Scaled() if inputs.dtype == torch.uint8 else None
-        if self._standardize:
-            inputs, prepare = _standardized(inputs, parts.transfer)
-        augment = self._settings.augment
-        return assemble("arrays", inputs, targets, parts, num_classes=num_classes, augment=augment, prepare=prepare)
+        from_raw = None
+        if self._standardize and prepare is not None:
+            prepare = _standardizing(inputs, parts.transfer, 255.0)
+        elif self._standardize:
+            from_raw = _standardizing(inputs, parts.transfer, 1.0)
+            inputs = from_raw.of_one(inputs)
+        return assemble(
+            "arrays",
+            inputs,
+            targets,
+            parts,
+            num_classes=num_classes,
+            augment=self._settings.augment,
+            prepare=prepare,
+            from_raw=from_raw,
+        )
 
     def _read(self) -> dict[str, Array]:
         """The arrays of one or two files."""
         arrays, names = read(self._path, self._key, bare="X", wanted=_NAMES)
         if "X" not in arrays:
             raise UserError(f"{self._key}: no array named X, it holds {_listed(names)}; rename one to X.")
+        for name in names:
+            if name.startswith(("X_", "y_")) and name not in _NAMES:
+                raise UserError(f"{self._key}: {name} is no part of a dataset; {choices(name, [*_NAMES])}")
         if self._targets is not None:
             key = f"dataset.targets={self._targets}"
             if "y" in arrays:
@@ -120,18 +139,23 @@ class Arrays:
             raise UserError(f"{key}: y has no label at all, expected classes from 0.")
         return inputs, targets
 
-    def _given_test(self, arrays: dict[str, Array], inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """X_test and y_test, empty where the file has none."""
-        if ("X_test" in arrays) != ("y_test" in arrays):
-            there, missing = ("X_test", "y_test") if "X_test" in arrays else ("y_test", "X_test")
+    def _given(self, arrays: dict[str, Array], part: str, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """X_test and y_test, or X_val and y_val; empty where the file has none."""
+        X, y = f"X_{part}", f"y_{part}"
+        if (X in arrays) != (y in arrays):
+            there, missing = (X, y) if X in arrays else (y, X)
             raise UserError(f"{self._key}: it holds {there} but no {missing}, add it or take {there} away.")
-        extra = self._extra(arrays, "X_test", inputs)
-        if "y_test" not in arrays:
+        extra = self._extra(arrays, X, inputs)
+        if y not in arrays:
             return extra, torch.empty(0, dtype=torch.int64)
-        targets = to_targets(arrays["y_test"], "y_test", self._key, len(extra))
+        if part == "val" and self._settings.validation:
+            raise UserError(
+                f"dataset.validation={self._settings.validation}: {self._path} holds X_val already, leave it away."
+            )
+        targets = to_targets(arrays[y], y, self._key, len(extra))
         if (targets == UNLABELLED).any():
             row = int(torch.nonzero(targets == UNLABELLED)[0])
-            raise UserError(f"{self._key}: y_test has no label in row {row}, move such points to X_unlabelled.")
+            raise UserError(f"{self._key}: {y} has no label in row {row}, move such points to X_unlabelled.")
         return extra, targets
 
     def _extra(self, arrays: dict[str, Array], name: str, inputs: Tensor) -> Tensor:
@@ -150,10 +174,10 @@ class Arrays:
             )
         return extra
 
-    def _num_classes(self, targets: Tensor, test: Tensor) -> int:
+    def _num_classes(self, targets: Tensor, others: Tensor) -> int:
         """The number of classes, each of which must have an example in y."""
         present = np.unique(targets[targets != UNLABELLED].numpy())
-        highest = max(int(present[-1]), *test.tolist(), 0)
+        highest = max(int(present[-1]), *others.tolist(), 0)
         gaps = np.flatnonzero(present != np.arange(len(present)))
         if len(gaps) or len(present) <= highest:
             first = int(gaps[0]) if len(gaps) else len(present)
@@ -189,17 +213,10 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:8]) + ", ..." * (len(names) > 8) or "nothing"
 
 
-def _standardized(inputs: Tensor, rows: Tensor) -> tuple[Tensor, Scaled | None]:
-    """Inputs with mean 0 and standard deviation 1 on those rows, bytes as they are and what makes them so.
-
-    A constant feature becomes 0.
-    """
+def _standardizing(inputs: Tensor, rows: Tensor, divisor: float) -> Scaled:
+    """What gives inputs mean 0 and standard deviation 1 on those rows; a constant feature becomes 0."""
     axis = 1 if inputs.ndim >= 4 else inputs.ndim - 1
     others = [dim for dim in range(inputs.ndim) if dim != axis]
-    is_bytes = inputs.dtype == torch.uint8
-    seen = inputs[rows].to(torch.float32).div_(255) if is_bytes else inputs[rows]
+    seen = inputs[rows].to(torch.float32).div(divisor)
     variance, mean = torch.var_mean(seen, dim=others, correction=0, keepdim=True)
-    deviation = torch.where(variance > 0, variance.sqrt(), 1)
-    if is_bytes:
-        return inputs, Scaled(mean, deviation)
-    return (inputs - mean) / deviation, None
+    return Scaled(mean, torch.where(variance > 0, variance.sqrt(), 1), divisor)

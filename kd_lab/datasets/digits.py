@@ -5,6 +5,7 @@ Source: E. Alpaydin and C. Kaynak, UCI, 1998 (test part of "Optical Recognition 
 
 import torch
 
+from kd_lab.datasets.common.scaled import Scaled
 from kd_lab.datasets.common.splits import SplitSettings, assemble, cut, stratified
 from kd_lab.types import Augment, Data
 
@@ -42,9 +43,17 @@ class Digits:
         from sklearn.datasets import load_digits
 
         bunch = load_digits()
-        inputs = torch.from_numpy(bunch.images).to(torch.float32).div_(16).unsqueeze(1)
+        images, from_raw = torch.from_numpy(bunch.images).unsqueeze(1), Scaled(divisor=16)
         targets = torch.from_numpy(bunch.target).to(torch.int64)
         rows = torch.arange(len(targets))
         pool, test = stratified(targets, rows, len(rows) - _TEST, self._settings.seed, "dataset=digits")
         targets, parts = cut(targets, pool, test, 10, self._settings)
-        return assemble("digits", inputs, targets, parts, num_classes=10, augment=self._settings.augment)
+        return assemble(
+            "digits",
+            from_raw.of_one(images),
+            targets,
+            parts,
+            num_classes=10,
+            augment=self._settings.augment,
+            from_raw=from_raw,
+        )

@@ -6,6 +6,7 @@ rebuilds it are in the run already; here is the file that tells MLflow how to lo
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,8 +24,9 @@ from kd_lab.inputs import Inputs, dtypes, shapes
 from kd_lab.job.build import build, check_named
 from kd_lab.measures.predict import predict
 from kd_lab.models.common.weights import load_weights
-from kd_lab.outside.nodes import NETWORK
+from kd_lab.outside.nodes import NETWORK, PREPARE
 from kd_lab.outside.paths import read_text
+from kd_lab.types import Prepare
 
 FOLDER = Path(names.ARTIFACT_MLMODEL).parent
 DTYPES = frozenset(("float32", "float64", "uint8", "int32", "int64", "bool"))
@@ -32,17 +34,25 @@ DTYPES = frozenset(("float32", "float64", "uint8", "int32", "int64", "bool"))
 
 
 class Model:
-    """What `mlflow.pyfunc.load_model` wraps: the network in eval mode, in float32 on the CPU."""
+    """What `mlflow.pyfunc.load_model` wraps: the network in eval mode, in float32 on the CPU.
 
-    def __init__(self, network: nn.Module, dtypes: Any = "float32") -> None:
-        self.network, self.dtypes = network, dtypes
+    steps: what is done to raw samples before the network is given them.
+    """
+
+    def __init__(self, network: nn.Module, dtypes: Any = "float32", steps: Sequence[Prepare] = ()) -> None:
+        self.network, self.dtypes, self.steps = network, dtypes, steps
 
     def predict(self, inputs: Any) -> np.ndarray:
-        """Logits [N, K] float32 of inputs [N, ...], an array or arrays by name, as the network was given them."""
+        """Logits [N, K] float32 of raw samples [N, ...], an array or arrays by name, as the dataset's files have them.
+
+        Where the dataset prepares its samples in a way that could not be kept: of samples so prepared.
+        """
         if isinstance(self.dtypes, str):
             given: Inputs = torch.tensor(np.asarray(inputs, self.dtypes))
         else:
             given = {name: torch.tensor(np.asarray(inputs[name], kind)) for name, kind in self.dtypes.items()}
+        for step in self.steps:
+            given = step(given)
         logits: np.ndarray = predict(self.network, given, device="cpu").numpy()
         return logits
 
@@ -55,6 +65,7 @@ class Description:
     num_classes: int
     input_shape: Any
     input_dtype: Any = "float32"
+    prepare: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def of_file(cls, path: Path, key: str = "network") -> "Description":
@@ -71,7 +82,7 @@ class Description:
             said = json.loads(read_text(path))
             shape, dtype = said["input_shape"], said.get("input_dtype", "float32")
             named, kinds = (shape, dtype) if isinstance(shape, dict) else ({"": shape}, {"": dtype})
-            found = cls(said["node"], said["num_classes"], _tuples(shape), dtype)
+            found = cls(said["node"], said["num_classes"], _tuples(shape), dtype, tuple(said.get("prepare", [])))
             sizes = [found.num_classes, *(size for one in named.values() for size in one)]
             whole = all(type(size) is int and size > 0 for size in sizes)
             whole &= named.keys() == kinds.keys() and {*kinds.values()} <= DTYPES
@@ -79,12 +90,23 @@ class Description:
             raise UserError(
                 f"{key}: {path.name} cannot be read ({type(error).__name__}); choose another run"
             ) from error
-        if not whole or not isinstance(found.node, dict):
+        if not whole or not all(isinstance(node, dict) for node in (found.node, *found.prepare)):
             raise UserError(
                 f"{key}: expected {path.name} to hold a network, its classes and input shape; choose another"
             )
         check_named(key, found.node, NETWORK)
+        for node in found.prepare:
+            check_named(f"{key}.prepare", node, PREPARE)
         return found
+
+    def model(self, network: nn.Module) -> Model:
+        """The network for raw samples.
+
+        Raises:
+            UserError: what prepares them is not what it was.
+        """
+        steps = [build("network.prepare", node, allowed=PREPARE) for node in self.prepare]
+        return Model(network, self.input_dtype, steps)
 
     def build(self, key: str = "network") -> nn.Module:
         """The network, its weights not loaded yet.
@@ -147,4 +169,4 @@ def _load_pyfunc(path: str) -> Model:
     """What MLflow calls, by this name, with the folder of the model."""
     folder = Path(path)
     description = Description.of_file(folder / Path(names.ARTIFACT_NETWORK).name)
-    return Model(rebuilt(description, folder / Path(names.ARTIFACT_WEIGHTS).name), description.input_dtype)
+    return description.model(rebuilt(description, folder / Path(names.ARTIFACT_WEIGHTS).name))

@@ -69,6 +69,7 @@ class Whitelist:
 
 
 NETWORK = Whitelist("network", ("kd_lab", "torch", "timm", "torchvision", "transformers"), _MODULE)
+PREPARE = Whitelist("preparation", ("kd_lab.datasets.common.scaled",))
 DATASET = Whitelist("dataset", ("kd_lab.datasets", "kd_lab.augment"))
 
 

@@ -11,6 +11,7 @@ import torch
 
 from kd_lab.augment.shift import Shift
 from kd_lab.datasets.arrays import Arrays
+from kd_lab.datasets.common.scaled import Scaled
 from kd_lab.errors import UserError
 from kd_lab.outside import archives
 from kd_lab.types import UNLABELLED
@@ -40,10 +41,10 @@ def _refused(message: str, **settings: Any) -> None:
 # What it reads.
 
 
-def test_arrays__cuts_a_fifth_for_the_test_and_a_tenth_of_the_rest_for_validation() -> None:
+def test_arrays__cuts_a_fifth_for_the_test_and_nothing_for_validation() -> None:
     points = _points()
     data = Arrays(path=_save(**points)).load()
-    assert (len(data.test), len(data.validation), len(data.train)) == (12, 5, 43)
+    assert (len(data.test), len(data.validation), len(data.train)) == (12, 0, 48)
     assert torch.equal(data.train, data.transfer)
     assert torch.bincount(data.targets[data.test]).tolist() == [4, 4, 4]
     assert np.array_equal(data.source.inputs.numpy(), points["X"].astype(np.float32))
@@ -92,13 +93,49 @@ def test_arrays__own_test_part_and_unlabelled_points() -> None:
     assert set(data.targets[unlabelled].tolist()) == {UNLABELLED}
 
 
+def test_arrays__own_validation_part() -> None:
+    points = _points(30)
+    validation = {"X_val": np.full((6, 4), 5.0), "y_val": np.arange(6) % 3}
+    test = {"X_test": np.full((3, 4), 7.0), "y_test": np.arange(3)}
+    data = Arrays(path=_save(**points, **validation, **test, X_unlabelled=np.full((9, 4), 8.0))).load()
+    assert torch.equal(data.source.inputs[data.validation], torch.full((6, 4), 5.0))
+    assert data.targets[data.validation].tolist() == [0, 1, 2, 0, 1, 2]
+    assert torch.equal(data.source.inputs[data.test], torch.full((3, 4), 7.0))
+    assert (len(data.train), len(data.transfer)) == (30, 39)
+    alone = Arrays(path=_save(**points, **validation)).load()
+    assert (len(alone.train), len(alone.validation), len(alone.test)) == (24, 6, 6)
+
+
+def test_arrays__own_validation_part_and_one_to_cut() -> None:
+    _save(**_points(), X_val=np.zeros((3, 4)), y_val=np.arange(3))
+    _refused("dataset.validation=6: my.npz holds X_val already, leave it away", validation=6)
+    _save(**_points(), X_val=np.zeros((3, 4)))
+    _refused("dataset.path=my.npz: it holds X_val but no y_val, add it or take X_val away")
+
+
+def test_arrays__a_part_by_another_name() -> None:
+    _save(**_points(), X_valid=np.zeros((3, 4)), y_valid=np.arange(3), names=np.arange(3))
+    _refused("dataset.path=my.npz: X_valid is no part of a dataset; .*X_val")
+
+
+def test_arrays__standardize__is_what_a_raw_sample_needs() -> None:
+    points = _points(60)
+    points["X"] = points["X"] * [1, 10, 100, 0] + 5
+    data = Arrays(path=_save(**points), standardize=True).load()
+    assert data.prepare is None
+    made = data.from_raw(torch.tensor(points["X"]))
+    assert torch.equal(made, data.source.inputs)
+    whole = Scaled(**{name: value for name, value in data.from_raw.node.items() if name != "_target_"})
+    assert torch.equal(whole(torch.tensor(points["X"])), made)
+
+
 @pytest.mark.parametrize("marked", ["minus one", "nan"])
 def test_arrays__points_without_a_label_are_for_transfer_only(marked: str) -> None:
     points = _points(60)
     missing = np.arange(60) % 4 == 0
     labels = np.where(missing, -1, points["y"])
     labels = np.where(missing, np.nan, labels) if marked == "nan" else labels
-    data = Arrays(path=_save(X=points["X"], y=labels), labels=9).load()
+    data = Arrays(path=_save(X=points["X"], y=labels), labels=9, validation=0.1).load()
     rows = set(np.flatnonzero(missing).tolist())
     assert rows <= set(data.transfer.tolist())
     for part in (data.train, data.validation, data.test):
@@ -163,7 +200,7 @@ def test_arrays__constructor(settings: dict[str, Any], message: str) -> None:
 
 def test_arrays__labels_more_than_exist() -> None:
     _save(**_points())
-    _refused("dataset.labels=44: only 43 labelled training points are there, choose fewer", labels=44)
+    _refused("dataset.labels=49: only 48 labelled training points are there, choose fewer", labels=49)
 
 
 def test_arrays__labels_fewer_than_classes() -> None:

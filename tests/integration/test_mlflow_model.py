@@ -85,3 +85,30 @@ def test_sync__data_and_model_of_a_job_without_its_server(
         assert kd_lab(f"sync tracking.uri={server}").code == 0
         check(server)
     assert len(the_runs(server)) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bytes", "standardized bytes", "standardized"])
+def test_run__its_model_takes_samples_as_the_file_has_them(
+    kd_lab: Command, small: list[str], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """What the dataset does to them belongs to the model."""
+    random = np.random.default_rng(0)
+    y = np.arange(120) % 3
+    X = (random.integers(0, 80, (120, 6)) + 80 * (np.arange(6) % 3 == y[:, None])).astype(np.uint8)
+    X = X if "bytes" in kind else 1000.0 + X
+    np.savez("my.npz", X=X[:90], y=y[:90], X_test=X[90:], y_test=y[90:])
+    more = ["dataset.standardize=true"] if "standardized" in kind else []
+    said = kd_lab("dataset=arrays dataset.path=my.npz teacher=mlp", *small, *more)
+    assert said.code == 0, said.err
+    uri = f"sqlite:///{Path('mlflow.db').absolute()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("arrays").experiment_id])
+    assert len(runs) == 3
+    for run in runs:
+        model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+        assert model.metadata.signature.inputs.inputs[0].type == (np.uint8 if "bytes" in kind else np.float32)
+        logits = model.predict(X[90:] if "bytes" in kind else X[90:].astype(np.float32))
+        answered = np.load(client.download_artifacts(run.info.run_id, names.ARTIFACT_PREDICTIONS))
+        np.testing.assert_allclose(softmax(logits, axis=1), answered["probabilities"], atol=1e-6)

@@ -1,4 +1,6 @@
-"""Bytes as a network is given them: uint8 stays uint8 in memory, a quarter of the room, until it is in a batch."""
+"""Numbers as a network is given them. uint8 stays uint8 in memory, a quarter of the room, until it is in a batch."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -7,23 +9,26 @@ from kd_lab.inputs import Inputs, each
 
 
 class Scaled:
-    """uint8 values 0..255 [B, ...] to `(value / 255 - mean) / deviation`, float32.
+    """Values [B, ...] to `(value / divisor - mean) / deviation`, float32.
 
     Args:
-        mean: a number, or a tensor that broadcasts over a batch.
+        mean: a number, or numbers that broadcast over a batch: a tensor, or lists of lists.
         deviation: the same.
+        divisor: 255 for uint8.
     """
 
-    def __init__(self, mean: float | Tensor = 0.0, deviation: float | Tensor = 1.0) -> None:
-        self.mean, self.deviation = torch.as_tensor(mean), torch.as_tensor(deviation)
+    def __init__(self, mean: Any = 0.0, deviation: Any = 1.0, divisor: float = 255.0) -> None:
+        self.mean, self.deviation = (torch.as_tensor(one, dtype=torch.float32) for one in (mean, deviation))
+        self.divisor = divisor
         self._moves = bool((self.mean != 0).any() or (self.deviation != 1).any())
 
     def __call__(self, inputs: Inputs) -> Inputs:
         """New tensors on the same device."""
-        return each(inputs, self._scaled)
+        return each(inputs, self.of_one)
 
-    def _scaled(self, values: Tensor) -> Tensor:
-        scaled = values.to(torch.float32).div_(255)
+    def of_one(self, values: Tensor) -> Tensor:
+        """A new tensor, of one that has no name."""
+        scaled = values.to(torch.float32, copy=True).div_(self.divisor)
         if not self._moves:
             return scaled
         if self.mean.device != values.device:
@@ -32,4 +37,11 @@ class Scaled:
 
     def __repr__(self) -> str:
         """All of it: a dataset's fingerprint holds this."""
-        return f"Scaled({self.mean.tolist()}, {self.deviation.tolist()})"
+        divisor = "" if self.divisor == 255 else f", {self.divisor}"
+        return f"Scaled({self.mean.tolist()}, {self.deviation.tolist()}{divisor})"
+
+    @property
+    def node(self) -> dict[str, Any]:
+        """What builds it again, as a config: it goes with every network that it prepares samples for."""
+        given = {"mean": self.mean.tolist(), "deviation": self.deviation.tolist(), "divisor": self.divisor}
+        return {"_target_": f"{type(self).__module__}.{type(self).__qualname__}", **given}

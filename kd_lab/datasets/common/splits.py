@@ -239,6 +239,7 @@ def assemble(
     num_classes: int,
     augment: Augment | None,
     prepare: Prepare | None = None,
+    from_raw: Prepare | None = None,
 ) -> Data:
     """Puts a dataset in memory together, with its fingerprint.
 
@@ -249,7 +250,7 @@ def assemble(
         _check_augment(augment, inputs[:1])
     rows = (parts.train, parts.transfer, parts.validation, parts.test)
     known_by = fingerprint(inputs, targets, rows, prepare)
-    return Data(name, InMemory(inputs), targets, *rows, num_classes, known_by, augment, prepare)
+    return Data(name, InMemory(inputs), targets, *rows, num_classes, known_by, augment, prepare, from_raw)
 
 
 def _check_augment(augment: Augment, sample: Tensor) -> None:
