@@ -13,6 +13,7 @@ from kd_lab.insight.pairing import Pair, named, propose
 from kd_lab.insight.probe import SAMPLES, Probe
 from kd_lab.insight.taps import Tap
 from kd_lab.job.build import build, call, locate, parameters
+from kd_lab.job.class_weights import class_weights
 from kd_lab.job.loss_settings import TermSettings
 from kd_lab.job.settings import Settings
 from kd_lab.job.strict import Node
@@ -98,6 +99,7 @@ def bind(settings: Settings, data: Data, student: nn.Module, teacher: nn.Module 
         "terms": terms,
         "hard_weight": settings.loss.hard_weight,
         "label_smoothing": settings.student.recipe.label_smoothing,
+        "class_weights": class_weights("student.recipe", settings.student.recipe.class_weights, data, data.train),
         "hard_schedule": None if hard is None else build("loss.schedules.hard_weight", hard),
     }
     objective = call("loss", Objective, arguments)

@@ -69,7 +69,7 @@ def loss_settings(node: Node) -> LossSettings:
     schedules = dict(_mapping("loss.schedules", node.get("schedules") or {}))
     hard_schedule = schedules.pop("hard_weight", None)
     for key, value in node.items():
-        if key not in {"terms", "hard_weight", "schedules"}:
+        if key not in {"terms", "hard_weight", "schedules", "class_weights"}:  # the recipes have the last
             _to_the_term(terms, key, value)
     if schedules:
         _to_the_term(terms, "schedules", schedules)

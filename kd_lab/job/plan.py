@@ -23,6 +23,7 @@ from kd_lab.job.checks import (
     check_terms,
     check_weights,
 )
+from kd_lab.job.class_weights import class_weights
 from kd_lab.job.devices import Devices, resolve
 from kd_lab.job.measured import Bench
 from kd_lab.job.settings import BaselineRecipe, NetworkSettings, RecipeSettings, Settings
@@ -89,8 +90,11 @@ class Plan:
             if network.weights in {None, PRETRAINED}:
                 check_batch(f"{key}.recipe", network.recipe.batch_size, len(rows))
                 self._check_schedule(f"{key}.recipe", network.recipe, len(rows))
+                class_weights(f"{key}.recipe", network.recipe.class_weights, self.data, rows)
         if self.settings.baseline is not None:
-            check_batch("baseline.recipe", self.baseline_recipe().batch_size, len(self.seen.train))
+            own = self.baseline_recipe()
+            check_batch("baseline.recipe", own.batch_size, len(self.seen.train))
+            class_weights("baseline.recipe", own.class_weights, self.data, self.seen.train)
 
     def _build(self) -> Built:
         teacher = None

@@ -14,6 +14,7 @@ from kd_lab.teachers.form import Form
 PositiveInt = Annotated[int, Field(gt=0)]
 Smoothing = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+ClassWeights = Literal["balanced"] | list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None
 PrecisionName = Annotated[Literal["32", "bf16-mixed", "16-mixed"], BeforeValidator(str)]
 
 
@@ -24,6 +25,7 @@ class RecipeSettings(Strict):
     steps: PositiveInt | None
     batch_size: PositiveInt
     label_smoothing: Smoothing
+    class_weights: ClassWeights = None
     clip_norm: PositiveFloat | None
     precision: PrecisionName
     augment: bool
@@ -48,6 +50,7 @@ class BaselineRecipe(Strict):
     steps: PositiveInt | None = None
     batch_size: PositiveInt | None = None
     label_smoothing: Smoothing | None = None
+    class_weights: ClassWeights = None
     clip_norm: PositiveFloat | None = None
     precision: Annotated[Literal["32", "bf16-mixed", "16-mixed"] | None, BeforeValidator(lambda v: v and str(v))] = None
     augment: bool | None = None

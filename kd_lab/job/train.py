@@ -7,6 +7,7 @@ from torch import nn
 
 from kd_lab import names
 from kd_lab.job.answers import Around
+from kd_lab.job.class_weights import class_weights
 from kd_lab.job.distil import distil, together
 from kd_lab.job.fit import Fit, fit
 from kd_lab.job.plan import Plan
@@ -58,7 +59,8 @@ def _alone(plan: Plan, spec: NetworkSpec, network: nn.Module, label: str) -> Fit
     """On hard labels."""
     rows = plan.data.train if spec.role == names.TEACHER else plan.seen.train
     recipe = plan.recipe(f"{spec.role}.recipe", spec.recipe, len(rows))
-    objective = Objective({}, 1.0, spec.recipe.label_smoothing)
+    weights = class_weights(f"{spec.role}.recipe", spec.recipe.class_weights, plan.data, rows)
+    objective = Objective({}, 1.0, spec.recipe.label_smoothing, class_weights=weights)
     return Fit(label, network, objective, recipe, rows, spec.seed)
 
 

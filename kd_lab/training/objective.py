@@ -55,6 +55,7 @@ class Objective(nn.Module):
         hard_weight: weight of the cross-entropy with the labels.
         label_smoothing: share of the label's probability spread evenly over all classes, in [0, 1).
         hard_schedule: moves the hard weight.
+        class_weights: [K], what each label's part of the cross-entropy counts; the mean is over samples all the same.
 
     Raises:
         ValueError: a weight is negative or not finite, all weights are 0, `label_smoothing` is out of range, a term has
@@ -67,6 +68,7 @@ class Objective(nn.Module):
         hard_weight: float,
         label_smoothing: float = 0.0,
         hard_schedule: Schedule | None = None,
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         _check_weight(f"`{HARD_WEIGHT}`", hard_weight)
@@ -80,6 +82,8 @@ class Objective(nn.Module):
         self.hard_weight = float(hard_weight)
         self._with_hard = hard_weight > 0  # and stays there while a schedule brings the weight to 0
         self.label_smoothing = float(label_smoothing)
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.losses = nn.ModuleDict()
         for name, term in terms.items():
             _check_name(name, self.losses)
@@ -158,12 +162,17 @@ class Objective(nn.Module):
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean over the labelled points; 0 with a gradient of 0 when there is none."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if targets.device.type == "cpu" and int(targets.min()) >= 0:
+        if self.class_weights is None and targets.device.type == "cpu" and int(targets.min()) >= 0:
             # Where looking needs no synchronisation it is cheaper than the count below: 55 against 85 us a step.
             return F.cross_entropy(wide, targets, label_smoothing=self.label_smoothing)
         # Not reduction="mean": that is 0/0 in a batch without labels.
         total = F.cross_entropy(
-            wide, targets, ignore_index=UNLABELLED, reduction="sum", label_smoothing=self.label_smoothing
+            wide,
+            targets,
+            weight=self.class_weights,
+            ignore_index=UNLABELLED,
+            reduction="sum",
+            label_smoothing=self.label_smoothing,
         )
         return total / (targets != UNLABELLED).sum().clamp(min=1)
 

@@ -1,5 +1,6 @@
 import math
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ SOME: list[int | None] = [0, None, 2, None, None, 4]
 NONE: list[int | None] = [None] * B
 
 
-def hard_only(targets: list[int | None], student: Tensor, **settings: float) -> LossTerms:
+def hard_only(targets: list[int | None], student: Tensor, **settings: Any) -> LossTerms:
     return Objective({}, hard_weight=1.0, **settings)(Outputs(student), None, batch(targets))
 
 
@@ -386,3 +387,20 @@ def test_controls__need_no_teacher_and_others_say_so() -> None:
         Objective({"kd": Term(KD())}, 0.0)(Outputs(logits(0)), None, batch(ALL))
     with pytest.raises(ValueError, match="Expected a teacher for KD, but got None"):
         KD()(Outputs(logits(0)), None, batch(ALL))
+
+
+@pytest.mark.parametrize("targets", [ALL, SOME])
+def test_objective__class_weights__each_label_counts_as_much(targets: list[int | None]) -> None:
+    """The mean over labelled samples of weight times cross-entropy, not torch's mean over the weights of a batch."""
+    weights, student = torch.tensor([0.5, 2.0, 0.0, 1.0, 3.0], dtype=torch.float64), logits(0)
+    found = hard_only(targets, student, class_weights=weights).terms["hard"]
+    logs = student.log_softmax(1)
+    expected = [-float(weights[y] * logs[i, y]) for i, y in enumerate(targets) if y is not None]
+    assert float(found) == pytest.approx(sum(expected) / len(expected), rel=1e-12)
+
+
+def test_objective__class_weights_of_1__the_same_gradient() -> None:
+    one, other = (logits(0).requires_grad_() for _ in range(2))
+    hard_only(ALL, one).total.backward()
+    hard_only(ALL, other, class_weights=torch.ones(K, dtype=torch.float64)).total.backward()
+    torch.testing.assert_close(one.grad, other.grad)
