@@ -17,6 +17,11 @@ VAL_NLL_NATS = "val/nll_nats"
 # After training, on the test part, read once. Accuracies, agreements and calibration errors are fractions 0..1.
 TEST_ACCURACY_TOP1 = "test/accuracy_top1"
 TEST_ACCURACY_TOP5 = "test/accuracy_top5"
+TEST_ACCURACY_BALANCED = "test/accuracy_balanced"
+TEST_F1_MACRO = "test/f1_macro"
+TEST_AUROC_MACRO = "test/auroc_macro"
+TEST_MAJORITY = "test/majority_class"  # the accuracy of always answering the commonest class
+TEST_CLASSES_ANSWERED = "test/classes_answered"  # how many classes are the answer to some sample
 TEST_NLL_NATS = "test/nll_nats"
 TEST_BRIER = "test/brier"
 TEST_ECE = "test/ece_15_bins"
@@ -54,6 +59,9 @@ HIGHER_IS_BETTER = frozenset(
         VAL_ACCURACY_TOP1,
         TEST_ACCURACY_TOP1,
         TEST_ACCURACY_TOP5,
+        TEST_ACCURACY_BALANCED,
+        TEST_F1_MACRO,
+        TEST_AUROC_MACRO,
         TEST_AGREEMENT_TOP1,
         TEST_GAP_RECOVERED,
         COST_THROUGHPUT,
@@ -89,6 +97,7 @@ TAG_GIT_DIRTY = "kd_lab.git_dirty"
 TAG_VERSION = "kd_lab.version."  # and the name of the package
 TAG_CODE = "kd_lab.code_sha256"  # of the source of all that the result follows from
 TAG_TEST_SAMPLES = "kd_lab.test_samples"
+TAG_REMARKS = "kd_lab.remarks"  # on a student: what to know before believing its result, a sentence a line
 TAG_UNMEASURED = "kd_lab.unmeasured"  # what of a saved network could not be measured, or is not yet
 TAG_PLATFORM = "kd_lab.platform"
 TAG_CPU = "kd_lab.cpu"

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from kd_lab import names
 from kd_lab.job.describe import loss_name, network_name
-from kd_lab.job.report import steps_note, table, verdict
+from kd_lab.job.report import measured_on, steps_note, table, verdict
 from kd_lab.outside.console import console
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class Reporter:
         """The result."""
         self.console.print(_table(result, config))
         self.console.print(verdict(result), style="bold")
+        for remark in result.remarks:
+            self.console.print(remark, style="yellow")
         for text in filter(None, [steps_note(result), _one_seed(result)]):
             self.console.print(text)
         runs = ", ".join(f"{n.role} {n.run_id[:8]}{' (found again)' if n.reused else ''}" for n in result.networks())
@@ -90,7 +92,7 @@ def _table(result: "RunResult", config: Mapping[str, Any]) -> Table:
         names.BASELINE: f"{network_name(config['student'])} alone",
         names.STUDENT: f"{network_name(config['student'])}, {loss_name(config)}",
     }
-    drawn = Table(title=f"study {config['study']}, seed {config['seed']}, test part", title_justify="left")
+    drawn = Table(title=f"study {config['study']}, seed {config['seed']}, {measured_on(result)}", title_justify="left")
     drawn.add_column("")
     for role in header[1:]:
         drawn.add_column(f"{role}\n{named[role]}", justify="right", style="bold" if role == names.STUDENT else None)
@@ -107,6 +109,10 @@ def in_a_line(result: "RunResult") -> str:
     if result.baseline is not None:
         alone = result.baseline.measurement[accuracy]
         parts += [f"alone {alone:.2%}", f"{100 * (student - alone):+.2f} points"]
+    if result.teacher is not None:
+        parts.append(f"teacher {result.teacher.measurement[accuracy]:.2%}")
     if names.TEST_AGREEMENT_TOP1 in result.student.measurement:
         parts.append(f"agreement {result.student.measurement[names.TEST_AGREEMENT_TOP1]:.2%}")
+    if result.remarks:
+        parts.append(f"but {result.remarks[0][0].lower()}{result.remarks[0][1:].rstrip('.')}")
     return ", ".join(parts)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from kd_lab import names
 from kd_lab.job.answers import check
 from kd_lab.job.bind import described
@@ -11,14 +13,15 @@ from kd_lab.job.console import Reporter, busy
 from kd_lab.job.keeper import Context, Keeper, Obtained, Order
 from kd_lab.job.plan import Built, Plan
 from kd_lab.job.report import report_markdown, verdict
+from kd_lab.job.sanity import remarks
 from kd_lab.job.settings import Settings
 from kd_lab.measures.fidelity import fidelity
-from kd_lab.measures.gap import gap_recovered
+from kd_lab.measures.gap import difference_error, gap_recovered
 from kd_lab.store.orphans import close_orphans
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.store.sync import bring_in, waiting_here
-from kd_lab.types import Measurement, NetworkResult, RunResult
+from kd_lab.types import Data, Measurement, NetworkResult, RunResult
 
 
 def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunResult:
@@ -38,7 +41,7 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
     baseline = _baseline(keeper, teacher)
     reporter.doing(names.STUDENT)
     student = _student(keeper, teacher, baseline)
-    result = _result(teacher, baseline, student.result)
+    result = _result(plan.data, teacher, baseline, student.result)
     reporter.finished(result, config)
     for sentence in waiting_here(keeper.store.uri):
         reporter.note(sentence)
@@ -65,13 +68,16 @@ def begin(config: Mapping[str, Any], context: Context, reporter: Reporter) -> Ke
     return Keeper(plan, store, config, context, reporter)
 
 
-def _result(teacher: Obtained | None, baseline: Obtained | None, student: NetworkResult) -> RunResult:
-    return RunResult(
+def _result(data: Data, teacher: Obtained | None, baseline: Obtained | None, student: NetworkResult) -> RunResult:
+    result = RunResult(
         teacher=teacher.result if teacher else None,
         baseline=baseline.result if baseline else None,
         student=student,
         validation_accuracy=student.measurement.get(names.VAL_ACCURACY_TOP1),
+        test_samples=len(data.test),
+        num_classes=data.num_classes,
     )
+    return replace(result, remarks=tuple(remarks(result, data)))
 
 
 def obtain_teacher(keeper: Keeper, *, measured: bool = True) -> Obtained | None:
@@ -98,21 +104,22 @@ def _baseline(keeper: Keeper, teacher: Obtained | None) -> Obtained | None:
 
 
 def _student(keeper: Keeper, teacher: Obtained | None, baseline: Obtained | None) -> Obtained:
+    plan = keeper.plan
+
     def extra(measurement: Measurement) -> Measurement:
         if teacher is None or baseline is None:
             return {}
-        accuracies = [
-            m[names.TEST_ACCURACY_TOP1] for m in (measurement, baseline.result.measurement, teacher.result.measurement)
-        ]
-        gap = gap_recovered(*accuracies)
+        gap = _gap(measurement, baseline, teacher, plan.data.targets[plan.data.test])
         own = baseline.result.measurement
         alone = {kept: own[key] for key, kept in names.OF_ALONE.items() if key in own}
         return alone if gap is None else {names.TEST_GAP_RECOVERED: gap, **alone}
 
     def done(run: Run, result: NetworkResult) -> None:
-        whole = _result(teacher, baseline, result)
+        whole = _result(plan.data, teacher, baseline, result)
         run.log_text(report_markdown(whole), names.ARTIFACT_REPORT)
-        run.set_tags({names.TAG_NOTE: verdict(whole)})
+        run.set_tags({names.TAG_NOTE: "\n\n".join([verdict(whole), *whole.remarks])})
+        if whole.remarks:
+            run.set_tags({names.TAG_REMARKS: "\n".join(whole.remarks)})
 
     order = student_order(keeper, teacher)
     beside = {names.TAG_BASELINE_RUN: baseline.result.run_id} if baseline else {}
@@ -124,6 +131,17 @@ def _student(keeper: Keeper, teacher: Obtained | None, baseline: Obtained | None
         done=done,
     )
     return keeper.obtain(order)
+
+
+def _gap(student: Measurement, baseline: Obtained, teacher: Obtained, targets: Tensor) -> float | None:
+    """The share of it that the student recovers, where it is more than chance."""
+    teacher_right, alone_right = ((one.logits.argmax(dim=1).cpu() == targets).numpy() for one in (teacher, baseline))
+    return gap_recovered(
+        student[names.TEST_ACCURACY_TOP1],
+        baseline.result.measurement[names.TEST_ACCURACY_TOP1],
+        teacher.result.measurement[names.TEST_ACCURACY_TOP1],
+        difference_error(teacher_right, alone_right),
+    )
 
 
 def student_order(keeper: Keeper, teacher: Obtained | None) -> Order:

@@ -28,8 +28,14 @@ def _fixed(digits: int) -> Format:
     return lambda value: f"{value:,.{digits}f}"
 
 
+UNEQUAL = 1.5
+"""Classes are unequal where the commonest one has so many times its share of the test part."""
+
 ROWS: tuple[tuple[str, str, Format], ...] = (
     ("accuracy, %", names.TEST_ACCURACY_TOP1, _percent),
+    ("balanced accuracy, %", names.TEST_ACCURACY_BALANCED, _percent),
+    ("F1 (macro), %", names.TEST_F1_MACRO, _percent),
+    ("AUROC (macro), %", names.TEST_AUROC_MACRO, _percent),
     ("agreement with the teacher, %", names.TEST_AGREEMENT_TOP1, _percent),
     ("KL to the teacher, nats", names.TEST_KL_NATS, _fixed(3)),
     ("NLL, nats", names.TEST_NLL_NATS, _fixed(3)),
@@ -46,16 +52,31 @@ ROWS: tuple[tuple[str, str, Format], ...] = (
 """Label (unit included), key, format: what a reviewer asks for first. Everything else is in MLflow."""
 
 
+OF_UNEQUAL = (names.TEST_ACCURACY_BALANCED, names.TEST_F1_MACRO, names.TEST_AUROC_MACRO)
+"""Shown where classes are two, or unequal: elsewhere they say what accuracy says."""
+
+
 def table(result: "RunResult") -> tuple[list[str], list[list[str]]]:
     """Header and rows of strings; a dash where a number does not exist for a role."""
     networks = result.networks()
     header = ["", *(n.role for n in networks)]
-    rows = [[label, *(_cell(n.measurement, key, form) for n in networks)] for label, key, form in ROWS]
+    unequal = _majority(result) * result.num_classes >= UNEQUAL or result.num_classes == 2
+    shown = [row for row in ROWS if unequal or row[1] not in OF_UNEQUAL]
+    rows = [[label, *(_cell(n.measurement, key, form) for n in networks)] for label, key, form in shown]
     return header, [row for row in rows if any(cell != "-" for cell in row[1:])]
 
 
 def _cell(measurement: "Measurement", key: str, form: Format) -> str:
     return form(measurement[key]) if key in measurement else "-"
+
+
+def measured_on(result: "RunResult") -> str:
+    """The test part, in so many words that an accuracy can be judged."""
+    return f"{result.test_samples:,} test samples (commonest class {_majority(result):.1%})"
+
+
+def _majority(result: "RunResult") -> float:
+    return result.student.measurement.get(names.TEST_MAJORITY, 0.0)
 
 
 def verdict(result: "RunResult") -> str:
@@ -97,7 +118,8 @@ def steps_note(result: "RunResult") -> str | None:
 def report_markdown(result: "RunResult") -> str:
     """The report as it is kept on the student's run."""
     header, rows = table(result)
-    lines = [verdict(result), ""]
+    lines = [verdict(result), "", f"On {measured_on(result)}.", ""]
+    lines += [f"- {remark}" for remark in result.remarks] + [""] * bool(result.remarks)
     lines += [f"| {' | '.join(map(cell, header))} |", f"|{'---|' * len(header)}"]
     lines += [f"| {' | '.join(map(cell, row))} |" for row in rows]
     lines += ["", *(f"- {n.role}: run {n.run_id}{' (found again)' if n.reused else ''}" for n in result.networks())]

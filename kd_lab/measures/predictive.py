@@ -1,7 +1,8 @@
-"""How good a network's answers are: accuracy, negative log likelihood, Brier score, calibration.
+"""How good a network's answers are: accuracy, F1, area under the ROC, likelihood, Brier score, calibration.
 
 Sources: Brier 1950 (summed over classes, 0..2); ECE: Guo et al. 2017, eq. 3. Where we differ: the 15 bins of ECE are
-closed on the right, (a, b], as in Guo's code; confidence 0 counts into the first. Sums run over samples in float64.
+closed on the right, (a, b], as in Guo's code; confidence 0 counts into the first. Balanced accuracy, F1 and area are
+means over the classes that the targets hold. Sums run over samples in float64.
 Accuracy is our own: torchmetrics returns float32, and breaks ties in the top 5 arbitrarily.
 Legend: N samples, K classes, M bins.
 """
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from torch import Tensor
 
 from kd_lab import names
@@ -18,6 +20,7 @@ from kd_lab.types import Measurement
 
 NUM_BINS = 15
 TOP5_FROM_CLASSES = 10
+AUROC_TO_CLASSES = 20
 
 
 class Reliability(NamedTuple):
@@ -35,7 +38,7 @@ class Reliability(NamedTuple):
 
 
 def predictive(logits: Tensor, targets: Tensor) -> Measurement:
-    """Top-1, top-5 (from 10 classes up), NLL in nats, Brier score and ECE.
+    """Top-1, top-5 (from 10 classes up), what shows unequal classes (`by_class`), NLL in nats, Brier score and ECE.
 
     Ties count for the class with the lower number, as in argmax.
 
@@ -54,9 +57,35 @@ def predictive(logits: Tensor, targets: Tensor) -> Measurement:
     found = {names.TEST_ACCURACY_TOP1: (rank_n < 1).double().mean().item()}
     if logits_nk.shape[1] >= TOP5_FROM_CLASSES:
         found[names.TEST_ACCURACY_TOP5] = (rank_n < 5).double().mean().item()
+    found |= by_class(logits_nk, targets)
     found[names.TEST_NLL_NATS] = -log_nk.gather(1, targets[:, None]).mean().item()
     found[names.TEST_BRIER] = (log_nk.exp() - truth_nk).square().sum(dim=1).mean().item()
     found[names.TEST_ECE] = reliability_bins(logits, targets).ece
+    return found
+
+
+def by_class(logits_nk: Tensor, targets: Tensor) -> Measurement:
+    """Balanced accuracy (mean recall), macro F1, macro area under the ROC (one class against the rest, to 20 classes),
+    what always answering the commonest class would reach, and how many classes are answered; raises as `predictive`.
+
+    The area is the Mann-Whitney statistic: how often a sample of the class has the higher probability of it than one
+    of another class, a tie counted as half.
+    """
+    counts = confusion(logits_nk, targets)
+    hits, true, answered = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    there = true > 0
+    found = {
+        names.TEST_ACCURACY_BALANCED: float((hits[there] / true[there]).mean()),
+        names.TEST_F1_MACRO: float((2 * hits[there] / (true + answered)[there]).mean()),
+        names.TEST_MAJORITY: float(true.max() / true.sum()),
+        names.TEST_CLASSES_ANSWERED: float((answered > 0).sum()),
+    }
+    if len(there) <= AUROC_TO_CLASSES and there.sum() > 1:
+        ranks = rankdata(logits_nk.softmax(dim=1).numpy()[:, there], axis=0)
+        own = np.eye(len(there), dtype=bool)[targets.numpy()][:, there]
+        inside, outside = true[there], true.sum() - true[there]
+        above = (ranks * own).sum(axis=0) - inside * (inside + 1) / 2
+        found[names.TEST_AUROC_MACRO] = float((above / (inside * outside)).mean())
     return found
 
 

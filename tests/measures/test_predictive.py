@@ -25,12 +25,19 @@ def _case(seed, samples, classes, scale):
 def test_predictive__equals_the_naive_version(seed, samples, classes, scale):
     logits, targets = _case(seed, samples, classes, scale)
     rows, labels = logits.double().tolist(), targets.tolist()
+    recall, f1, area = reference.by_class(rows, labels, classes)
     expected = {
         names.TEST_ACCURACY_TOP1: reference.top(rows, labels, 1),
+        names.TEST_ACCURACY_BALANCED: recall,
+        names.TEST_F1_MACRO: f1,
+        names.TEST_MAJORITY: max(labels.count(k) for k in labels) / samples,
+        names.TEST_CLASSES_ANSWERED: len({reference.order(row)[0] for row in rows}),
         names.TEST_NLL_NATS: reference.nll(rows, labels),
         names.TEST_BRIER: reference.brier(rows, labels),
         names.TEST_ECE: reference.ece(rows, labels),
     }
+    if classes <= 20 and area is not None:
+        expected[names.TEST_AUROC_MACRO] = area
     if classes >= 10:
         expected[names.TEST_ACCURACY_TOP5] = reference.top(rows, labels, 5)
     assert predictive(logits, targets) == pytest.approx(expected, rel=1e-10, abs=1e-12)
@@ -44,6 +51,15 @@ def test_predictive__values_by_hand():
     assert found[names.TEST_NLL_NATS] == pytest.approx(-(np.log(0.8) + np.log(0.2)) / 2)
     assert found[names.TEST_BRIER] == pytest.approx((0.08 + 1.28) / 2)
     assert found[names.TEST_ECE] == pytest.approx(0.3)
+
+
+def test_predictive__a_network_that_answers_the_commonest_class():
+    """Ninety in a hundred are right, and nothing was learned: each measure of unequal classes says so."""
+    found = predictive(torch.tensor([[1.0, 0.0]]).repeat(100, 1), torch.tensor([0] * 90 + [1] * 10))
+    assert found[names.TEST_ACCURACY_TOP1] == found[names.TEST_MAJORITY] == 0.9
+    assert found[names.TEST_CLASSES_ANSWERED] == 1
+    assert found[names.TEST_ACCURACY_BALANCED] == found[names.TEST_AUROC_MACRO] == 0.5
+    assert found[names.TEST_F1_MACRO] == pytest.approx((2 * 90 / 190 + 0) / 2)
 
 
 @pytest.mark.parametrize(("classes", "present"), [(9, False), (10, True)])
