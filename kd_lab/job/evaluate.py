@@ -45,7 +45,7 @@ def evaluate(run_id: str, uri: str, trainer: Mapping[str, Any]) -> Measurement:
     out = console()
     if bench.data.fingerprint != stored.tags.get(names.TAG_DATA_FINGERPRINT):
         out.print("The data is not what the run was measured on: its fingerprint differs.", style="yellow")
-    network, description = _rebuild(stored)
+    network, description = rebuild(stored)
     if weights_sha256(network) != stored.tags.get(names.TAG_WEIGHTS_SHA256):
         out.print("The weights are not what the run recorded: their sha256 differs.", style="yellow")
     teacher_logits = _teacher_logits(store, stored, bench)
@@ -105,7 +105,8 @@ def _precision(stored: StoredRun, config: Mapping[str, Any]) -> str:
     return "32"
 
 
-def _rebuild(stored: StoredRun) -> tuple[nn.Module, Description]:
+def rebuild(stored: StoredRun) -> tuple[nn.Module, Description]:
+    """A run's network with its weights, and what is known of it; see `Description` for errors."""
     with stored.opened(names.ARTIFACT_NETWORK) as file, stored.opened(names.ARTIFACT_WEIGHTS) as weights:
         description = Description.of_file(file, f"run:{stored.run_id}: network")
         return rebuilt(description, weights), description
@@ -117,7 +118,7 @@ def _teacher_logits(store: Store, stored: StoredRun, bench: Bench) -> torch.Tens
     if teacher_id is None or stored.tags.get(names.TAG_ROLE) == names.BASELINE:
         return None
     run = store.get(teacher_id)
-    network, _ = _rebuild(run)
+    network, _ = rebuild(run)
     inputs, device = bench.data.rows(bench.data.test), bench.devices.main
     precision = _precision(run, run.config())
     return predict(network, inputs, device=device, precision=precision, batch_size=bench.settings.predict_batch)

@@ -44,7 +44,7 @@ def _span(data: Data) -> Iterator[str]:
         if max(-low, high) > WIDE:
             todo = ": dataset.standardize=true" if data.name == "arrays" else ""
             called = f"The inputs {name}" if name else "The inputs"
-            yield f"{called} span {_number(low)} to {_number(high)}, not standardised{todo}."
+            yield f"{called} span {round(low):,} to {round(high):,}, not standardised{todo}."
 
 
 def _compared(result: RunResult) -> Iterator[str]:
@@ -72,7 +72,3 @@ def _accuracy(network: NetworkResult) -> float:
 
 def _called(network: NetworkResult) -> str:
     return "student alone" if network.role == names.BASELINE else network.role
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 10 or value == 0 else f"{value:.2g}"

@@ -1,0 +1,63 @@
+"""`kd-lab predict`: what a finished run says of a file of samples, as CSV."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kd_lab
+from kd_lab import names
+from kd_lab.errors import UserError
+from kd_lab.job.predict import predict
+from kd_lab.store.store import Store
+
+URI = "sqlite:///mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+    """With a finished job on bytes, and its id in a file."""
+    made = tmp_path_factory.mktemp("predict")
+    (made / "mlflow.db").write_bytes(empty_store.read_bytes())
+    y = np.arange(90) % 3
+    X = (np.random.default_rng(0).integers(0, 80, (90, 6)) + 80 * (np.arange(6) % 3 == y[:, None])).astype(np.uint8)
+    np.savez(made / "my.npz", X=X[:60], y=y[:60], X_test=X[60:], y_test=y[60:])
+    np.save(made / "new.npy", X[60:])
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(made)
+        steps = ["student.recipe.steps=30", "student.recipe.batch_size=20", "dataset.standardize=true"]
+        result = kd_lab.distil("dataset=arrays", "dataset.path=my.npz", "teacher=none", "loss=none", *steps, quiet=True)
+    (made / "id").write_text(result.student.run_id)
+    return made
+
+
+@pytest.fixture
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(folder)
+    return Path("id").read_text()
+
+
+def test_predict__as_the_run_answered(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    predict(run, URI, "new.npy")
+    rows: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    with Store.existing(URI).get(run).opened(names.ARTIFACT_PREDICTIONS) as file:
+        answered = dict(np.load(file))
+    assert [int(row["index"]) for row in rows] == list(range(30))
+    assert [int(row["predicted"]) for row in rows] == answered["predicted"].tolist()
+    given = np.array([[float(row[f"probability_{k}"]) for k in range(3)] for row in rows])
+    np.testing.assert_allclose(given, answered["probabilities"], atol=1e-5)
+
+
+def test_predict__other_samples_than_it_learned_from(run: str) -> None:
+    np.save("floats.npy", np.zeros((2, 6)))
+    with pytest.raises(UserError, match=r"^floats.npy: X is float64, but the network learned from uint8; expected"):
+        predict(run, URI, "floats.npy")
+    np.save("wide.npy", np.zeros((2, 7), np.uint8))
+    with pytest.raises(UserError, match=r"^wide.npy: the network cannot take samples of shape \[7\]; expected \[6\]$"):
+        predict(run, URI, "wide.npy")
+    np.savez("other.npz", inputs=np.zeros((2, 6), np.uint8))
+    with pytest.raises(UserError, match=r"^other.npz: no array named X, it holds inputs; rename one to X\.$"):
+        predict(run, URI, "other.npz")
