@@ -79,7 +79,7 @@ def _short(override: str) -> str:
         return f"+schedule@{override}" if by_name else f"++{override}"
     of_the_only_one = re.fullmatch(r"loss\.(?!terms\b|hard_weight\b|schedules\b)\w+", key)
     of_any = re.fullmatch(r"loss\.terms\.\w+\.(standardize|student_layers|teacher_layers)", key)
-    of_others = key.startswith(("sweep.resources.", "callbacks."))
+    of_others = key.startswith(("sweep.resources.", "callbacks.", "teacher.estimator."))
     return f"++{override}" if of_the_only_one or of_any or of_others else override
 
 

@@ -21,6 +21,8 @@ def network_name(node: Node) -> str:
         return f"{node.get('size')} x {network_name(node['member'])}"
     if isinstance(node.get("student"), Mapping):
         return f"{network_name(node['student'])} + projector"
+    if isinstance(node.get("estimator"), Mapping):
+        return str(node["estimator"].get("_target_")).rsplit(".", 1)[-1]
     if isinstance(node.get("name"), str):
         return str(node["name"])
     if not target.startswith("kd_lab."):

@@ -18,6 +18,7 @@ from kd_lab.measures.fidelity import fidelity
 from kd_lab.measures.latency import latency
 from kd_lab.measures.predict import predict
 from kd_lab.measures.predictive import predictive
+from kd_lab.models.common.fitted import Fitted
 from kd_lab.types import Data, Measurement
 
 FAILURES = (RuntimeError, ValueError, MemoryError, NotImplementedError)
@@ -119,8 +120,9 @@ def measure(
         attempt("answers to the test part", answers)
         if teacher_logits is not None and len(logits):
             attempt("fidelity", lambda: fidelity(logits, teacher_logits, data.targets[data.test]))
-        attempt("parameters", lambda: parameters(network))
-        attempt("MACs", lambda: macs(network, data.example(1)))
+        if not isinstance(network, Fitted):  # it has neither
+            attempt("parameters", lambda: parameters(network))
+            attempt("MACs", lambda: macs(network, data.example(1)))
         attempt("size", lambda: weights_bytes(network))
     attempt("latency", lambda: timed(bench, network))  # a spinner's thread would be timed too
     return Measured(found, logits, failed)

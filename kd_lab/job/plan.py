@@ -30,6 +30,7 @@ from kd_lab.job.settings import BaselineRecipe, NetworkSettings, RecipeSettings,
 from kd_lab.job.sources import look_up
 from kd_lab.job.specs import PRETRAINED, RUN, TRAIN, TRANSFER, Lesson, NetworkSpec, Specs, World, teacher_spec
 from kd_lab.job.strict import Node
+from kd_lab.models.common.fitted import Fitted
 from kd_lab.teachers.form import Form
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import Augment, Data, Feed, InMemory
@@ -105,6 +106,11 @@ class Plan:
             check_logits(names.TEACHER, teacher, self.data)
             check_weights(self.settings.teacher.weights, teacher)
         student = self.network(self.specs.student)
+        if isinstance(student, Fitted):
+            raise UserError(
+                f"student._target_={self.settings.student.node.get('_target_')}: is fitted, not trained by gradients; "
+                "it can be a teacher, expected a network such as student=mlp"
+            )
         check_logits(names.STUDENT, student, self.data)
         node = deployed_node(self.settings, self.seen, student, teacher)
         if node is not None:

@@ -1,18 +1,22 @@
 """How a network of a job comes by its weights: from a file, from hard labels, or from a lesson."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from torch import nn
+from torch import Tensor, nn
 
 from kd_lab import names
+from kd_lab.errors import UserError
 from kd_lab.job.answers import Around
 from kd_lab.job.class_weights import class_weights
+from kd_lab.job.console import busy
 from kd_lab.job.distil import distil, together
 from kd_lab.job.fit import Fit, fit
 from kd_lab.job.plan import Plan
 from kd_lab.job.sources import weights_of
 from kd_lab.job.specs import NetworkSpec
+from kd_lab.models.common.fitted import Fitted
 from kd_lab.models.common.weights import load_weights
 from kd_lab.models.ensemble import Ensemble
 from kd_lab.store.run import Run
@@ -49,10 +53,26 @@ def train(
         return {}
     if spec.lesson is not None:
         return distil(plan, network, run, Around(store.location.answers, store.lock, tell), report=report)
+    if isinstance(network, Fitted):
+        return _fitted(plan, spec, network)
     if isinstance(network, Ensemble):
         return _members(plan, spec, network, run)
     label = "student alone" if spec.role == names.BASELINE else spec.role
     return fit(plan, _alone(plan, spec, network, label), run)
+
+
+def _fitted(plan: Plan, spec: NetworkSpec, network: Fitted) -> Measurement:
+    """At once, on all labelled samples; what it cost."""
+    rows = plan.data.train
+    weights = class_weights(f"{spec.role}.recipe", spec.recipe.class_weights, plan.data, rows)
+    inputs, targets = plan.data.rows(rows).batch(0, len(rows), "cpu"), plan.data.targets[rows]
+    if not isinstance(inputs, Tensor):
+        raise UserError(f"{spec.role}: is fitted to one table; expected a dataset whose samples are one tensor each")
+    began = time.perf_counter()
+    with busy(f"fitting the {spec.role}"):
+        network.fit(inputs, targets, None if weights is None else weights[targets])
+    took = time.perf_counter() - began
+    return {names.COST_TRAIN_WALL_S: took, names.COST_TRAIN_SAMPLES_PER_S: len(rows) / took}
 
 
 def _alone(plan: Plan, spec: NetworkSpec, network: nn.Module, label: str) -> Fit:

@@ -14,19 +14,20 @@ from kd_lab.errors import UserError
 
 TRUST = "KD_LAB_TRUST"
 _MODULE = "torch.nn.modules.module.Module"
+_ESTIMATOR = "sklearn.base.BaseEstimator"
 
 
 @dataclass(frozen=True)
 class Whitelist:
     """What may be named for one kind of node.
 
-    kind: what the message calls it. places: the packages and modules it may come from. base: the class, by its full
-    name, that what is found must be derived from; None: it has to be defined in one of the places.
+    kind: what the message calls it. places: the packages and modules it may come from. bases: classes by their full
+    names, one of which what is found must be derived from; none: it has to be defined in one of the places.
     """
 
     kind: str
     places: tuple[str, ...]
-    base: str | None = None
+    bases: tuple[str, ...] = ()
 
     def check_name(self, key: str, name: object) -> None:
         """Look at a `_target_` before anything is imported for it.
@@ -50,10 +51,10 @@ class Whitelist:
         if is_trusted(name):
             return
         defined = str(getattr(found, "__module__", ""))
-        if self.base is None:
+        if not self.bases:
             fits = callable(found) and _below(defined, self.places)
         else:
-            fits = isinstance(found, type) and any(_full_name(one) == self.base for one in found.__mro__)
+            fits = isinstance(found, type) and any(_full_name(one) in self.bases for one in found.__mro__)
             fits = fits and (_below(defined, self.places) or is_trusted(defined))
         if not fits:
             raise self._refusal(key, name)
@@ -61,14 +62,16 @@ class Whitelist:
     def _refusal(self, key: str, name: object) -> UserError:
         top = str(name).split(".", 1)[0]
         listed = ", ".join(self.places[:-1]) + f" and {self.places[-1]}"
-        told = " derived from torch.nn.Module" if self.base else ""
+        told = " derived from torch.nn.Module" if self.bases else ""
         return UserError(
             f"{key}._target_={name}: a {self.kind} that comes from a store is built from classes{told} of {listed} "
             f"only; if the code of {top} here is yours and you know who wrote that run, add trust={top}"
         )
 
 
-NETWORK = Whitelist("network", ("kd_lab", "torch", "timm", "torchvision", "transformers"), _MODULE)
+NETWORK = Whitelist(
+    "network", ("kd_lab", "torch", "timm", "torchvision", "transformers", "sklearn"), (_MODULE, _ESTIMATOR)
+)
 PREPARE = Whitelist("preparation", ("kd_lab.datasets.common.scaled",))
 DATASET = Whitelist("dataset", ("kd_lab.datasets", "kd_lab.augment"))
 

@@ -18,6 +18,8 @@ from kd_lab.outside.archives import check_zip
 
 PICKLED = frozenset({".pt", ".pth", ".ckpt"})
 ZIP_START = b"PK\x03\x04"
+EXTRA_STATE = "_extra_state"
+"""How torch names what a module keeps beside its tensors, of whichever size."""
 
 
 def save_weights(module: nn.Module, path: Path | str) -> None:
@@ -182,7 +184,7 @@ def _check_fit(given: Mapping[str, Tensor], own: Mapping[str, Tensor], names: Ma
         "of another shape": [
             f"{name} {tuple(given[there].shape)} instead of {tuple(own[name].shape)}"
             for name, there in names.items()
-            if given[there].shape != own[name].shape
+            if given[there].shape != own[name].shape and not name.endswith(EXTRA_STATE)
         ],
     }
     found = [f"{kind}: {_few(items)}" for kind, items in problems.items() if items]

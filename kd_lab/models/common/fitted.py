@@ -1,0 +1,13 @@
+"""What learns at once from all samples, and not by gradients."""
+
+from abc import abstractmethod
+
+from torch import Tensor, nn
+
+
+class Fitted(nn.Module):
+    """A network without weights that an optimizer could move. It can teach; it cannot be distilled into."""
+
+    @abstractmethod
+    def fit(self, inputs: Tensor, targets: Tensor, weights: Tensor | None) -> None:
+        """Learn from samples [N, ...] on the CPU and their classes [N]; weights [N], where not all count alike."""
