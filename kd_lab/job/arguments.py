@@ -5,9 +5,12 @@ from argparse import ArgumentError, ArgumentParser, Namespace
 from collections.abc import Iterator
 
 from kd_lab.errors import UserError
+from kd_lab.job.quoting import quoted
 
 OF_HYDRA = ("hydra.searchpath", "hydra.sweeper.params")
 INFO = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
+CUSTOM = ("dataset", "teacher", "student", "loss")
+"""What a class of the user's own can be: student._target_=my.Net chooses student=custom."""
 
 
 def parse(arguments: list[str]) -> Namespace:
@@ -61,33 +64,43 @@ def key_of(override: str) -> str:
 def expand(overrides: list[str]) -> list[str]:
     """Complete the overrides with what they imply, so that the short form a user expects to work does.
 
+    - `dataset.path=~/x.npz`: what Hydra's grammar would refuse is quoted.
+    - `study=null`: the default, the dataset's name.
     - `loss.temperature=2`: the key of a single loss, whichever is chosen.
     - `loss.terms.kd.standardize=true`, `loss.terms.kd.schedules.temperature=cosine`: what any loss can be given.
-    - `student._target_=my.Net`: the arguments of the built-in network are left out (student=custom).
+    - `student._target_=my.Net student.width=64`: student=custom, whose arguments are those of the class; likewise of
+      dataset, teacher and loss.
     - `student.recipe.epochs=3`: steps is null, and the other way round.
     - `loss=[kd,soft_label]`: no settings tuned for a single loss.
     """
-    keys = {key_of(override) for override in overrides if "=" in override}
-    return [_short(override) for override in overrides] + list(_implied(overrides, keys))
+    given = [quoted(override) for override in overrides if override.lower() != "study=null"]
+    keys = {key_of(override) for override in given if "=" in override}
+    own = {one for one in CUSTOM if f"{one}=custom" in given or (f"{one}._target_" in keys and one not in keys)}
+    return [_short(override, own) for override in given] + list(_implied(given, keys, own))
 
 
-def _short(override: str) -> str:
-    """What Hydra must be told to add, where no YAML has the key: a setting of any loss, a callback's, or submitit's."""
+def _short(override: str, own: set[str]) -> str:
+    """What Hydra must be told to add, where no YAML has the key: a setting of any loss, a callback's, or submitit's.
+
+    own: what is a class of the user's own, whose arguments no YAML names.
+    """
     key, _, value = override.partition("=")
     if re.fullmatch(r"loss\.(terms\.\w+\.)?schedules\.\w+", key):
         by_name = re.fullmatch(r"[a-z_]+(,[a-z_]+)*", value) and value != "null"
         return f"+schedule@{override}" if by_name else f"++{override}"
-    of_the_only_one = re.fullmatch(r"loss\.(?!terms\b|hard_weight\b|schedules\b)\w+", key)
+    of_the_only_one = re.fullmatch(r"loss\.(?!terms\b|hard_weight\b|schedules\b|class_weights\b)\w+", key)
+    if of_the_only_one and "loss" in own:
+        return f"++loss.terms.custom.{override.removeprefix('loss.')}"
     of_any = re.fullmatch(r"loss\.terms\.\w+\.(standardize|student_layers|teacher_layers)", key)
+    of_own = re.fullmatch(r"(\w+)\.(?!_target_$)\w+", key)
     of_others = key.startswith(("sweep.resources.", "callbacks.", "teacher.estimator."))
-    return f"++{override}" if of_the_only_one or of_any or of_others else override
+    return f"++{override}" if of_the_only_one or of_any or of_others or (of_own and of_own[1] in own) else override
 
 
-def _implied(overrides: list[str], keys: set[str]) -> Iterator[str]:
+def _implied(overrides: list[str], keys: set[str], own: set[str]) -> Iterator[str]:
+    yield from (f"{one}=custom" for one in CUSTOM if one in own and one not in keys)
     for override in overrides:
         key, _, value = override.partition("=")
-        if key in {"teacher._target_", "student._target_"} and key.split(".")[0] not in keys:
-            yield f"{key.split('.')[0]}=custom"
         if key == "loss" and "[" in value and "tuned/loss" not in keys:
             yield "tuned/loss=none"
         length = re.match(r"(.+\.recipe)\.(epochs|steps)$", key)
