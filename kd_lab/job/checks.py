@@ -12,10 +12,11 @@ from kd_lab.inputs import shapes
 from kd_lab.job.bind import loss_class
 from kd_lab.job.build import build, call, check_arguments, is_node, locate, parameters
 from kd_lab.job.settings import RecipeSettings, Settings
-from kd_lab.job.specs import PRETRAINED, RUN
+from kd_lab.job.specs import PRETRAINED
 from kd_lab.job.strict import Node
 from kd_lab.measures.predict import eval_mode
 from kd_lab.models.common.weights import load_weights
+from kd_lab.outside.ids import RUN
 from kd_lab.types import Data
 
 

@@ -18,9 +18,9 @@ from kd_lab.job.describe import network_name
 from kd_lab.job.plan import Plan
 from kd_lab.job.settings import Settings
 from kd_lab.job.sources import weights_of
-from kd_lab.job.specs import RUN
 from kd_lab.models.common.weights import load_weights
 from kd_lab.outside.console import console
+from kd_lab.outside.ids import RUN
 from kd_lab.store.store import Store
 from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.training.distiller import Distiller
@@ -53,9 +53,11 @@ def doctor(config: Mapping[str, Any]) -> list[Pull]:
     if teacher is not None:
         meet(bound, student, teacher, plan.data)
     out = console()
-    for role, network, described in (("teacher", teacher, plan.settings.teacher), ("student", student, None)):
+    for line in plan.described():
+        out.print(line, soft_wrap=True)
+    for role, network, spec in (("teacher", teacher, plan.specs.teacher), ("student", student, None)):
         if network is not None:
-            named = network_name(described.node if described else plan.built.student_node)
+            named = network_name(spec.node if spec else plan.built.student_node)
             out.print(f"{role}: {_network(named, network, plan)}", soft_wrap=True)
     out.print(told)
     if bound.pairs:

@@ -13,9 +13,9 @@ from torch import nn
 
 from kd_lab import names
 from kd_lab.errors import UserError
-from kd_lab.job.build import build, call
 from kd_lab.job.describe import network_name
 from kd_lab.job.devices import resolve
+from kd_lab.job.fitting import dataset_of, loaded
 from kd_lab.job.measured import NOTHING, Bench, Measured, measure
 from kd_lab.job.pyfunc import Description, rebuilt
 from kd_lab.job.report import ROWS
@@ -80,8 +80,7 @@ def _data(stored: StoredRun, config: Mapping[str, Any]) -> Data:
         raise UserError(
             f"{key}: its {names.ARTIFACT_CONFIG} names none; expected a run of a network that kd-lab trained"
         )
-    data: Data = call(key, build(key, from_store_dataset(node), allowed=DATASET).load, {})
-    return data
+    return loaded(key, dataset_of(key, from_store_dataset(node), allowed=DATASET))
 
 
 def _measuring(config: Mapping[str, Any]) -> MeasureSettings:

@@ -42,7 +42,7 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
     reporter.doing(names.STUDENT)
     student = _student(keeper, teacher, baseline)
     result = _result(plan.data, teacher, baseline, student.result)
-    reporter.finished(result, config)
+    reporter.finished(result, keeper.config)
     for sentence in waiting_here(keeper.store.uri):
         reporter.note(sentence)
     return result
@@ -65,7 +65,7 @@ def begin(config: Mapping[str, Any], context: Context, reporter: Reporter) -> Ke
     for sentence in said:
         reporter.note(sentence)
     check(plan, store.location.answers)
-    return Keeper(plan, store, config, context, reporter)
+    return Keeper(plan, store, plan.in_effect(config), context, reporter)
 
 
 def _result(data: Data, teacher: Obtained | None, baseline: Obtained | None, student: NetworkResult) -> RunResult:

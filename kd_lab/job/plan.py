@@ -1,8 +1,9 @@
 """From a checked config to ready objects: everything that can be wrong is found here, before anything is trained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,13 +25,16 @@ from kd_lab.job.checks import (
     check_weights,
 )
 from kd_lab.job.class_weights import class_weights
+from kd_lab.job.describe import network_name
 from kd_lab.job.devices import Devices, resolve
+from kd_lab.job.fitting import dataset_of, fitting, loaded
 from kd_lab.job.measured import Bench
 from kd_lab.job.settings import BaselineRecipe, NetworkSettings, RecipeSettings, Settings
 from kd_lab.job.sources import look_up
-from kd_lab.job.specs import PRETRAINED, RUN, TRAIN, TRANSFER, Lesson, NetworkSpec, Specs, World, teacher_spec
+from kd_lab.job.specs import PRETRAINED, TRAIN, TRANSFER, Lesson, NetworkSpec, Specs, World, teacher_spec
 from kd_lab.job.strict import Node
 from kd_lab.models.common.fitted import Fitted
+from kd_lab.outside.ids import RUN
 from kd_lab.teachers.form import Form
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import Augment, Data, Feed, InMemory
@@ -70,14 +74,14 @@ class Plan:
         Raises:
             UserError: Something cannot work; the message names the key, the value and what was expected.
         """
-        dataset = build("dataset", settings.dataset)
+        dataset = dataset_of("dataset", settings.dataset)
         check_terms(settings)
         for key, network in _networks(settings):
             locate(key, network.node.get("_target_"))
             check_optimizer(f"{key}.recipe", network.recipe)
         devices = resolve(settings.trainer)
         callbacks_of(settings)
-        data: Data = call("dataset", dataset.load, {})
+        data = loaded("dataset", dataset)
         node, teacher = None, settings.teacher
         if teacher is not None and (teacher.weights or "").startswith(RUN):
             _, node = look_up(data, settings.tracking.uri, str(teacher.weights), although_away=although_away)
@@ -124,7 +128,8 @@ class Plan:
         settings, student = self.settings, self.settings.student
         taught = None
         if settings.teacher is not None:
-            taught = teacher_spec(settings.teacher, self.teacher_node or settings.teacher.node)
+            own = self.teacher_node or fitting(settings.teacher.node, self.data.input_shape)
+            taught = teacher_spec(settings.teacher, own)
         baseline = None
         if settings.baseline is not None:
             baseline = NetworkSpec(names.BASELINE, student.node, self.baseline_recipe(), settings.seed)
@@ -173,13 +178,32 @@ class Plan:
         return leave_out(self.data, classes, f"student.without_classes={classes}")
 
     def described(self) -> list[str]:
-        """What is left out of the student's data, a sentence."""
-        without = sorted({*self.settings.student.without_classes})
+        """Sentences: a teacher that is not what the config chooses, what is left out of the student's data."""
+        told, without = self._other_teacher(), sorted({*self.settings.student.without_classes})
         if not without:
-            return []
+            return told
         called = "class" if len(without) == 1 else "classes"
         kept = f"{len(self.seen.transfer):,} of {len(self.data.transfer):,} training points"
-        return [f"student and baseline see no sample of {called} {', '.join(map(str, without))}: {kept}"]
+        return [*told, f"student and baseline see no sample of {called} {', '.join(map(str, without))}: {kept}"]
+
+    def _other_teacher(self) -> list[str]:
+        chosen, spec = self.settings.teacher, self.specs.teacher
+        if chosen is None or spec is None or spec.source == PRETRAINED or spec.node == chosen.node:
+            return []
+        name, other = network_name(spec.node), network_name(chosen.node)
+        if self.teacher_node is not None:
+            kept = spec.source[: len(RUN) + 8]
+            return [f"the teacher is what {kept} kept, {name}; the network that teacher= chooses is not used"]
+        shape = list(self.data.input_shape)
+        return [f"the teacher is {name} in the place of {other}: samples of shape {shape} are no images"]
+
+    def in_effect(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The config with the teacher that teaches, wherever that comes from."""
+        chosen, spec = self.settings.teacher, self.specs.teacher
+        if chosen is None or spec is None:
+            return dict(config)
+        kept = {key: value for key, value in config["teacher"].items() if key not in chosen.node}
+        return {**config, "teacher": {**spec.node, **kept}}
 
     def student_rows(self) -> torch.Tensor:
         """What the student is trained on: the transfer part where a teacher answers, else the labelled one."""

@@ -6,8 +6,8 @@ from pathlib import Path
 from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.job.pyfunc import Description
-from kd_lab.job.specs import RUN
 from kd_lab.job.strict import Node
+from kd_lab.outside.ids import RUN
 from kd_lab.store.store import Store
 from kd_lab.store.stored_run import StoredRun
 from kd_lab.types import Data

@@ -17,13 +17,13 @@ from kd_lab.job.code import DISTILLING, TRAINING, code_of
 from kd_lab.job.loss_settings import LossSettings
 from kd_lab.job.settings import NetworkSettings, RecipeSettings, Settings
 from kd_lab.job.strict import Node
+from kd_lab.outside.ids import RUN
 from kd_lab.teachers.form import Form
 from kd_lab.types import Data
 
 TRAIN = "train"
 TRANSFER = "transfer"
 PRETRAINED = "pretrained"
-RUN = "run:"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ import re
 
 from kd_lab.errors import UserError
 
+RUN = "run:"
+"""How a source of weights begins that is a run."""
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from kd_lab import names
 from kd_lab.errors import TrainingFailedError, UserError
-from kd_lab.job.build import build, call
 from kd_lab.job.devices import Devices
+from kd_lab.job.fitting import dataset_of, loaded
 from kd_lab.job.plan import Plan
 from kd_lab.job.settings import Settings
 from kd_lab.store.store import Store
@@ -63,7 +63,7 @@ class _Known:
     def _plan(self, settings: Settings) -> Plan:
         name = json.dumps(settings.dataset, sort_keys=True, default=str)
         if name not in self._data:
-            self._data[name] = call("dataset", build("dataset", settings.dataset).load, {})
+            self._data[name] = loaded("dataset", dataset_of("dataset", settings.dataset))
         return Plan(settings, Devices("cpu", 1, "auto"), self._data[name])
 
 
