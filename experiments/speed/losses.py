@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kd_lab.job.build import build, locate
-from kd_lab.job.compose import conf_dir
+from kd_lab.job.catalogue import choices_of, conf_dir
 from kd_lab.losses.common.loss import Loss
 from kd_lab.types import Batch, Outputs
 
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE / "losses.json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    names = options.only or sorted(p.stem for p in (conf_dir() / "loss").glob("*.yaml") if p.stem != "none")
+    names = options.only or [name for name in choices_of("loss") if name not in ("none", "custom")]
     found = {name: measured(name, options.rounds, options.device) for name in names}
     told = machine() | {"device": device_name(options.device), "threads": str(options.threads)}
     options.output.write_text(json.dumps({"machine": told, "losses": found}, indent=1) + "\n")

@@ -19,13 +19,17 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-import kd_lab
 from kd_lab.errors import UserError
 from kd_lab.job.arguments import expand
+from kd_lab.job.catalogue import conf_dir
 from kd_lab.job.mistakes import COMPOSING, explain
 from kd_lab.outside.address import hide_login
+from kd_lab.outside.ids import RUN, is_run_id
 
 Config = dict[str, Any]
+
+FOLDERS = ("config-dir", "config-path")
+"""Options that name a folder of YAML files: of the user's own beside ours, and in the place of ours."""
 
 ALIASES = {
     "teacher": "model",
@@ -37,12 +41,6 @@ ALIASES = {
     "augment": "augment",
 }
 """The last named group of a path decides: teacher/member is model, student/recipe/schedule is schedule."""
-
-
-def conf_dir() -> Path:
-    """The folder of the YAML files: inside the installed package, or beside it in a clone."""
-    package = Path(kd_lab.__file__).parent
-    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
 
 
 class AliasSource(ConfigSource):
@@ -138,7 +136,7 @@ class Composer:
         with open_dict(config):
             del config["hydra"]
         resolved: Any = OmegaConf.to_container(config, resolve=True)
-        return hide_login(resolved)
+        return _with_whole_id(hide_login(resolved))
 
     def single(self, overrides: Sequence[str], instead: str) -> Config:
         """The config of the only job, resolved.
@@ -179,6 +177,26 @@ class Composer:
         return hydra.compose(self._name, list(overrides), return_hydra_config=True)
 
 
+def _with_whole_id(config: Config) -> Config:
+    """`teacher.weights=run:ID`, of which the first characters were typed, with the id of the only run that is meant.
+
+    Here, because all that the job is found again by follows from the whole one.
+
+    Raises:
+        UserError: there is no such store or run, or several begin so.
+    """
+    source, tracking = config.get("teacher", {}).get("weights"), config.get("tracking", {})
+    if isinstance(source, str) and source.startswith(RUN) and not is_run_id(source.removeprefix(RUN)):
+        from kd_lab.store.store import Store
+
+        try:
+            store = Store.existing(str(tracking.get("uri")), although_away=tracking.get("offline") == "fallback")
+            config["teacher"]["weights"] = f"{RUN}{store.whole_id(source.removeprefix(RUN))}"
+        except UserError as error:
+            raise UserError(f"teacher.weights={error}") from error
+    return config
+
+
 @contextmanager
 def composing(options: Namespace) -> Iterator[Composer]:
     """Compose from conf/, and from where the options say.
@@ -186,15 +204,25 @@ def composing(options: Namespace) -> Iterator[Composer]:
     Raises:
         UserError: there is no such folder.
     """
-    for option in ("config_dir", "config_path"):
-        folder = getattr(options, option)
-        if folder is not None and not Path(folder).is_dir():
-            raise UserError(f"--{option.replace('_', '-')}={folder}: expected a folder, but there is none")
+    own, instead = (_folder(f"--{name}", getattr(options, name.replace("-", "_"))) for name in FOLDERS)
     register()
-    AliasPath.folder = Path(options.config_dir).absolute() if options.config_dir else None
-    folder = Path(options.config_path).absolute() if options.config_path else conf_dir()
+    AliasPath.folder, folder = own, instead or conf_dir()
     with hydra.initialize_config_dir(str(folder), version_base="1.3", job_name="kd-lab"):
         yield Composer(options.config_name)
+
+
+def _folder(option: str, said: str | None) -> Path | None:
+    """A folder of YAML files, in full.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if said is None:
+        return None
+    folder = Path(said).expanduser().absolute()  # the shell leaves ~ alone after =
+    if not folder.is_dir():
+        raise UserError(f"{option}={said}: expected a folder, but there is none")
+    return folder
 
 
 def check_complete(node: Any, path: str = "") -> None:

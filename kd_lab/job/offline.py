@@ -1,9 +1,11 @@
-"""Whether a command may begin although its server is away (`tracking.offline`)."""
+"""Which store a command uses where it is told none, and whether it may begin although its server is away."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kd_lab.job.compose import conf_dir
+from kd_lab.errors import masked
+from kd_lab.job.catalogue import conf_dir
 from kd_lab.outside.address import is_server
 from kd_lab.store.location import Location
 
@@ -13,6 +15,16 @@ def default_uri() -> str:
     import yaml
 
     return str(yaml.safe_load((conf_dir() / "tracking" / "local.yaml").read_text())["uri"])
+
+
+def other_store(uri: str) -> str | None:
+    """A sentence on a store that the environment names, where it is not the one that a command uses unasked."""
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    if not named or named == uri or uri != default_uri():
+        return None
+    return masked(
+        f"MLFLOW_TRACKING_URI={named} is set and not used: the store is {uri}; tracking.uri={named} takes that one"
+    )
 
 
 def check_servers(configs: Sequence[Mapping[str, Any]]) -> None:

@@ -1,15 +1,21 @@
 """The runs of a store that have ended, of any study, and with them those that wait here for `kd-lab sync`."""
 
+import re
 from contextlib import suppress
 
 from kd_lab import names
 from kd_lab.errors import UserError
+from kd_lab.outside.ids import is_run_id
+from kd_lab.outside.text import line
 from kd_lab.store.client import StoreAwayError, asked, client, http_status, one_sentence
 from kd_lab.store.journal import finished_runs
 from kd_lab.store.location import Location
 from kd_lab.store.queries import UNMEASURED, by_local_id, search, studies, tag_is
 from kd_lab.store.stored_run import StoredRun
 
+HEXADECIMAL = re.compile("[0-9a-f]{1,32}")
+MOST_NAMED = 6
+"""So many of the runs that begin alike are named."""
 FINISHED = "attributes.status = 'FINISHED'"
 
 
@@ -56,15 +62,59 @@ class Archive:
             return here + asked(self.uri, there)
         return here
 
-    def get(self, run_id: str) -> StoredRun:
-        """A run of any study, by its id or by the one that it had before `kd-lab sync` brought it in.
+    def whole_id(self, said: str) -> str:
+        """The id of the only run whose id begins so, or the one that it had before `kd-lab sync` brought it in.
 
         Raises:
-            UserError: there is no such run, or it was deleted.
+            UserError: no run is called so, or several are.
+            TrainingFailedError: the store does not answer.
+        """
+        if is_run_id(said):
+            return said
+        found = self._called(said) if HEXADECIMAL.fullmatch(said) else {}
+        if not found:
+            raise self._has_none(said)
+        if len(found) > 1:
+            digits = next(n for n in range(8, 33) if len({run_id[:n] for run_id in found}) == len(found))
+            listed = [line(f"{run_id[:digits]} ({name})") for run_id, name in found.items()]
+            shown = [*listed[:MOST_NAMED], f"and {len(found) - MOST_NAMED} more"] if len(found) > MOST_NAMED else listed
+            raise UserError(f"run:{said}: {len(found)} runs begin so, expected more of the id: {', '.join(shown)}")
+        return next(iter(found))
+
+    def _called(self, beginning: str) -> dict[str, str]:
+        """The runs whose id begins so, or else whose id on the machine that made them does; the name of each."""
+        local = finished_runs(self.location.rescue(), self.uri, {})
+        waiting = {j.folder.name: j.header().name for j in local if j.folder.name.startswith(beginning)}
+
+        def there() -> dict[str, str]:
+            for key in ("attributes.run_id", f"tags.`{names.TAG_LOCAL_ID}`"):
+                if found := search(self.uri, f"{key} LIKE '{beginning}%'"):
+                    return {run.info.run_id: run.info.run_name or "" for run in found}
+            return {}
+
+        try:
+            return waiting | asked(self.uri, there)
+        except StoreAwayError:
+            if not waiting:
+                raise
+            return waiting
+
+    def _has_none(self, said: str) -> UserError:
+        return UserError(
+            f"run:{said}: there is no such run in {self.uri}; expected the id of one or how it begins, as the console "
+            "and MLflow's pages show it."
+        )
+
+    def get(self, run_id: str) -> StoredRun:
+        """A run of any study, by its id or how it begins, or by the id that it had before `kd-lab sync` brought it in.
+
+        Raises:
+            UserError: there is no such run, several begin so, or it was deleted.
             TrainingFailedError: the store does not answer.
         """
         from mlflow.exceptions import MlflowException
 
+        run_id = self.whole_id(run_id)
         for journal in finished_runs(self.location.rescue(), self.uri, {}):
             if journal.folder.name == run_id:
                 return StoredRun.of_journal(journal)
@@ -76,9 +126,7 @@ class Archive:
                     raise
                 found = by_local_id(self.uri, run_id)
                 if found is None:
-                    raise UserError(
-                        f"run:{run_id}: there is no such run in {self.uri}; expected a full run id of 32 characters."
-                    ) from error
+                    raise self._has_none(run_id) from error
                 run = found
             if run.info.lifecycle_stage == "deleted":
                 raise UserError(f"run:{run_id}: this run was deleted in {self.uri}; restore it or choose another.")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kd_lab.names import TAG_DATA_CONTEXT, TAG_ROLE
+from kd_lab.names import ROLES, TAG_DATA_CONTEXT, TAG_ROLE
 from kd_lab.outside.address import with_login
 from kd_lab.outside.database import BUSY_TIMEOUT_S
 from kd_lab.outside.ids import is_run_id
@@ -70,6 +70,14 @@ class SqliteReader:
     def of_ids(self, run_ids: Sequence[str]) -> list[Record]:
         """The runs with these ids, those that are still there."""
         return self._read("run_uuid IN (SELECT value FROM json_each(?))", run_ids)
+
+    def newest_networks(self, most: int) -> list[str]:
+        """The ids of the networks that were trained last."""
+        rule = "SELECT run_uuid FROM runs JOIN tags USING (run_uuid) WHERE key = ? AND lifecycle_stage = 'active'"
+        these = f"{rule} AND value IN (SELECT value FROM json_each(?)) ORDER BY start_time DESC LIMIT ?"
+        with closing(self._connect()) as connection:
+            found = connection.execute(these, (TAG_ROLE, json.dumps(ROLES), most))
+            return [run_id for (run_id,) in found if is_run_id(run_id)]
 
     def test_samples(self, run_ids: Sequence[str]) -> dict[str, int]:
         """The size of the test part of those runs that name it among their datasets."""

@@ -47,6 +47,7 @@ def test_server__run_from_start_to_table(server, folder):
         found.download("nothing.txt")
     with pytest.raises(UserError, match="there is no such run"):
         store.get("0" * 32)
+    assert store.get(run.run_id[:8]).run_id == run.run_id
     parent = store.sweep_parent("s", "sweep")
     assert store.sweep_parent("s", "sweep") == parent
     Run(store.uri, parent).finish()

@@ -1,5 +1,6 @@
 import multiprocessing
 import pickle
+import re
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from mlflow import MlflowClient
 
 from kd_lab.errors import UserError
 from kd_lab.names import TAG_KEY, TAG_PARENT, TAG_REASON, TAG_ROLE, TAG_SWEEP
+from kd_lab.store.reading import reading
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 
@@ -125,6 +127,37 @@ def test_find__quotes_in_the_key(store, start, key):
 def test_get__unknown__user_error(store, run_id):
     with pytest.raises(UserError, match=f"^run:{run_id}: there is no such run in sqlite"):
         store.get(run_id)
+
+
+def test_get__the_first_characters_of_an_id_are_enough(store, start):
+    with start() as run:
+        pass
+    assert store.get(run.run_id[:8]).run_id == run.run_id
+    assert store.whole_id(run.run_id) == run.run_id
+
+
+def test_get__several_begin_so__names_them(store, start):
+    runs = [start(name=f"run {number}") for number in range(17)]  # two of 17 begin alike
+    first = next(one for one in "0123456789abcdef" if sum(run.run_id.startswith(one) for run in runs) > 1)
+    alike = [run for run in runs if run.run_id.startswith(first)]
+    with pytest.raises(UserError, match=f"^run:{first}: {len(alike)} runs begin so, expected more of the id: ") as told:
+        store.get(first)
+    assert f"{alike[0].run_id[:8]} (run {runs.index(alike[0])})" in str(told.value)
+
+
+@pytest.mark.parametrize("said", ["zz", "", "%", "abc%' or '", "0" * 33])
+def test_whole_id__no_beginning_of_an_id__user_error(store, start, said):
+    start()
+    with pytest.raises(UserError, match=f"^run:{re.escape(said)}: there is no such run in .* or how it begins"):
+        store.whole_id(said)
+
+
+def test_newest_networks__of_all_studies(store, start):
+    with start(role="teacher") as teacher, start(role="student") as student, start(role="sweep"):
+        pass
+    with reading(store.uri) as reader:
+        assert set(reader.newest_networks(10)) == {teacher.run_id, student.run_id}
+        assert len(reader.newest_networks(1)) == 1
 
 
 def test_get__deleted__user_error(store, start):
