@@ -27,9 +27,10 @@ class PrunedError(RuntimeError):
 
 
 def choices(given: object, expected: list[str]) -> str:
-    """The end of an error message: the known names, nearest first when one is close to what was given."""
+    """The end of an error message: the known names, nearest first when one is close to what was given, in any case."""
     import difflib
 
-    near = difflib.get_close_matches(str(given), expected, n=1)
+    lower = {name.lower(): name for name in reversed(expected)}
+    near = [lower[name] for name in difflib.get_close_matches(str(given).lower(), lower, n=1)]
     listed = ", ".join(expected)
     return f"did you mean {near[0]}? (known: {listed})" if near else f"expected one of {listed}"

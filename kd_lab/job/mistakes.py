@@ -9,6 +9,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kd_lab.errors import choices
 from kd_lab.job.arguments import key_of
+from kd_lab.job.catalogue import choices_with
+from kd_lab.job.suggestions import suggestion
 
 COMPOSING = (HydraException, OmegaConfBaseException, ValueError)
 """What composing a config may raise; ValueError: of `teacher=null` and of `=3` (Hydra 1.3)."""
@@ -38,7 +40,9 @@ def explain(error: Exception, overrides: Sequence[str], compose: Compose, known:
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return f"{wrong}: expected the name of a choice; see `kd-lab list {key.split('/')[-1]}`"
     if key not in _paths(before):
-        return f"{wrong}: no such key; {_nearest(key, compose([]), known(''))}"
+        there = dict.fromkeys([*_paths(before), *_paths(compose([]))])
+        keys = [path for path in there if not path.startswith("hydra")]
+        return f"{wrong}: no such key; {suggestion(key, keys, [*known(''), *_groups(keys, known)], choices_with)}"
     if wrong.startswith("+"):
         return f"{wrong}: this key is there already; expected {wrong.lstrip('+')}"
     return f"{wrong}: {' '.join(str(error.__cause__ or error).split())}"
@@ -51,7 +55,19 @@ def _no_override(override: str) -> str:
 def _no_choice(error: MissingConfigException, known: Callable[[str], Sequence[str]]) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     given = f"{group}={name}" if error.options is not None else f"{group}=[...{name}...]"
-    return f"{given}: no such {group.split('/')[-1]}; {choices(name, list(error.options or known(group)))}"
+    kind = group.split("/")[-1]
+    told = f"{given}: no such {kind}; {choices(name, list(error.options or known(group)))}"
+    if kind not in ("teacher", "student", "member") or "did you mean" in told:
+        return told
+    place = group.replace("/", ".")
+    return told + "".join(
+        f"; a network of {library} is {group}={library} {place}.name={name}" for library in ("timm", "torchvision")
+    )
+
+
+def _groups(keys: Sequence[str], known: Callable[[str], Sequence[str]]) -> list[str]:
+    """Of the keys those that are chosen by name, as `student/recipe/optimizer`."""
+    return [path for path in (key.replace(".", "/") for key in keys) if "/" in path and known(path)]
 
 
 def _wrong(overrides: Sequence[str], compose: Compose) -> tuple[str, DictConfig]:
@@ -68,22 +84,6 @@ def _wrong(overrides: Sequence[str], compose: Compose) -> tuple[str, DictConfig]
 
     first = bisect_left(range(len(ordered) + 1), True, key=fails)
     return (ordered[first - 1], compose(ordered[: first - 1])) if 0 < first <= len(ordered) else ("", DictConfig({}))
-
-
-def _nearest(key: str, config: DictConfig, groups: Sequence[str]) -> str:
-    """The known keys of the default config nearest to a misspelt one."""
-    import difflib
-
-    keys = [*_paths(config), *groups]
-    if key in keys:
-        return "what else is chosen here does not have it, see the same command with --cfg job and without this"
-    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]}?"
-    last = [known for known in keys if known.split(".")[-1] == key.rsplit(".", maxsplit=1)[-1]]
-    return (
-        f"did you mean {last[0]}?" if last else "see `kd-lab --cfg job` for every key, `kd-lab list` for every choice"
-    )
 
 
 def _paths(node: object, prefix: str = "") -> Iterator[str]:
