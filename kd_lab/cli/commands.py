@@ -1,4 +1,4 @@
-"""The subcommands: run (single and sweep), doctor, list, ui, evaluate."""
+"""The subcommands: run (single and sweep), doctor, ui, evaluate."""
 
 import gc
 import os
@@ -12,9 +12,10 @@ from pathlib import Path
 
 from kd_lab.errors import UserError, choices
 from kd_lab.job.arguments import expand, parse
-from kd_lab.job.compose import Config, check_complete, composing, conf_dir, register
+from kd_lab.job.catalogue import choices_of, conf_dir
+from kd_lab.job.compose import Config, check_complete, composing, register
 from kd_lab.job.mistakes import COMPOSING
-from kd_lab.job.offline import default_uri
+from kd_lab.job.offline import default_uri, other_store
 from kd_lab.outside.address import without_login
 from kd_lab.store.location import Location
 from kd_lab.sweep.endings import terminate_like_interrupt
@@ -50,6 +51,7 @@ def doctor(arguments: list[str]) -> int:
 def _single(options: Namespace, task: Callable[[Config], None]) -> int:
     with composing(options) as compose:
         config = compose.single(options.overrides, "-m before it, or a list: [...]")
+    _tell_other_store(str(config["tracking"]["uri"]))
     task(config)
     return 0
 
@@ -58,14 +60,19 @@ def _show(options: Namespace, arguments: list[str]) -> int:
     """--cfg, --info, completion: Hydra's own, which reads the command line of this process."""
     import hydra
 
+    from kd_lab.cli import completion
+
     register()
     shell = options.shell_completion
+    if shell and any(override.startswith("query=") for override in options.overrides):
+        return completion.complete(options)
     expanded = options.overrides if shell else expand(options.overrides)
     own = [argument for argument in arguments if argument not in options.overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # what is wrong comes back as an exception
     sys.argv = [sys.argv[0], *own, *expanded]
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(lambda _: None)()
+        with completion.silenced() if shell else nullcontext():
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(lambda _: None)()
     except COMPOSING as error:
         with composing(options) as compose:
             compose(options.overrides)
@@ -108,37 +115,6 @@ def starting() -> Iterator[None]:
             gc.enable()
 
 
-def list_choices(arguments: list[str]) -> int:
-    """`kd-lab list [GROUP]`: the YAML files of conf/, each with the description in its first line."""
-    groups = {p.name: p for p in sorted(conf_dir().iterdir()) if p.is_dir() and p.name not in {"tuned", "__pycache__"}}
-    wanted = arguments[1:] or list(groups)
-    for name in wanted:
-        real = "model" if name in {"teacher", "student"} else name
-        if real not in groups:
-            raise UserError(f"list {name}: no such group; {choices(name, [*groups, 'teacher', 'student'])}")
-        usage = {
-            "model": "teacher=NAME, student=NAME",
-            "recipe": "teacher/recipe=NAME, student/recipe=NAME",
-            "sweep": "-m sweep=NAME",
-        }
-        usage |= {g: f"student/recipe/{g}=NAME" for g in ("optimizer", "schedule")} | {
-            "augment": "dataset/augment=NAME"
-        }
-        print(f"{name}  ({usage.get(real, f'{real}=NAME')})")  # noqa: T201
-        files = sorted(groups[real].glob("*.yaml"))
-        width = max(len(file.stem) for file in files)
-        for file in files:
-            print(f"  {file.stem:<{width}}  {description(file)}")  # noqa: T201
-    return 0
-
-
-def description(file: Path) -> str:
-    """The first comment of a YAML file, Hydra's own (`# @package`) left out."""
-    with file.open(encoding="utf-8") as lines:
-        comment = next((line for line in lines if line.startswith("#") and not line.startswith("# @")), "")
-    return comment.lstrip("# ").rstrip()
-
-
 def ui(arguments: list[str]) -> int:
     """`kd-lab ui [port=5000] [tracking.uri=URI]`: MLflow's own server on the store, until Ctrl-C."""
     options = options_of(arguments[1:], {"port": "5000", "tracking.uri": default_uri()})
@@ -176,7 +152,16 @@ def tell_waiting(uri: str) -> None:
     from kd_lab.outside.text import visible
     from kd_lab.store.sync import waiting_here
 
+    _tell_other_store(uri)
+
     for sentence in waiting_here(uri):
+        print(visible(sentence), file=sys.stderr)  # noqa: T201
+
+
+def _tell_other_store(uri: str) -> None:
+    from kd_lab.outside.text import visible
+
+    if (sentence := other_store(uri)) is not None:
         print(visible(sentence), file=sys.stderr)  # noqa: T201
 
 
@@ -212,14 +197,17 @@ def evaluate(arguments: list[str]) -> int:
     """`kd-lab evaluate run=ID [tracking.uri=URI] [trainer=cpu]`: rebuild a run's network and measure it here."""
     options = options_of(arguments[1:], {"run": "", "tracking.uri": default_uri(), "trainer": "cpu"})
     if not options["run"]:
-        raise UserError("evaluate: expected run=ID, the id of a finished run (the console and the MLflow page show it)")
+        raise UserError(
+            "evaluate: expected run=ID, the id of a finished run or how it begins (see the console or the MLflow page)"
+        )
     import yaml
 
     file = conf_dir() / "trainer" / f"{options['trainer']}.yaml"
-    if not file.exists():
-        known = sorted(p.stem for p in file.parent.glob("*.yaml"))
-        raise UserError(f"trainer={options['trainer']}: no such trainer; {choices(options['trainer'], known)}")
+    if options["trainer"] not in choices_of("trainer"):
+        known = choices(options["trainer"], choices_of("trainer"))
+        raise UserError(f"trainer={options['trainer']}: no such trainer; {known}")
     from kd_lab.job.evaluate import evaluate as measure_again
 
+    _tell_other_store(options["tracking.uri"])
     measure_again(options["run"], options["tracking.uri"], yaml.safe_load(file.read_text()))
     return 0

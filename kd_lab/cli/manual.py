@@ -1,0 +1,126 @@
+"""What `--help` prints: of the whole command, and of each subcommand. Nothing wider than 79 columns."""
+
+WHOLE = """\
+kd-lab: train a teacher, distil it into a small student, and measure what the
+student gained.
+
+  kd-lab [KEY=VALUE ...]       teacher -> student alone -> distilled -> table
+  kd-lab -m seed=0,1,2 [...]   a sweep: every combination of the values; what
+                               is done already is not done again
+  kd-lab compare [STUDY ...]   which arm is best, and is the difference real?
+  kd-lab doctor [KEY=VALUE..]  what would be compared; trains nothing
+  kd-lab evaluate run=ID       measure a finished run's network again, here
+  kd-lab sync                  bring in runs kept while a server was away
+  kd-lab list [GROUP[=NAME]]   what can be chosen, and what can be set of it
+  kd-lab ui                    MLflow's own pages on the same runs
+  kd-lab COMMAND --help        more of one of these
+
+Choose parts:
+  dataset=digits teacher=ensemble student=mlp loss=kd trainer=cpu
+  tracking=local experiment=article
+Change values:
+  student.recipe.epochs=50 student.recipe.optimizer.lr=1e-3 seed=1 study=NAME
+  loss.temperature=4 loss.hard_weight=0.1 teacher.weights=run:ID
+  dataset.path=my.npz dataset.labels=100 baseline=false
+Sweep:
+  sweep.jobs=4 (four at once), sweep=NAME (a grid with a name), sweep=optuna
+  (a search: chosen on dataset.validation=100, then run with five seeds)
+Classes of your own, from modules in this folder:
+  student._target_=my_module.Net student.width=64
+  dataset._target_=my_module.Data       loss._target_=my_module.MyLoss
+  --config-dir=FOLDER     your own YAML beside kd-lab's: FOLDER/loss/mine.yaml
+  trust=my_module         lets a run of a store name a class of yours
+
+  kd-lab --cfg job [...]             the whole config, without running it
+  eval "$(kd-lab -sc install=bash)"  completion in bash and zsh; in fish:
+                                     kd-lab -sc install=fish | source
+  kd-lab --version
+
+Exit codes: 0 done, 1 training failed, 2 wrong input, 130 interrupted.
+"""
+
+URI = """\
+  tracking.uri=URI   the store: sqlite:///FILE or an MLflow server's address
+                     (sqlite:///mlflow.db, in the folder you stand in)
+"""
+
+OF_COMMAND = {
+    "compare": f"""\
+kd-lab compare [STUDY ...] [KEY=VALUE ...] [--out DIR]
+
+Which arm is best, and is the difference real? Mean and spread over the seeds,
+and the gain over the same student alone and over plain kd, tested in pairs.
+
+  STUDY              one or more; the only one of the store by default
+  metric=KEY         test/accuracy_top1 by default, or such as test/nll_nats
+  against=ARM        what the others are compared with: a loss, such as dkd, or
+                     one arm; kd by default
+  where=KEY=VALUE    only such arms: where=loss=kd where=temperature=4
+  mix=KEY,...        allow in one table what is kept apart: teacher, budget
+  format=NAME        table, markdown or csv
+  --out DIR          write a page with figures, CSV, Markdown, PNG and SVG
+{URI}
+Example: kd-lab compare digits against=dkd --out results
+""",
+    "doctor": """\
+kd-lab doctor [KEY=VALUE ...]
+
+What a job would compare, and how strongly each term of the loss pulls at the
+first step. Trains nothing and writes nothing.
+
+  KEY=VALUE          as for the job itself: dataset, teacher, student, loss
+
+Example: kd-lab doctor loss=at teacher=cnn student=cnn student.channels=[8,16]
+""",
+    "evaluate": f"""\
+kd-lab evaluate run=ID [KEY=VALUE ...]
+
+Rebuild the network of a finished run, measure it here, and print that beside
+what the run recorded. What the run lacks is added to it.
+
+  run=ID             the run; the first characters of its id are enough
+  trainer=NAME       cpu by default, or gpu
+  trust=MODULE       let the run name a class of your own module
+{URI}
+Example: kd-lab evaluate run=1a2b3c4d
+""",
+    "list": """\
+kd-lab list [GROUP ...] [GROUP=NAME ...]
+
+What can be chosen, a line each; of one choice its settings, their defaults and
+what they mean.
+
+  GROUP              dataset, teacher, student, loss, recipe, optimizer ...
+  GROUP=NAME         all that can be set of one choice
+
+Example: kd-lab list loss=dkd
+""",
+    "sync": """\
+kd-lab sync [tracking.uri=URI]
+
+Bring runs that were kept in this folder while a server was away to it,
+completely and once, however often it is started.
+
+  tracking.uri=URI   where to; by default where each run was meant to go
+
+Example: kd-lab sync tracking.uri=sqlite:///mlflow.db
+""",
+    "ui": f"""\
+kd-lab ui [KEY=VALUE ...]
+
+MLflow's own pages on the runs, until Ctrl-C; prints the address of each study.
+
+  port=NUMBER        5000 by default
+{URI}
+Example: kd-lab ui port=5001
+""",
+}
+
+
+def asked(arguments: list[str]) -> str | None:
+    """What to print, if these arguments ask for help."""
+    wants = arguments[:1] == ["help"] or bool({"-h", "--help"} & set(arguments))
+    if not wants:
+        return None
+    named = [argument for argument in arguments if argument in OF_COMMAND]
+    return OF_COMMAND[named[0]] if named and named[0] in arguments[:2] else WHOLE
