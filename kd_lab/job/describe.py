@@ -1,5 +1,6 @@
 """Short names for people: of a network (`mlp 32`), of a loss (`kd+at`), of a sweep; and the parameters of a run."""
 
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -8,8 +9,8 @@ from kd_lab import names
 
 Node = Mapping[str, Any]
 
-LONGEST_VALUE = 24
-"""Characters of one setting's values in the name of a sweep."""
+LONGEST_NAME = 240
+"""Characters: MLflow's column for the name of a run takes 250."""
 
 LEFT_OUT = "without_classes"
 
@@ -54,26 +55,29 @@ def run_name(role: str, config: Node, node: Node, label: str, seed: int) -> str:
     if role == names.BASELINE:
         return f"{network_name(node)} alone seed={seed}"
     said = {"loss", "student", "seed"}
-    special = [part.removeprefix("loss.") for part in label.split() if part.split("=", 1)[0] not in said]
+    words = [word.split("=", 1) for word in _words(label)]
+    special = [f"{key.removeprefix('loss.')}={value}" for key, value in words if key not in said]
     return " ".join([network_name(node), loss_name(config), *special, f"seed={seed}"])
 
 
-def sweep_name(title: str) -> str:
-    """`sweep temperature_weight`, `sweep loss=kd,soft_label,… seed=0,1,2`: of `sweep` and what the user typed.
+def _words(label: str) -> list[str]:
+    """`student.widths=[16]` and `seed=0` of both; a value with spaces in it is in quotes."""
+    return [word.replace('"', "") for word in re.findall(r'(?:[^\s"]|"(?:\\.|[^"\\])*")+', label) if "=" in word]
 
-    The study is left out, because all of its sweeps share it.
+
+def sweep_name(title: str) -> str:
+    """`sweep sweep=temperature_weight`, `sweep loss=kd,dkd seed=0,1,2`: after the first word what can be typed again.
+
+    What is swept over comes first, and last the study, which all of its sweeps share.
     """
-    parts = []
-    for word in shlex.split(title):
-        key, _, values = word.partition("=")
-        if key == "study":
-            continue
-        if len(values) > LONGEST_VALUE:
-            values = values[:LONGEST_VALUE].rpartition(",")[0] + ",…"
-        parts.append(
-            values if key == "sweep" and values else f"{key.removeprefix('loss.')}={values}" if values else key
-        )
-    return " ".join(parts)
+    first, *words = shlex.split(title)
+    name = shlex.join([first, *sorted(words, key=_turn)])
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _turn(word: str) -> int:
+    swept = word.startswith("sweep=") or "," in word
+    return 2 if word.startswith("study=") else 0 if swept else 1
 
 
 def role_params(role: str, config: Node, node: Node, recipe: object, seed: int) -> dict[str, object]:

@@ -4,6 +4,7 @@ import itertools
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -15,9 +16,10 @@ from kd_lab.errors import UserError
 from kd_lab.job.arguments import key_of
 from kd_lab.job.compose import Composer
 from kd_lab.job.console import busy
-from kd_lab.job.offline import check_servers
+from kd_lab.job.offline import check_servers, other_store
 from kd_lab.job.settings import SweepSettings
 from kd_lab.job.strict import parsed
+from kd_lab.outside.console import console
 from kd_lab.sweep.board import Board
 from kd_lab.sweep.cluster import Cluster
 from kd_lab.sweep.jobs import Job, check_processes, planned
@@ -44,6 +46,9 @@ def multirun(typed: Sequence[str], compose: Composer) -> None:
             workers.start()
             with busy("putting the jobs together"):
                 jobs = listed(overrides, compose)
+            elsewhere = {other_store(str(job.config["tracking"]["uri"])) for job in jobs}
+            for sentence in filter(None, [*_repeated(overrides), *elsewhere]):
+                console().print(sentence, style="yellow", soft_wrap=True)
             _run(jobs, settings, workers, started)
 
 
@@ -79,7 +84,7 @@ def _combinations(overrides: Sequence[Override]) -> Iterator[tuple[str, list[str
         if not override.is_sweep_override():
             values[key] = [f"{key}={override.get_value_element_as_str()}"]
         elif override.is_discrete_sweep():
-            values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            values[key] = list(dict.fromkeys(f"{key}={value}" for value in override.sweep_string_iterator()))
         else:
             given = str(override.input_line).lstrip("+")
             raise UserError(f"{given}: expected values separated by commas, or sweep=optuna, to search it")
@@ -87,6 +92,16 @@ def _combinations(overrides: Sequence[Override]) -> Iterator[tuple[str, list[str
     for job in itertools.product(*values.values()):
         special = [one.lstrip("+") for key, one in zip(values, job, strict=True) if key in keys]
         yield " ".join(special), list(job)
+
+
+def _repeated(overrides: Sequence[Override]) -> Iterator[str]:
+    """A sentence for each sweep that has a value more than once."""
+    for override in overrides:
+        if override.is_sweep_override() and override.is_discrete_sweep():
+            counts = Counter(override.sweep_string_iterator())
+            value, times = counts.most_common(1)[0]
+            if times > 1:
+                yield f"{str(override.input_line).lstrip('+')}: {value} stands there {times} times, and is run once"
 
 
 def _run(jobs: Sequence[Job], settings: SweepSettings, workers: Workers, started: float) -> None:

@@ -14,6 +14,7 @@ CONFIG = {"loss": {"terms": {"kd": {}, "at": {}}}}
         ("baseline", MLP, "loss=kd seed=3", "mlp 32 alone seed=3"),
         ("student", MLP, "", "mlp 32 kd+at seed=3"),
         ("student", MLP, "loss=kd loss.terms.kd.temperature=2 seed=3", "mlp 32 kd+at terms.kd.temperature=2 seed=3"),
+        ("student", MLP, 'dataset.path="für Elise/d.npz" seed=1', "mlp 32 kd+at dataset.path=für Elise/d.npz seed=3"),
         ("student", MLP, "student=mlp dataset.seed=1", "mlp 32 kd+at dataset.seed=1 seed=3"),
     ],
 )
@@ -24,14 +25,16 @@ def test_run_name__says_once_what_tells_the_run_from_others(role: str, node: dic
 @pytest.mark.parametrize(
     ("title", "expected"),
     [
-        ("sweep sweep=temperature_weight study=mine", "sweep temperature_weight"),
-        ("sweep loss=kd loss.temperature=1,2 seed=0,1,2", "sweep loss=kd temperature=1,2 seed=0,1,2"),
-        ("sweep loss=kd,soft_label,mse_logits,dkd,nkd", "sweep loss=kd,soft_label,…"),
-        ("sweep 'student.widths=[16],[32]'", "sweep student.widths=[16],[32]"),
+        ("sweep sweep=temperature_weight study=mine", "sweep sweep=temperature_weight study=mine"),
+        ("sweep loss=kd loss.temperature=1,2 seed=0,1,2", "sweep loss.temperature=1,2 seed=0,1,2 loss=kd"),
+        ("sweep loss=kd,soft_label,mse_logits,dkd,nkd", "sweep loss=kd,soft_label,mse_logits,dkd,nkd"),
+        ("sweep 'student.widths=[16],[32]'", "sweep 'student.widths=[16],[32]'"),
+        ("sweep study=mine sweep=seeds 'dataset.path=~/a b'", "sweep sweep=seeds 'dataset.path=~/a b' study=mine"),
+        (f"sweep study={300 * 'x'}", f"sweep study={227 * 'x'}…"),
         ("sweep", "sweep"),
     ],
 )
-def test_sweep_name__short(title: str, expected: str) -> None:
+def test_sweep_name__can_be_typed(title: str, expected: str) -> None:
     assert sweep_name(title) == expected
 
 

@@ -13,7 +13,7 @@ from kd_lab.errors import UserError
 from kd_lab.job.arguments import parse
 from kd_lab.job.compose import composing
 from kd_lab.job.settings import Settings
-from kd_lab.sweep.multirun import listed, swept
+from kd_lab.sweep.multirun import _repeated, listed, swept
 from kd_lab.sweep.sweep import _release, hold, new_sweep_id, sweep_id, title
 from kd_lab.sweep.workers import threads_each
 
@@ -100,7 +100,10 @@ def test_grid__what_the_user_says_wins() -> None:
             "-m loss.temperature=interval(1,2)",
             "loss.temperature=interval(1,2): expected values separated by commas",
         ),
-        ("-m sweep=student_sizes student=cnn", "student.widths=[16]: no such key; what else is chosen here does not"),
+        (
+            "-m sweep=student_sizes student=cnn",
+            "student.widths=[16]: no such key; student.widths is a setting of student=mlp",
+        ),
     ],
 )
 def test_refused__in_one_sentence(
@@ -140,9 +143,31 @@ def test_cluster__what_submitit_cannot_use(
 def test_sweep_id__is_that_of_the_command_not_of_how_it_is_run() -> None:
     first = title(["-m", "seed=0,1", "loss=kd"])
     assert first == "sweep seed=0,1 loss=kd"
+    assert title(["-m", "sweep=seeds", "sweep.jobs=2"]) == "sweep sweep=seeds"  # it chooses the grid
     assert title(["seed=0,1", "-m", "loss=kd", "sweep.jobs=4", "tracking.uri=sqlite:///x.db"]) == first
     assert sweep_id(first) == sweep_id(title(["loss=kd", "seed=0,1"])) != sweep_id(title(["seed=0,1,2", "loss=kd"]))
     assert new_sweep_id() != new_sweep_id()
+
+
+@pytest.mark.parametrize("typed", ["study=für Elise", "dataset.path=it's/d.npz", "dataset.path=~/a=b.npz", "seed=0,1"])
+def test_title__can_be_typed_again(typed: str) -> None:
+    assert shlex.split(title(["-m", typed])) == ["sweep", typed]
+    assert sweep_id(title(["-m", typed])) == sweep_id(title([typed, "-m"]))
+
+
+def test_grid__a_path_is_a_value_and_a_comma_a_sweep() -> None:
+    jobs = jobs_of('dataset=arrays "dataset.path=jörg/a.npz,it\'s/b.npz"')
+    assert [job.dataset["path"] for job in jobs.values()] == ["jörg/a.npz", "it's/b.npz"]
+    assert list(jobs) == ['dataset.path="jörg/a.npz"', 'dataset.path="it\'s/b.npz"']
+    assert {job.study for job in jobs_of("'study=für Elise' seed=0,1").values()} == {"für Elise"}
+
+
+def test_grid__the_same_value_twice_is_one_job_and_told() -> None:
+    assert list(jobs_of("seed=0,0,1")) == ["seed=0", "seed=1"]
+    options = parse(["-m", "seed=0,0,1", "loss=kd,dkd"])
+    with composing(options) as compose:
+        _, overrides = swept(options.overrides, compose)
+    assert list(_repeated(overrides)) == ["seed=0,0,1: 0 stands there 2 times, and is run once"]
 
 
 def test_threads__are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
