@@ -49,6 +49,9 @@ def explain(error: Exception, overrides: Sequence[str], compose: Compose, known:
 
 
 def _no_override(override: str) -> str:
+    key, _, value = override.partition("=")
+    if key and value:
+        return f'{override.lstrip("+")}: cannot be read; expected quotes in it, such as choice("ä",b)'
     return f"{override}: expected an override of the form key=value, such as seed=1 or loss=kd"
 
 

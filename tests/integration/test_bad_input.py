@@ -79,6 +79,7 @@ BY_CONFIG = [
     ("teacher.weights=run:0123", r"tracking.uri=sqlite:///mlflow.db: there is no file"),
     ("tracking.uri=http://127.0.0.1:9", r"tracking.uri=http://127.0.0.1:9: no MLflow server answers there"),
     ("tracking.uri=ftp://x", r"tracking.uri=ftp://x: expected sqlite:///FILE or the http"),
+    ("'loss.temperature=choice(ä,b)'", r"^kd-lab: loss.temperature=choice\(ä,b\): cannot be read; expected quotes"),
     ("'a b'", r"a b: expected an override of the form key=value"),
     (
         "'loss=[kd,soft_label]' loss.temperature=3",
@@ -194,6 +195,26 @@ def _teacher_file(folder: Path, case: str) -> str:
 def test_bad_input__teacher_file(kd_lab: Command, tmp_path: Path, case: str, message: str) -> None:
     name = _teacher_file(tmp_path, case)
     refused(kd_lab(f"teacher=mlp teacher.weights={name}"), message, tmp_path, name)
+
+
+def test_teacher__of_a_run_by_its_first_characters_is_told(kd_lab: Command, tmp_path: Path, done: list[str]) -> None:
+    teacher = the_run(tmp_path, "teacher").info.run_id
+    code, out, err = kd_lab(f"doctor dataset=synthetic teacher=cnn teacher.weights=run:{teacher[:6]}")  # type: ignore[misc]
+    assert code == 0, err
+    kept = f"the teacher is what run:{teacher[:8]} kept, mlp 32; the network that teacher= chooses is not used"
+    assert out.startswith(f"{kept}\nteacher: mlp 32, ")
+    assert f"The teacher is that of run:{teacher}." in out
+
+
+def test_store__that_the_environment_names_is_used_or_told(
+    kd_lab: Command, tmp_path: Path, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    told = "MLFLOW_TRACKING_URI=http://***@127.0.0.1:9 is set and not used: the store is sqlite:///mlflow.db; "
+    for line in ("doctor dataset=synthetic", "compare synthetic", "evaluate run=ffffff"):
+        assert kd_lab(line).err.startswith(told)  # type: ignore[attr-defined]
+    assert told not in kd_lab("doctor dataset=synthetic tracking.uri=sqlite:///other.db").err  # type: ignore[attr-defined]
+    assert "tracking.uri=http://127.0.0.1:9: no MLflow server" in kd_lab("tracking=server").err  # type: ignore[attr-defined]
 
 
 def test_bad_input__teacher_run_of_another_dataset(kd_lab: Command, tmp_path: Path, done: list[str]) -> None:
