@@ -24,13 +24,17 @@ class Cell(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Of fidelity, calibration or cost: its key in `Comparison.arms`, what texts and pages call it, and its form."""
+    """Of fidelity, calibration or cost: its key in `Comparison.arms`, what texts and pages call it, and its form.
+
+    `told` explains the short name below a table of text, where that is needed.
+    """
 
     key: str
     short: str
     name: str
     note: str
     form: Callable[[Any], str]
+    told: str = ""
 
 
 class Beside(NamedTuple):
@@ -50,18 +54,31 @@ def _whole(value: Any) -> str:
 
 
 COSTS = [
-    Cost("gap_recovered", "gap", "gap recovered", "of the way to the teacher", fixed),
+    Cost(
+        "gap_recovered",
+        "gap",
+        "gap recovered",
+        "of the way to the teacher",
+        fixed,
+        "gap: share of the way from alone to the teacher",
+    ),
     Cost("agreement", "agree, %", "agreement", "with the teacher, %", percent),
-    Cost("kl", "KL", "KL", "to the teacher, nats", _three),
+    Cost("kl", "KL", "KL", "to the teacher, nats", _three, "KL and NLL in nats"),
     Cost("nll", "NLL", "NLL", "nats", _three),
     Cost("ece", "ECE, %", "ECE", "15 bins, %", percent),
     Cost("params", "params", "parameters", "", _whole),
     Cost("macs", "MACs", "MACs", "per sample", _whole),
-    Cost("latency", "ms", "latency", "one sample, ms", _three),
+    Cost("latency", "ms", "latency", "one sample, ms", _three, "ms: latency of one sample, median"),
     Cost("train_wall_s", "train s", "training", "s", lambda value: fixed(value, 1)),
-    Cost("samples_per_s", "samples/s", "training", "samples/s", _whole),
-    Cost("peak_memory_bytes", "MiB", "peak memory", "training, MiB", lambda value: fixed(value, 0, 2.0**-20)),
-    Cost("accuracy_per_hour", "%/hour", "accuracy", "% per hour of training", lambda value: fixed(value, 0, 100)),
+    Cost("samples_per_s", "samples/s", "training", "samples/s", _whole, "samples/s: in training"),
+    Cost(
+        "peak_memory_bytes",
+        "MiB",
+        "peak memory",
+        "training, MiB: tensors on a GPU, the whole process on a CPU",
+        lambda value: fixed(value, 0, 2.0**-20),
+        "MiB: the most that training held, of a GPU in tensors, of a CPU the whole process with Python and torch",
+    ),
 ]
 
 

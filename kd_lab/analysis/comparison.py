@@ -1,45 +1,27 @@
 """The students of one or more studies compared: arms side by side, what they differ by, and whether that is real.
 
-Rows of `pairs` become arms (`kd_lab.analysis.arms`), are checked to be comparable (`kd_lab.analysis.protocol`), and are
-compared twice, paired by seed and split: with the same student alone, which is each run's own baseline, and with plain
-kd. Everything is corrected over the arms of a group.
+Rows of `pairs` become arms (`kd_lab.analysis.arms`), are checked to be comparable (`kd_lab.analysis.protocol`) or put
+into groups that are (`kd_lab.analysis.groups`), and are compared twice, paired by seed and split: with the same student
+alone, which is each run's own baseline, and with plain kd. Everything is corrected over the arms of a group.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
-import numpy as np
 import pandas as pd
 
 from kd_lab import names
 from kd_lab.analysis import remarks
-from kd_lab.analysis.arms import UNIT, as_text, with_arms
-from kd_lab.analysis.columns import PARAMS, SHARED, column, of_role
+from kd_lab.analysis.arms import as_text, with_arms
+from kd_lab.analysis.columns import PARAMS, SHARED, column
+from kd_lab.analysis.groups import comparable
 from kd_lab.analysis.protocol import check, check_mix, mixed, newest, with_protocol
-from kd_lab.analysis.references import references
-from kd_lab.analysis.statistics import Difference, difference, gap_recovered, holm, spread, verdict
+from kd_lab.analysis.reached import reached, with_differences
+from kd_lab.analysis.references import PLAIN_KD, check_against, references
 from kd_lab.errors import UserError, choices
-from kd_lab.names import BASELINE, ROLES, STUDENT, TEACHER
+from kd_lab.names import STUDENT
 
 ACCURACY = names.TEST_ACCURACY_TOP1
-MEANS = {
-    "agreement": names.TEST_AGREEMENT_TOP1,
-    "kl": names.TEST_KL_NATS,
-    "nll": names.TEST_NLL_NATS,
-    "ece": names.TEST_ECE,
-    "params": names.COST_PARAMS_TOTAL,
-    "macs": names.COST_MACS,
-    "train_steps": names.COST_TRAIN_STEPS,
-}
-ON_A_MACHINE = {
-    "latency": names.COST_LATENCY_MS_P50,
-    "train_wall_s": names.COST_TRAIN_WALL_S,
-    "samples_per_s": names.COST_TRAIN_SAMPLES_PER_S,
-    "peak_memory_bytes": names.COST_TRAIN_PEAK_MEMORY_BYTES,
-}
-"""Columns of `arms` that are means over its students; the second kind depends on the machine."""
-
-COLUMNS = [*MEANS, *ON_A_MACHINE, "accuracy_per_hour"]
 
 
 @dataclass(frozen=True)
@@ -51,15 +33,27 @@ class Comparison:
         `budget` and `code`.
     arms: one row per arm, the best first: arm, group, network, loss, n, mean, sd, low, high of `metric`; the baselines'
         mean and sd, the teachers' mean; `to_baseline_` and `to_kd_` mean, low, high, p_t, p_wilcoxon, wins, pairs,
-        p_holm, verdict; `kd_arm`, the arm that `to_kd_` compares with; gap_recovered; MEANS and ON_A_MACHINE;
-        `accuracy_per_hour` of training. NaN, or an empty text, where there is none.
+        p_holm, verdict; `kd_arm`, the arm that `to_kd_` compares with; gap_recovered; MEANS and ON_A_MACHINE of
+        `kd_lab.analysis.reached`. NaN, or an empty text, where there is none.
     notes: what a reader must know, a sentence each.
+    reference: what `to_kd_` compares with: plain kd, or what `against` names.
+    name: what tells these students from those of other groups; empty where there are no others.
     """
 
     students: pd.DataFrame
     arms: pd.DataFrame
     notes: list[str]
     metric: str = ACCURACY
+    reference: str = PLAIN_KD
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """One for each group of students that are comparable, the largest first, and what is to be said of all of them."""
+
+    each: list[Comparison]
+    notes: list[str] = field(default_factory=list)
 
 
 def compare(
@@ -70,7 +64,7 @@ def compare(
     mix: Collection[str] = (),
     where: Mapping[str, Collection[str]] | None = None,
 ) -> Comparison:
-    """Compare the arms of these students.
+    """Compare the arms of these students in one table.
 
     Args:
         pairs: what `kd_lab.analysis.runs.pairs` returned.
@@ -82,32 +76,95 @@ def compare(
     Raises:
         UserError: no student is finished or has the metric; they are not comparable; a word that is not known.
     """
+    asked, done = _asked_and_done(pairs, metric, mix, where)
+    every = _with_arms(done, mix)
+    check(every, mix)
+    students = _counting(every, mix)
+    check_against([students], against)
+    return _compared(students, metric, against, mix, left_out=remarks.left_out(asked, done, len(students)))
+
+
+def compare_each(
+    pairs: pd.DataFrame,
+    metric: str = ACCURACY,
+    *,
+    against: str | None = None,
+    mix: Collection[str] = (),
+    where: Mapping[str, Collection[str]] | None = None,
+) -> Comparisons:
+    """Compare the arms of these students, in as many tables as there are groups that are comparable.
+
+    Args:
+        pairs: see `compare`, as all others.
+        metric: what is compared.
+        against: an arm of one group, or a loss.
+        mix: what does not tell groups apart.
+        where: what to keep.
+
+    Raises:
+        UserError: no student is finished or has the metric; a word that is not known.
+    """
+    asked, done = _asked_and_done(pairs, metric, mix, where)
+    groups, why = comparable(_with_arms(done, mix), mix)
+    each = [_counting(group.students, mix, group.name) for group in groups]
+    check_against(each, against)
+    counting = pd.concat(each)["student_run"].nunique()
+    left_out = list(remarks.left_out(asked, done, counting))
+    if not why:
+        return Comparisons([_compared(each[0], metric, against, mix, left_out=left_out)])
+    found = [
+        _compared(students, metric, against, mix, name=group.name) for group, students in zip(groups, each, strict=True)
+    ]
+    return Comparisons(found, [why, *left_out])
+
+
+def _asked_and_done(
+    pairs: pd.DataFrame, metric: str, mix: Collection[str], where: Mapping[str, Collection[str]] | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The students that are asked for, and those of them that count, the oldest first."""
     check_mix(mix)
     asked = _chosen(with_protocol(pairs), where or {})
-    done = _finished(asked, metric)
-    every = _with_arms(with_protocol(done), mix).sort_values("start_time", kind="stable")
-    check(every, mix)
-    students = newest(every)
-    students = _apart(students.assign(group=students["data"]).reset_index(drop=True))
+    return asked, with_protocol(_finished(asked, metric)).sort_values("start_time", kind="stable")
+
+
+def _counting(every: pd.DataFrame, mix: Collection[str], name: str = "") -> pd.DataFrame:
+    """The newest of each arm, seed and split, with labels that tell the arms of this group apart, and its name."""
+    students = newest(_with_arms(every, mix))
+    data = students["data"]
+    group = data if not name else f"{name}, " + data if data.nunique() > 1 else name
+    return _apart(students.assign(group=group).reset_index(drop=True))
+
+
+def _compared(
+    students: pd.DataFrame,
+    metric: str,
+    against: str | None,
+    mix: Collection[str],
+    *,
+    left_out: Iterable[str] = (),
+    name: str = "",
+) -> Comparison:
     alone = not students["machine"].str.contains(SHARED, regex=False, na=False).any()
     timed = (students["machine"].nunique() <= 1 and alone) or "machine" in mix
     reference = references(students, against)
     higher = metric in names.HIGHER_IS_BETTER
-    arms = _arms(students, metric, timed=timed)
+    arms = reached(students, metric, timed=timed)
     arms = arms.assign(kd_arm=lambda found: found["arm"].map(reference.chosen).astype(object).fillna(""))
-    arms = _with_differences(arms, students, metric, higher_is_better=higher)
+    arms = with_differences(arms, students, metric, higher_is_better=higher)
     arms = arms.sort_values(["group", "mean"], ascending=[True, not higher], kind="stable").reset_index(drop=True)
     notes = [
         *remarks.chosen(students),
-        *remarks.left_out(asked, done, students),
+        *left_out,
+        *remarks.tried(students),
         *mixed(students, mix),
         *([] if timed else [remarks.machines(students)]),
         *remarks.sizes(students, arms),
+        *remarks.corrected(arms, reference.called),
         *remarks.one_split(students, arms, metric),
         *reference.notes,
         *remarks.baselines(students),
     ]
-    return Comparison(students, arms, notes, metric)
+    return Comparison(students, arms, notes, metric, reference.called, name)
 
 
 def _chosen(students: pd.DataFrame, where: Mapping[str, Collection[str]]) -> pd.DataFrame:
@@ -157,63 +214,3 @@ def _apart(students: pd.DataFrame) -> pd.DataFrame:
     """The group's name behind labels that another group has too."""
     twice = students.groupby("arm")["group"].transform("nunique") > 1
     return students.assign(arm=students["arm"].where(~twice, students["arm"] + ", " + students["group"]))
-
-
-def _arms(students: pd.DataFrame, metric: str, *, timed: bool) -> pd.DataFrame:
-    """One row per arm, without the differences."""
-    reached = {role: of_role(students, role, metric) for role in ROLES}
-    accuracy = {role: of_role(students, role, ACCURACY) for role in ROLES}
-    shown = MEANS | (ON_A_MACHINE if timed else {})
-    own = {name: of_role(students, STUDENT, key) for name, key in shown.items()}
-    if timed:
-        own["accuracy_per_hour"] = accuracy[STUDENT] / own["train_wall_s"] * 3600
-    first = students.drop_duplicates("arm").set_index("arm")[["group", "network", "loss"]]
-    rows = []
-    for arm, at in students.groupby("arm", sort=False).indices.items():
-        student, alone, taught = (spread(reached[role][at]) for role in (STUDENT, BASELINE, TEACHER))
-        rows.append(
-            {
-                "arm": arm,
-                **{"n": student.n, "mean": student.mean, "sd": student.sd, "low": student.low, "high": student.high},
-                **{"baseline_mean": alone.mean, "baseline_sd": alone.sd, "teacher_mean": taught.mean},
-                "gap_recovered": gap_recovered(*(accuracy[role][at] for role in (STUDENT, BASELINE, TEACHER))),
-            }
-        )
-    means = pd.DataFrame(own, index=students["arm"]).groupby(level=0).mean().reindex(columns=COLUMNS)
-    return pd.DataFrame(rows).join(first, on="arm").join(means, on="arm")
-
-
-def _with_differences(
-    arms: pd.DataFrame, students: pd.DataFrame, metric: str, *, higher_is_better: bool
-) -> pd.DataFrame:
-    own = of_role(students, STUDENT, metric)
-    gain = own - of_role(students, BASELINE, metric)
-    at = students.groupby("arm", sort=False).indices
-    units = students.groupby(UNIT, dropna=False).ngroup().to_numpy()
-    to_baseline = [gain[at[arm]] for arm in arms["arm"]]
-    to_kd = [
-        _paired(own, units, at[arm], at.get(kd, at[arm][:0]))
-        for arm, kd in zip(arms["arm"], arms["kd_arm"], strict=True)
-    ]
-    for prefix, found in (("to_baseline", to_baseline), ("to_kd", to_kd)):
-        differences = [difference(one, higher_is_better=higher_is_better) for one in found]
-        arms = pd.concat([arms, _judged(arms["group"], differences, prefix, higher_is_better)], axis="columns")
-    return arms
-
-
-def _paired(own: np.ndarray, units: np.ndarray, these: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Differences over the seeds and splits that both arms have."""
-    _, left, right = np.intersect1d(units[these], units[others], assume_unique=True, return_indices=True)
-    return np.asarray(own[these][left] - own[others][right])
-
-
-def _judged(groups: pd.Series, found: Sequence[Difference], prefix: str, higher_is_better: bool) -> pd.DataFrame:
-    """The differences as columns, corrected over each group, and the verdicts; none where there is no pair."""
-    columns = pd.DataFrame([one.columns(prefix) for one in found], index=groups.index)
-    p_t = columns[f"{prefix}_p_t"]
-    corrected = p_t.groupby(groups).transform(lambda p: holm(p.to_numpy(dtype=np.float64)))
-    verdicts = [
-        verdict(one.mean, p, higher_is_better=higher_is_better) if one.pairs else ""
-        for one, p in zip(found, corrected, strict=True)
-    ]
-    return columns.assign(**{f"{prefix}_p_holm": corrected, f"{prefix}_verdict": verdicts})

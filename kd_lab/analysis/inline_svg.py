@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 
+from kd_lab.outside.text import visible
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -49,6 +51,6 @@ def inline(figure: "Figure", name: str, title: str) -> str:
     svg = svg.replace(INK, "currentColor")
     box = re.search(r'viewBox="[^"]+"', svg)
     assert box is not None, "matplotlib always writes a view box"
-    label = html.escape(title)
+    label = html.escape(visible(title))
     opening = f'<svg {box[0]} preserveAspectRatio="xMinYMid" role="img" aria-label="{label}">'
     return opening + svg[svg.index(">") + 1 :]

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from kd_lab.analysis.cells import Cell, beside, cells_of, known_costs
+from kd_lab.analysis.references import PLAIN_KD
 from kd_lab.analysis.unit import Unit
 from kd_lab.analysis.wording import DASH, number, p_in_words
 from kd_lab.names import BASELINE, TEACHER, TEST_ACCURACY_TOP1
 
-AGAINST = {"to_baseline": "the student alone", "to_kd": "plain kd"}
+ALONE = "the student alone"
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,18 @@ class PageTable:
     below: list[list[PageCell]] = field(default_factory=list)
 
 
-def results(arms: pd.DataFrame, students: pd.DataFrame, metric: str = TEST_ACCURACY_TOP1) -> PageTable:
+def results(
+    arms: pd.DataFrame, students: pd.DataFrame, metric: str = TEST_ACCURACY_TOP1, reference: str = PLAIN_KD
+) -> PageTable:
     """The metric of each arm and its paired differences; below, the same networks alone and the teachers."""
     unit = Unit(metric)
     grouped = arms["group"].nunique(dropna=False) > 1
-    against = [prefix for prefix in AGAINST if arms[f"{prefix}_mean"].notna().any()]
+    known = {"to_baseline": ALONE, "to_kd": reference}
+    against = [prefix for prefix in known if arms[f"{prefix}_mean"].notna().any()]
     columns = [Column("arm", numeric=False), *([Column("data", numeric=False)] if grouped else []), Column("seeds")]
     columns.append(Column(unit.heading, "mean ± sample sd, 95% interval"))
     for prefix in against:
-        columns.append(Column(f"to {AGAINST[prefix]}", f"{unit.of_difference.strip() or 'difference'}, 95% interval"))
+        columns.append(Column(f"to {known[prefix]}", f"{unit.of_difference.strip() or 'difference'}, 95% interval"))
         columns.append(Column("verdict", "p after Holm, wins of pairs"))
     found = []
     for arm in cells_of(arms, metric):

@@ -1,17 +1,15 @@
-"""A comparison as text: three tables for a terminal of 120 columns, and the same in Markdown."""
+"""Comparisons as text: three tables each for a terminal, whatever its width, and the same in Markdown."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from kd_lab import names
 from kd_lab.analysis.cells import Cell, beside, cells_of, known_costs
-from kd_lab.analysis.comparison import Comparison
+from kd_lab.analysis.comparison import Comparison, Comparisons
 from kd_lab.analysis.headline import headline
-from kd_lab.analysis.statistics import BETTER, WORSE
+from kd_lab.analysis.layout import TextTable, drawn
 from kd_lab.analysis.unit import Unit
 from kd_lab.names import BASELINE, TEACHER
 from kd_lab.outside.console import PlainConsole
@@ -25,28 +23,15 @@ MAX_BESIDE = 6
 GAIN = {"mean": "gain", "interval": "95% interval", "p": "p", "wilcoxon": "W", "wins": "wins", "verdict": "verdict"}
 """The cells of a difference, and what they are called."""
 
-COMPARED_WITH = "plain kd"
 TITLES = {names.TEST_ACCURACY_TOP1: "accuracy on the test part"}
-STYLES = {BETTER: "green", WORSE: "red"}
-
 
 LEGEND = (
-    "Intervals: t for a mean, bootstrap for a paired gain. p: paired t-test, corrected after Holm over the arms; W: "
-    "Wilcoxon, not corrected; a verdict is p < 0.05."
+    "Intervals: t, of each arm by itself. p: paired t-test, corrected after Holm over the arms; W: Wilcoxon, not "
+    "corrected; a verdict is p < 0.05."
 )
 
 
 Cells = list[dict[str, Cell]]
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """A title, a line below it, a header, and rows; the first column holds words, so does a last one called verdict."""
-
-    title: str
-    below: str
-    header: list[str]
-    rows: list[list[str]]
 
 
 def tables(comparison: Comparison) -> list[TextTable]:
@@ -57,46 +42,62 @@ def tables(comparison: Comparison) -> list[TextTable]:
     return [table for table in found if table.rows]
 
 
-def show(comparison: Comparison, console: PlainConsole, study: str) -> None:
-    """Print the tables, the answer in words, and the notes."""
+def show(comparisons: Comparisons, console: PlainConsole, study: str) -> None:
+    """Print the tables, the answer in words, and the notes, of one group after the other."""
+    for note in comparisons.notes:
+        console.print(note)
+    for comparison in comparisons.each:
+        _show(comparison, console, _called(study, comparison))
+        for note in _notes(comparisons, comparison):
+            console.print(f"- {note}")
+    if len(comparisons.each) > 1:
+        console.print(f"\n{LEGEND}")
+
+
+def markdown(comparisons: Comparisons, study: str, most: int | None = None) -> str:
+    """The answer in words, the tables and the notes; of so many arms, or of all."""
+    lines = [text for note in comparisons.notes for text in (line(note), "")]
+    for comparison in comparisons.each:
+        lines += _markdown(comparison, _called(study, comparison), most)
+        lines += [*(line(f"- {note}") for note in _notes(comparisons, comparison)), ""]
+    lines += [LEGEND, ""] if len(comparisons.each) > 1 else []
+    return safe("\n".join(lines))
+
+
+def _called(study: str, comparison: Comparison) -> str:
+    return ", ".join(filter(None, [study, comparison.name]))
+
+
+def _notes(comparisons: Comparisons, comparison: Comparison) -> Sequence[str]:
+    """The legend is that of all groups, and stands below them where there are several."""
+    return comparison.notes if len(comparisons.each) > 1 else [LEGEND, *comparison.notes]
+
+
+def _show(comparison: Comparison, console: PlainConsole, study: str) -> None:
     for table in tables(replace(comparison, arms=comparison.arms.head(MAX_ROWS))):
         console.print(f"\nstudy {study}: {table.title}", style="bold")
         if table.below:
             console.print(table.below)
-        console.print(_drawn(table))
+        for part in drawn(table, console.width):
+            console.print(part)
     hidden = len(comparison.arms) - MAX_ROWS
     if hidden > 0:
         console.print(f"And {hidden} more arms; --out DIR writes all of them.\n")
-    for answer in headline(comparison.arms, comparison.metric):
+    for answer in headline(comparison.arms, comparison.metric, comparison.reference):
         console.print(f"{answer}\n", style="bold")
-    for note in [LEGEND, *comparison.notes]:
-        console.print(f"- {note}")
 
 
-def markdown(comparison: Comparison, study: str, most: int | None = None) -> str:
-    """The answer in words, the tables and the notes; of so many arms, or of all."""
-    hidden = len(comparison.arms) - len(comparison.arms.head(most or len(comparison.arms)))
-    lines = [text for answer in headline(comparison.arms, comparison.metric) for text in (line(answer), "")]
-    for table in tables(replace(comparison, arms=comparison.arms.head(len(comparison.arms) - hidden))):
+def _markdown(comparison: Comparison, study: str, most: int | None) -> list[str]:
+    answers = headline(comparison.arms, comparison.metric, comparison.reference)
+    shown = comparison.arms.head(most or len(comparison.arms))
+    lines = [text for answer in answers for text in (line(answer), "")]
+    for table in tables(replace(comparison, arms=shown)):
         lines += [line(f"**study {study}: {table.title}**"), "", *([line(table.below), ""] if table.below else [])]
         lines += [f"| {' | '.join(map(cell, table.header))} |", f"|{' --- |' * len(table.header)}"]
         lines += [f"| {' | '.join(map(cell, row))} |" for row in table.rows]
         lines.append("")
-    lines += [f"And {hidden} more arms.", ""] if hidden else []
-    return safe("\n".join([*lines, *(line(f"- {note}") for note in [LEGEND, *comparison.notes]), ""]))
-
-
-def _drawn(table: TextTable) -> Table:
-    drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in table.header:
-        words = name in (table.header[0], COMPARED_WITH, "verdict")
-        minimum = len("distinguishable") if name == "verdict" else None
-        drawn.add_column(
-            name, justify="left" if words else "right", no_wrap=not words, overflow="fold", min_width=minimum
-        )
-    for row in table.rows:
-        drawn.add_row(*(Text(text, style=STYLES.get(text, "")) for text in row))
-    return drawn
+    hidden = len(comparison.arms) - len(shown)
+    return [*lines, *([f"And {hidden} more arms.", ""] if hidden else [])]
 
 
 def _short(arms: pd.DataFrame) -> tuple[str, pd.DataFrame]:
@@ -112,24 +113,29 @@ def _results(comparison: Comparison, head: str, cells: Cells) -> TextTable:
     found = [one for role in (TEACHER, BASELINE) for one in beside(comparison.students, role, comparison.metric)]
     below = [f"{one.name} {one.reached}" + (f" ({one.num_runs})" if one.num_runs > 1 else "") for one in found]
     more = f"; and {len(below) - MAX_BESIDE} more" if len(below) > MAX_BESIDE else ""
-    columns = {"arm": head, "n": "n", "mean": Unit(comparison.metric).symbol, "interval": "95% interval"}
+    symbol = Unit(comparison.metric).symbol
+    columns = {"arm": head, "n": "n", "mean": symbol, "interval": "95% interval"}
     return _table(
         f"{title}, mean ± sample sd over n; gain over the same student alone, paired",
         "; ".join(below[:MAX_BESIDE]) + more,
         columns | {f"to_baseline_{name}": called for name, called in GAIN.items()},
         cells,
+        spare={"to_baseline_wilcoxon": "W", "to_baseline_wins": "wins", "interval": f"the 95% interval of {symbol}"},
     )
 
 
 def _to_kd(comparison: Comparison, head: str, cells: Cells) -> TextTable:
     kd_arms = comparison.arms.loc[comparison.arms["to_kd_pairs"] > 0, "kd_arm"].unique()
     several = len(kd_arms) > 1
-    columns = {"arm": head} | ({"kd_arm": COMPARED_WITH} if several else {}) | {"to_kd_pairs": "n"}
+    named = several or comparison.reference in kd_arms
+    columns = {"arm": head} | ({"kd_arm": comparison.reference} if several else {}) | {"to_kd_pairs": "n"}
     return _table(
-        "gain over plain kd, paired",
-        "" if several else f"compared with {', '.join(kd_arms)}",
+        f"gain over {comparison.reference}, paired",
+        "" if named else f"compared with {', '.join(kd_arms)}",
         columns | {f"to_kd_{name}": called for name, called in GAIN.items()},
         [arm for arm in cells if arm["to_kd_pairs"].value],
+        words=1 + several,
+        spare={"to_kd_wilcoxon": "W", "to_kd_wins": "wins"},
     )
 
 
@@ -137,12 +143,22 @@ def _rest(comparison: Comparison, head: str, cells: Cells) -> TextTable:
     shown = known_costs(comparison.arms)
     return _table(
         "fidelity, calibration, cost (means)",
-        "gap: share of the way from alone to the teacher; KL and NLL in nats; ms: latency of one sample, median",
+        "; ".join(cost.told for cost in shown if cost.told),
         {"arm": head} | {cost.key: cost.short for cost in shown},
         cells if shown else [],
     )
 
 
-def _table(title: str, below: str, columns: dict[str, str], cells: Cells) -> TextTable:
-    """The texts of these cells, below what they are called."""
-    return TextTable(title, below, list(columns.values()), [[arm[name].text for name in columns] for arm in cells])
+def _table(
+    title: str,
+    below: str,
+    columns: dict[str, str],
+    cells: Cells,
+    *,
+    words: int = 1,
+    spare: dict[str, str] | None = None,
+) -> TextTable:
+    """The texts of these cells, below what they are called; columns to spare are called as `spare` says."""
+    places = {list(columns).index(name): called for name, called in (spare or {}).items()}
+    rows = [[arm[name].text for name in columns] for arm in cells]
+    return TextTable(title, below, list(columns.values()), rows, words, places)

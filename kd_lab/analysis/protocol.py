@@ -83,12 +83,12 @@ def check(students: pd.DataFrame, mix: Collection[str]) -> None:
     Raises:
         UserError: says what differs, and the two ways out.
     """
-    found = [(key, told) for key, told in _differences(students) if key not in mix]
+    found = [(key, told) for key, told in differences(students) if key not in mix]
     if not found:
         return
     differ = " and in ".join(f"{key} ({told})" for key, told in found)
     first = str(found[0][0])
-    one = _one(students, first)
+    one = one_of(students, first)
     key = "dataset.seed" if first == "split" else first
     choose = shlex.quote(f"where={key}={one}")
     allow = ",".join([*mix, *(key for key, _ in found)])
@@ -99,11 +99,11 @@ def check(students: pd.DataFrame, mix: Collection[str]) -> None:
     )
 
 
-def _one(students: pd.DataFrame, key: str) -> str:
+def one_of(students: pd.DataFrame, key: str) -> str:
     """The value to choose: what most have, of code the newest."""
     if key == "split":
         return str(split_of(students).iloc[0])
-    return str(_of_several_codes(students)["code"].iloc[-1] if key == "code" else students[key].mode().iloc[0])
+    return str(of_several_codes(students)["code"].iloc[-1] if key == "code" else students[key].mode().iloc[0])
 
 
 def mixed(students: pd.DataFrame, mix: Collection[str]) -> list[str]:
@@ -115,7 +115,7 @@ def mixed(students: pd.DataFrame, mix: Collection[str]) -> list[str]:
         "budget": "a longer training may be all that an arm is better by",
         "code": "within one arm, so a change of the source may be all that its seeds differ by",
     }
-    return [f"Mixed: {key} ({told}); {said[key]}." for key, told in _differences(students) if key in mix]
+    return [f"Mixed: {key} ({told}); {said[key]}." for key, told in differences(students) if key in mix]
 
 
 def split_of(students: pd.DataFrame) -> pd.Series:
@@ -123,12 +123,12 @@ def split_of(students: pd.DataFrame) -> pd.Series:
     return students["split"].fillna("").astype(str)
 
 
-def _differences(students: pd.DataFrame) -> Iterator[tuple[str, str]]:
+def differences(students: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Each key that differs, with its values and how many students have them."""
     if students["data"].nunique() > 1:
         yield "data", tally(students["data"])
     groups = [rows for _, rows in students.groupby("data")]
-    apart = [rows for rows in groups if not _shares_a_split(rows)]
+    apart = [rows for rows in groups if not shares_a_split(rows)]
     if apart:
         yield "split", "no split that all arms have; " + tally("dataset.seed=" + split_of(apart[0]))
     for key in ("teacher", "budget"):
@@ -137,19 +137,19 @@ def _differences(students: pd.DataFrame) -> Iterator[tuple[str, str]]:
             if values.nunique() > 1:
                 yield key, tally(values)
                 break
-    several = _of_several_codes(students)
+    several = of_several_codes(students)
     if not several.empty:
         yield "code", tally(several["code"])
 
 
-def _of_several_codes(students: pd.DataFrame) -> pd.DataFrame:
+def of_several_codes(students: pd.DataFrame) -> pd.DataFrame:
     """Those that count of arms that were made by more than one code."""
     counting = newest(students)
     codes = counting.groupby(["data", "arm", "teacher"])["code"].transform("nunique")
     return counting[codes > 1]
 
 
-def _shares_a_split(rows: pd.DataFrame) -> bool:
+def shares_a_split(rows: pd.DataFrame) -> bool:
     """Whether some split is one of every arm."""
     each = rows.assign(split=split_of(rows)).drop_duplicates(["arm", "split"])
     return bool(each["split"].value_counts().max() == each["arm"].nunique())
@@ -190,10 +190,23 @@ def _budget(students: pd.DataFrame, data: pd.Series) -> pd.Series:
     samples = _metric(students, COST_TRAIN_SAMPLES_PER_S) * _metric(students, COST_TRAIN_WALL_S)
     told = steps.map(lambda value: "" if np.isnan(value) else f"{value:,.0f} steps")
     for _, rows in samples.groupby(data):
-        close = rows.notna().all() and rows.max() - rows.min() <= SAME_SAMPLES * rows.max()
-        if close and told[rows.index].nunique() > 1:
-            told[rows.index] = f"{rows.median():,.0f} samples"
+        if not rows.notna().all():
+            continue
+        for _, close in rows.groupby(_clusters(rows)):
+            if told[close.index].nunique() > 1:
+                told[close.index] = f"{close.median():,.0f} samples"
     return told
+
+
+def _clusters(samples: pd.Series) -> pd.Series:
+    """A number for each, the same where they differ by no more than SAME_SAMPLES."""
+    ordered = samples.sort_values()
+    numbers, number, least = [], 0, ordered.iloc[0]
+    for value in ordered:
+        if value - least > SAME_SAMPLES * value:
+            number, least = number + 1, value
+        numbers.append(number)
+    return pd.Series(numbers, ordered.index)
 
 
 def _metric(students: pd.DataFrame, key: str) -> pd.Series:

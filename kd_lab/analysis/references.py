@@ -1,7 +1,7 @@
 """Which arm is plain kd for another one."""
 
 import shlex
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -12,6 +12,7 @@ from kd_lab.analysis.remarks import some
 from kd_lab.errors import UserError, choices
 
 PLAIN = "kd"
+PLAIN_KD = "plain kd"
 NOT_PLAIN = (".standardize", ".schedules.")
 """Endings and parts of settings that make another method of it."""
 
@@ -20,10 +21,11 @@ Settings = dict[str, str]
 
 @dataclass(frozen=True)
 class References:
-    """By arm the arm that it is compared with, where there is one; and what is to be said of it."""
+    """By arm the arm that it is compared with, where there is one; what is to be said of it, and what it is called."""
 
     chosen: dict[str, str]
     notes: list[str]
+    called: str = PLAIN_KD
 
 
 def references(students: pd.DataFrame, against: str | None = None) -> References:
@@ -35,19 +37,13 @@ def references(students: pd.DataFrame, against: str | None = None) -> References
 
     Args:
         students: `Comparison.students`.
-        against: see above.
-
-    Raises:
-        UserError: there is no such arm or loss.
+        against: see above; `check_against` says whether there is one.
     """
     first = students.drop_duplicates("arm").set_index("arm")
     if against not in {*first["loss"], None}:
-        named = first.index[(first.index == against) | (first["network"] + " " + str(against) == first.index)]
-        if named.empty:
-            known = [*dict.fromkeys(first["loss"]), *first.index]
-            raise UserError(f"against={against}: there is no such arm or loss; {choices(against, known)}.")
-        return _of_one(first, str(named[0]))
+        return _of_one(first, _named(first, str(against)), str(against))
     loss = against or PLAIN
+    called = against or PLAIN_KD
     candidates = first[(first["loss"] == loss) & (_is_plain(first) | (against is not None))]
     rows_of = first[[*settings(first), "loss", "teacher", "budget"]].to_dict(orient="index")
     told = {str(arm): _settings(row) for arm, row in rows_of.items()}
@@ -60,15 +56,33 @@ def references(students: pd.DataFrame, against: str | None = None) -> References
                 chosen[arm] = best[0]
             elif best:
                 ambiguous[arm] = tuple(best)
-    notes = [_chosen_note(loss, chosen)] if chosen else []
-    notes += [_ambiguous_note(loss, list(arms), kds) for kds, arms in groupby(ambiguous, ambiguous.__getitem__)]
-    notes += _unlike(chosen, told)
-    return References(chosen, notes)
+    notes = [_chosen_note(called, chosen)] if chosen else []
+    notes += [_ambiguous_note(called, list(arms), kds) for kds, arms in groupby(ambiguous, ambiguous.__getitem__)]
+    notes += _unlike(called, chosen, told)
+    return References(chosen, notes, called)
 
 
-def _of_one(first: pd.DataFrame, arm: str) -> References:
+def check_against(groups: Sequence[pd.DataFrame], against: str | None) -> None:
+    """Raise a UserError where no group has an arm or a loss that is called so."""
+    firsts = [students.drop_duplicates("arm").set_index("arm") for students in groups]
+    if against is None or any(against in set(first["loss"]) or _named(first, against) for first in firsts):
+        return
+    known = dict.fromkeys(str(name) for first in firsts for name in [*first["loss"], *first.index])
+    raise UserError(f"against={against}: there is no such arm or loss; {choices(against, [*known])}.")
+
+
+def _named(first: pd.DataFrame, against: str) -> str:
+    """The arm that is called so, with or without its network; empty if there is none."""
+    found = first.index[(first.index == against) | (first["network"] + " " + against == first.index)]
+    return "" if found.empty else str(found[0])
+
+
+def _of_one(first: pd.DataFrame, arm: str, against: str) -> References:
+    if not arm:
+        return References({}, [f"{against} is not among these arms: none is compared with it."], against)
     same = first.index[first["group"] == first.loc[arm, "group"]]
-    return References({str(other): arm for other in same if other != arm}, [f"In the place of plain kd: {arm}."])
+    notes = [f"In the place of {PLAIN_KD}: {arm}."]
+    return References({str(other): arm for other in same if other != arm}, notes, arm)
 
 
 def _is_plain(first: pd.DataFrame) -> pd.Series:
@@ -98,21 +112,22 @@ def _most_alike(own: Settings, candidates: dict[str, Settings]) -> list[str]:
     return [kd for kd, score in found.items() if score == most]
 
 
-def _chosen_note(loss: str, chosen: dict[str, str]) -> str:
+def _chosen_note(called: str, chosen: dict[str, str]) -> str:
     counts = pd.Series(list(chosen.values())).value_counts()
+    called = "Plain kd" if called == PLAIN_KD else called
     if len(counts) == 1:
-        return f"Plain {loss} is the arm {counts.index[0]}."
+        return f"{called} is the arm {counts.index[0]}."
     told = "; ".join(f"{arm} for {count}" for arm, count in counts.head(5).items())
     more = f"; and {len(counts) - 5} others" if len(counts) > 5 else ""
-    return f"Plain {loss} is, for each arm, the one most like it: {told}{more} (kd_arm in arms.csv)."
+    return f"{called} is, for each arm, the one most like it: {told}{more} (kd_arm in arms.csv)."
 
 
-def _ambiguous_note(loss: str, arms: list[str], kds: tuple[str, ...]) -> str:
+def _ambiguous_note(called: str, arms: list[str], kds: tuple[str, ...]) -> str:
     choose = shlex.quote(f"against={kds[0]}")
-    return f"Not compared with plain {loss}: {some(arms)}, because {some(kds)} are equally like it; choose by {choose}."
+    return f"Not compared with {called}: {some(arms)}, because {some(kds)} are equally like it; choose by {choose}."
 
 
-def _unlike(chosen: dict[str, str], told: dict[str, Settings]) -> list[str]:
+def _unlike(called: str, chosen: dict[str, str], told: dict[str, Settings]) -> list[str]:
     """Where an arm and its kd differ in more than the loss."""
     arms: dict[str, list[str]] = {}
     for arm, kd in chosen.items():
@@ -120,4 +135,4 @@ def _unlike(chosen: dict[str, str], told: dict[str, Settings]) -> list[str]:
         differing = [n for n in shared if told[arm].get(n) != told[kd].get(n)]
         if differing:
             arms.setdefault(", ".join(n.rsplit(".", 1)[-1] for n in differing), []).append(arm)
-    return [f"Not only the loss differs from plain kd, but also {what}: {some(who)}." for what, who in arms.items()]
+    return [f"Not only the loss differs from {called}, but also {what}: {some(who)}." for what, who in arms.items()]

@@ -8,6 +8,7 @@ import pandas as pd
 from kd_lab.analysis.arms import UNIT
 from kd_lab.analysis.columns import column
 from kd_lab.analysis.protocol import tally
+from kd_lab.analysis.statistics import NOT_DISTINGUISHABLE
 from kd_lab.analysis.unit import Unit
 from kd_lab.analysis.wording import counted
 from kd_lab.names import (
@@ -35,26 +36,41 @@ RULE_OF_THREE = 3
 WORDS = {"FAILED": "failed", "RUNNING": "still running", "KILLED": "killed", "FINISHED": "without the metric"}
 
 
-def left_out(asked: pd.DataFrame, done: pd.DataFrame, students: pd.DataFrame) -> list[str]:
-    """Runs that do not count, and how many configurations were tried.
+def left_out(asked: pd.DataFrame, done: pd.DataFrame, num_counting: int) -> Iterator[str]:
+    """Runs that do not count.
 
     Args:
         asked: the students that were asked for.
         done: those of them that finished and have the metric.
-        students: the newest of these for each arm, seed and split.
+        num_counting: how many are the newest of these for an arm, seed and split.
     """
     others = asked[~asked["student_run"].isin(done["student_run"])]
     told = [
         f"{count} {WORDS.get(str(status), str(status))}" for status, count in others["status"].value_counts().items()
     ]
-    notes = [f"Left out: {', '.join(told)}."] if told else []
-    older = len(done) - len(students)
-    if older:
-        notes.append(f"Of runs with the same arm, seed and split the newest counts: {older} older left out.")
+    if told:
+        yield f"Left out: {', '.join(told)}."
+    if (older := len(done) - num_counting) > 0:
+        yield f"Of runs with the same arm, seed and split the newest counts: {older} older left out."
+
+
+def tried(students: pd.DataFrame) -> Iterator[str]:
+    """How many configurations there are."""
     arms = students["arm"].nunique()
     if arms > 1:
-        notes.append(f"{arms} configurations were compared on the test part: the best of many looks better than it is.")
-    return notes
+        yield f"{arms} configurations were compared on the test part: the best of many looks better than it is."
+
+
+def corrected(arms: pd.DataFrame, reference: str) -> Iterator[str]:
+    """Arms whose interval finds a difference that the verdict does not."""
+    for prefix, other in (("to_baseline", "the student alone"), ("to_kd", reference)):
+        apart = (arms[f"{prefix}_low"] > 0) | (arms[f"{prefix}_high"] < 0)
+        found = arms[apart & (arms[f"{prefix}_verdict"] == NOT_DISTINGUISHABLE)]
+        if not found.empty:
+            yield (
+                f"Not distinguishable from {other}, although the interval leaves out 0: {some(found['arm'])}. An "
+                "interval is of one arm by itself; a verdict is corrected for the number of arms."
+            )
 
 
 def chosen(students: pd.DataFrame) -> Iterator[str]:
@@ -73,10 +89,7 @@ def machines(students: pd.DataFrame) -> str:
         why = f"students were measured on different machines ({tally(students['machine'])})"
     else:
         why = f"other jobs ran beside each ({students['machine'].iloc[0]}), and sweep.jobs=1 measures them alone"
-    return (
-        f"Latency, training time, samples/s, memory and accuracy per hour are left out, because {why}; "
-        "mix=machine shows them."
-    )
+    return f"Latency, training time, samples/s and memory are left out, because {why}; mix=machine shows them."
 
 
 def sizes(students: pd.DataFrame, arms: pd.DataFrame) -> Iterator[str]:
@@ -93,7 +106,7 @@ def sizes(students: pd.DataFrame, arms: pd.DataFrame) -> Iterator[str]:
         floor = (
             f", and with {most} pairs the Wilcoxon test cannot go below p = {2.0 ** (1 - most):g}" if most > 1 else ""
         )
-        yield f"Few seeds: {who} fewer than {FEW}; intervals from the bootstrap are too narrow{floor}."
+        yield f"Few seeds: {who} fewer than {FEW}; only a large difference can be found{floor}."
     for group, rows in students.groupby("group"):
         if len(rows) != rows["arm"].nunique() * len(rows.drop_duplicates(UNIT)):
             name = f" in {group}" if students["group"].nunique() > 1 else ""

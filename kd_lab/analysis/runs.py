@@ -47,24 +47,6 @@ def studies(uri: str = "sqlite:///mlflow.db") -> list[str]:
         return [names[key] for key in names if reader.has_role(key, STUDENT)]
 
 
-def first_study(wanted: Sequence[str], uri: str, make: str) -> str:
-    """The first of these studies that the store has.
-
-    Args:
-        wanted: names of studies, the one that suits best before the others.
-        uri: the store.
-        make: the command that makes the first one, for the message.
-
-    Raises:
-        UserError: there is no such store, or it has none of them.
-    """
-    there = studies(uri)
-    for name in wanted:
-        if name in there:
-            return name
-    raise UserError(f"study={','.join(wanted)}: {uri} has no such study; make one with {make}, then start again.")
-
-
 def runs(study: str | Sequence[str] | None = None, uri: str = "sqlite:///mlflow.db") -> pd.DataFrame:
     """One row per trained network, the newest first.
 

@@ -41,6 +41,11 @@ class Unit:
         return 100.0 if self.metric in FRACTIONS else 1.0
 
     @property
+    def range(self) -> tuple[float, float]:
+        """What a value can be: a share is never below 0, nor above 1."""
+        return (0.0, 1.0) if self.metric in FRACTIONS else (-math.inf, math.inf)
+
+    @property
     def heading(self) -> str:
         """`test accuracy, %`."""
         return f"{self.name}, %" if self.metric in FRACTIONS else self.name

@@ -1,14 +1,22 @@
 """`kd-lab compare`: the arms of one or more studies side by side, and which differences are real."""
 
 import shlex
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kd_lab.cli.commands import tell_waiting
 from kd_lab.errors import UserError, choices
 from kd_lab.job.offline import default_uri
 from kd_lab.outside.address import without_login
+from kd_lab.outside.text import visible
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kd_lab.analysis.comparison import Comparisons
 
 FORMATS = ["table", "markdown", "csv"]
 ARMS, STUDENTS, MARKDOWN = "arms.csv", "students.csv", "comparison.md"
@@ -31,42 +39,84 @@ class Options:
 def compare(arguments: list[str]) -> int:
     """`kd-lab compare [STUDY ...] [tracking.uri=URI] [metric=KEY] [against=ARM] [mix=KEY,...] [where=KEY=VALUE]`."""
     options = parse(arguments[1:])
-    from kd_lab.analysis.comparison import ACCURACY
-    from kd_lab.analysis.comparison import compare as compared
+    from kd_lab.analysis.comparison import ACCURACY, compare_each
     from kd_lab.analysis.printed import markdown, show
     from kd_lab.analysis.runs import pairs, runs
-    from kd_lab.outside.text import csv, visible
+    from kd_lab.outside.text import csv
 
     uri = options.uri or default_uri()
     tell_waiting(uri)
     studies = options.studies or _only_study(uri)
-    comparison = compared(
+    comparisons = compare_each(
         pairs(runs(studies, uri)),
         options.metric or ACCURACY,
         against=options.against,
         mix=options.mix,
         where=options.where,
     )
+    if options.out is not None:
+        _prepare(options.out)
     name = ", ".join(studies)
+    arms, students = (
+        _together(tables) for tables in zip(*((c.arms, c.students) for c in comparisons.each), strict=True)
+    )
     if options.format == "csv":
-        print(csv(comparison.arms), end="")  # noqa: T201
+        print(csv(arms), end="")  # noqa: T201
     elif options.format == "markdown":
-        print(markdown(comparison, name), end="")  # noqa: T201
+        print(markdown(comparisons, name), end="")  # noqa: T201
     else:
         from kd_lab.outside.console import console
 
-        show(comparison, console(), name)
+        show(comparisons, console(), name)
     if options.out is not None:
-        from kd_lab.analysis.page import page_of
-
-        page = page_of(comparison, uri, options.out, shlex.join(["kd-lab", *arguments]))
-        texts = {ARMS: csv(comparison.arms), STUDENTS: csv(comparison.students), MARKDOWN: markdown(comparison, name)}
-        for file, text in texts.items():
-            (options.out / file).write_text(text, encoding="utf-8")
+        texts = {ARMS: csv(arms), STUDENTS: csv(students), MARKDOWN: markdown(comparisons, name)}
+        page = _write(options.out, texts, comparisons, uri, shlex.join(["kd-lab", *arguments]))
         if options.format == FORMATS[0]:
             print(visible(f"Written: {', '.join(str(options.out / file) for file in texts)}"))  # noqa: T201
             print(visible(f"Open {page}; its figures are beside it"))  # noqa: T201
     return 0
+
+
+def _together(tables: Sequence["pd.DataFrame"]) -> "pd.DataFrame":
+    """The tables of all groups as one, which the column `group` tells apart."""
+    import pandas as pd
+
+    return pd.concat(tables, ignore_index=True)
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder and try to write there, before anything is printed.
+
+    Raises:
+        UserError: it cannot be made, or nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(
+            f"--out {folder}: there is a file of this name; expected a folder, such as --out results"
+        ) from error
+    except OSError as error:
+        raise UserError(f"--out {folder}: cannot be written ({error.strerror}); expected a folder of yours") from error
+
+
+def _write(folder: Path, texts: Mapping[str, str], comparisons: "Comparisons", uri: str, command: str) -> Path:
+    """Write the page and the tables.
+
+    Raises:
+        UserError: the disk is full, or a file of these names is not yours.
+    """
+    from kd_lab.analysis.page import page_of
+
+    try:
+        page = page_of(comparisons, uri, folder, command)
+        for file, text in texts.items():
+            (folder / file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out {folder}: cannot be written ({error.strerror or error})") from error
+    return page
 
 
 def parse(arguments: Sequence[str]) -> Options:

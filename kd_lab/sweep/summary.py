@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from kd_lab import names
-from kd_lab.analysis.comparison import Comparison, compare
+from kd_lab.analysis.comparison import Comparisons, compare_each
 from kd_lab.analysis.page import page_of
 from kd_lab.analysis.printed import markdown, show
 from kd_lab.analysis.protocol import MIXABLE
@@ -73,7 +73,7 @@ def _describe(parent: Run, every: Sequence[JobState], title: str) -> None:
         _keep_page(parent, comparison, jobs[0].uri)
 
 
-def _comparison(jobs: Sequence[JobState]) -> Comparison | None:
+def _comparison(jobs: Sequence[JobState]) -> Comparisons | None:
     """Of the students that are done, whichever sweep made them: in one table, whatever the user swept over.
 
     The notes say what of it is not comparable, and how many failed.
@@ -86,16 +86,16 @@ def _comparison(jobs: Sequence[JobState]) -> Comparison | None:
     frame = runs(jobs[0].study, jobs[0].uri)
     students = frame["run_id"].isin([job.run_id or job.open_run for job in jobs])
     mix = [key for key in MIXABLE if key != "machine"]  # times of different machines are nobody's wish
-    return compare(pairs(frame[(frame["role"] != names.STUDENT) | students]), mix=mix)
+    return compare_each(pairs(frame[(frame["role"] != names.STUDENT) | students]), mix=mix)
 
 
-def _keep_page(parent: Run, comparison: Comparison, uri: str) -> None:
+def _keep_page(parent: Run, comparison: Comparisons, uri: str) -> None:
     with tempfile.TemporaryDirectory() as folder, busy("drawing the page"):
         page = page_of(comparison, uri, Path(folder), "at the end of the sweep", files=False)
         parent.log_file(page, names.ARTIFACT_PAGE)
 
 
-def _report(comparison: Comparison | None, jobs: Sequence[JobState], most: int | None) -> str:
+def _report(comparison: Comparisons | None, jobs: Sequence[JobState], most: int | None) -> str:
     searched = Searched.of(jobs)
     chosen = f"{searched.sentence()}\n" if searched.trials else ""
     compared = "" if comparison is None else markdown(comparison, jobs[0].study, most)

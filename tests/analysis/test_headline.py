@@ -8,7 +8,7 @@ from tests.analysis.made_up import arms, difference
 GAIN = difference("to_baseline", 0.04, (0.03, 0.05), 0.0001, "better 5/5")
 LEVEL = difference("to_baseline", 0.002, (-0.01, 0.014), 0.7, "not distinguishable 3/5")
 LOSS = difference("to_baseline", -0.02, (-0.03, -0.01), 0.01, "worse 0/5")
-ONE = difference("to_baseline", 0.04, (np.nan, np.nan), np.nan, "not distinguishable 1/1") | {"n": 1}
+ONE = difference("to_baseline", 0.04, (np.nan, np.nan), np.nan, "not tested 1/1") | {"n": 1}
 LEVEL_TO_KD = difference("to_kd", 0.001, (-0.002, 0.004), 1.0, "not distinguishable 3/5") | {"kd_arm": "kd"}
 WORSE_TO_KD = difference("to_kd", -0.02, (-0.03, -0.01), 0.01, "worse 0/5") | {"kd_arm": "kd"}
 
@@ -28,7 +28,7 @@ def test_headline__better_than_the_student_alone_not_distinguishable_from_kd():
         (LEVEL, "5 seeds. It is not distinguishable from the student alone: +0.20 points"),
         (LOSS, "5 seeds. It is worse than the student alone by 2.00 points"),
         ({}, "nobody knows what distilling gained"),
-        (ONE, "1 seed. It is not distinguishable from the student alone: +4.00 points (no test). One seed is an anec"),
+        (ONE, "1 seed. It differs from the student alone by +4.00 points, which is not tested. One seed is an anec"),
     ],
     ids=["level", "worse", "no baseline", "one seed"],
 )
@@ -43,8 +43,20 @@ def test_headline__plain_kd_is_the_best__how_many_others_are_worse():
     kd, a, b = {"mean": 0.96}, WORSE_TO_KD | {"mean": 0.94}, LEVEL_TO_KD | {"mean": 0.95}
     (said,) = headline(arms(kd=kd, a=a, b=b))
     assert said.endswith("It is plain kd; of 2 other arms, 1 is worse and 1 not distinguishable from it.")
+    (said,) = headline(arms(kd=kd, a=a, b=LEVEL_TO_KD | {"mean": 0.95, "to_kd_verdict": "not tested"}))
+    assert said.endswith("of 2 other arms, 1 is worse and 1 not tested.")
     (said,) = headline(arms(kd=kd, a=a))
     assert said.endswith("It is plain kd; of 1 other arm, 1 is worse.")
+
+
+def test_headline__against_another__is_called_so():
+    arms_of = {"mean": 0.96} | LEVEL_TO_KD | {"kd_arm": "mlp dkd"}
+    (said,) = headline(arms(dist=arms_of), reference="dkd")
+    assert "It is not distinguishable from dkd (mlp dkd): +0.10 points" in said
+    (said,) = headline(arms(dist=arms_of), reference="mlp dkd")
+    assert "It is not distinguishable from mlp dkd: +0.10 points" in said
+    (said,) = headline(arms(kd={"mean": 0.96}, a=WORSE_TO_KD | {"mean": 0.94}), reference="dkd")
+    assert said.endswith("The others are compared with it; of 1 other arm, 1 is worse.")
 
 
 def test_headline__less_is_better__a_paragraph_for_each_group__no_values():

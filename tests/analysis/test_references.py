@@ -78,7 +78,7 @@ def test_reference__several_as_much_alike__none_and_said():
 def test_against__another_loss():
     kd, notes = chosen(table([0.9] * 3, loss=["kd", "dkd", "dist"]), against="dkd")
     assert kd == {"kd": "dkd", "dist": "dkd"}
-    assert "Plain dkd is the arm mlp 32 dkd." in notes
+    assert "dkd is the arm mlp 32 dkd." in notes
 
 
 @pytest.mark.parametrize("against", ["mlp 32 kd T=4", "kd T=4"])

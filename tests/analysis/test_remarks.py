@@ -9,7 +9,7 @@ from kd_lab.analysis.comparison import compare
 from tests.analysis.made_up import each, seeds, table
 
 STEPS = {column("student", names.COST_TRAIN_STEPS): 60.0, column("baseline", names.COST_TRAIN_STEPS): 40.0}
-FEW = "Few seeds: every arm has fewer than 5; intervals from the bootstrap are too narrow"
+FEW = "Few seeds: every arm has fewer than 5; only a large difference can be found"
 MANY = "2 configurations were compared on the test part: the best of many looks better than it is."
 TRIED = "chosen on validation from 30 configurations."
 SPLIT = "Intervals over seeds of one split do not contain the sampling error of the test part itself"
@@ -69,6 +69,17 @@ SAID = {
 @pytest.mark.parametrize(("accuracy", "columns", "expected"), SAID.values(), ids=SAID)
 def test_notes__what_a_reader_must_know_and_no_more(accuracy, columns, expected):
     assert notes(accuracy, **columns) == expected
+
+
+def test_corrected__an_interval_that_finds_what_the_verdict_does_not__is_explained():
+    gains = np.array([0.01, 0.03, 0.04])  # p 0.07; three times as good, by itself, 0.02
+    alone = 0.5 - np.concatenate([3 * gains + 0.05, gains, gains - 0.02, -gains])
+    (found,) = [
+        note
+        for note in notes([0.5] * 12, seed=seeds(4, 3), loss=each(["kd", "dkd", "dist", "nkd"], 3), alone=alone)
+        if note.startswith("Not distinguishable from the student alone, although the interval leaves out 0: ")
+    ]
+    assert "mlp 32 kd. An interval is of one arm by itself; a verdict is corrected for the number of arms" in found
 
 
 def said(*arguments, **settings):

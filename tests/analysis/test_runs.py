@@ -8,7 +8,7 @@ import pytest
 
 from kd_lab import names
 from kd_lab.analysis.columns import column, each_run
-from kd_lab.analysis.runs import first_study, pairs, runs, studies
+from kd_lab.analysis.runs import pairs, runs, studies
 from kd_lab.errors import UserError
 from kd_lab.names import TEST_ACCURACY_TOP1
 from kd_lab.store.store import Store
@@ -89,12 +89,6 @@ def test_runs__parameters_that_differ_or_that_only_some_runs_of_a_loss_have__and
 def test_runs__no_such_study_or_no_run__user_error(uri, study, match):
     with pytest.raises(UserError, match=match):
         runs(study, uri)
-
-
-def test_first_study__the_first_that_is_there(uri):
-    assert first_study(["nowhere", "digits"], uri, "kd-lab -m") == "digits"
-    with pytest.raises(UserError, match=r"study=a,b: .* has no such study; make one with kd-lab -m sweep=a, then"):
-        first_study(["a", "b"], uri, "kd-lab -m sweep=a")
 
 
 def test_runs__no_store__user_error_and_none_is_made(tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ import pytest
 from scipy import stats
 
 from kd_lab.analysis.statistics import (
-    bootstrap_interval,
     difference,
     gap_recovered,
     holm,
@@ -37,11 +36,27 @@ def test_difference__the_published_example():
     found = difference(KD - ALONE)
     assert (found.wins, found.pairs) == (10, 10)
     assert found.mean == pytest.approx(3.567, abs=5e-4)
-    assert (found.low, found.high) == pytest.approx((3.07, 4.13), abs=0.04)
+    interval = stats.ttest_rel(KD, ALONE).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
     assert found.p_t == pytest.approx(stats.ttest_rel(KD, ALONE).pvalue) == pytest.approx(6.2e-7, rel=0.02)
     assert found.p_wilcoxon == pytest.approx(0.002, abs=5e-5)
     names = ("mean", "low", "high", "p_t", "p_wilcoxon", "wins", "pairs")
     assert set(found.columns("to_kd")) == {f"to_kd_{name}" for name in names}
+
+
+@pytest.mark.parametrize("pairs", [2, 3, 5, 10])
+def test_difference__the_interval_leaves_out_0_where_the_test_finds_a_difference(pairs):
+    draws = np.random.default_rng(pairs)
+    found = [difference(draws.normal(shift, 1, size=pairs)) for shift in np.linspace(0, 9, 200)]
+    apart = [not one.low <= 0 <= one.high for one in found]
+    assert apart == [one.p_t < 0.05 for one in found]
+    assert {True, False} == set(apart)
+
+
+def test_difference__equal_ones__no_interval_that_claims_what_the_test_does_not():
+    found = difference(np.array([0.1, 0.1]))
+    assert found.p_t == 0.5
+    assert np.isnan([found.low, found.high]).all()
 
 
 def test_difference__a_win_is_what_is_better():
@@ -119,7 +134,7 @@ def test_holm__by_hand(values, expected):
         (-0.1, 0.049, True, "worse"),
         (-0.1, 0.049, False, "better"),
         (0.1, 0.05, True, "not distinguishable"),
-        (0.1, float("nan"), True, "not distinguishable"),
+        (0.1, float("nan"), True, "not tested"),
     ],
 )
 def test_verdict(mean, p, higher_is_better, said):
@@ -146,21 +161,3 @@ VARYING = np.array([0.80, 0.90, 0.85, 0.95])
 def test_gap_recovered__of_the_means__undefined_where_the_gap_is_noise(student, alone, teacher, share):
     found = gap_recovered(*(np.array(values) for values in (student, alone, teacher)))
     assert found == pytest.approx(share, nan_ok=True)
-
-
-def test_bootstrap_interval__as_drawn_one_by_one__in_any_order():
-    values = np.array([0.1, 0.4, 0.2])
-    means = np.random.default_rng(7).choice(np.sort(values), size=(10_000, 3)).mean(axis=1)
-    assert bootstrap_interval(values, seed=7) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
-    assert bootstrap_interval(values[::-1], seed=7) == bootstrap_interval(values, seed=7)
-
-
-def test_bootstrap_interval__normal_values__near_the_normal_interval():
-    values = np.random.default_rng(1).normal(size=400)
-    half = 1.96 * values.std(ddof=1) / 20
-    expected = values.mean() - half, values.mean() + half
-    assert bootstrap_interval(values) == pytest.approx(expected, abs=0.1 * half)
-
-
-def test_bootstrap_interval__one_value__none():
-    assert np.isnan(bootstrap_interval(np.array([1.0]))).all()

@@ -17,6 +17,10 @@ def test_unit__fractions_in_percent_and_points__others_as_they_are():
     assert NLL.interval(0.1, 0.2, signed=False) == "[0.1, 0.2]"
 
 
+def test_unit__a_share_is_from_0_to_1():
+    assert (ACCURACY.range, NLL.range) == ((0, 1), (-math.inf, math.inf))
+
+
 @pytest.mark.parametrize("unit", [ACCURACY, NLL])
 def test_unit__what_is_not_there__a_dash(unit):
     assert {unit.value(math.nan), unit.signed(math.nan), unit.interval(0.1, math.nan)} == {"-"}

@@ -78,9 +78,19 @@ def test_compare__tables_and_notes(uri, said):
     assert "- 2 configurations were compared on the test part" in out
 
 
-def test_compare__several_studies__refused_then_mixed(uri, said):
-    with pytest.raises(UserError, match=r"differ in budget \(100 steps: 10; 200 steps: 1 students\)"):
-        compare(["compare", "digits", "longer", f"tracking.uri={uri}"])
+def test_compare__several_studies__a_table_for_each_comparable_group_then_mixed(uri, said):
+    out = said(uri, "digits", "longer")
+    assert "These students differ in budget (100 steps: 10; 200 steps: 1 students)" in " ".join(out.split())
+    assert out.index("study digits, longer, 100 steps: accuracy") < out.index(
+        "study digits, longer, 200 steps: accuracy"
+    )
+    assert "Not distinguishable" not in out[out.index("200 steps: accuracy") :]
+    rows = list(csv.DictReader(said(uri, "digits", "longer", "format=csv").splitlines()))
+    assert [(row["group"], row["arm"]) for row in rows] == [
+        ("100 steps", "mlp 32 kd"),
+        ("100 steps", "mlp 32 dkd"),
+        ("200 steps", "mlp 32 dkd"),
+    ]
     out = said(uri, "digits", "longer", "mix=budget")
     assert "study digits, longer: accuracy" in out
     assert "Mixed: budget (100 steps: 10; 200 steps: 1 students)" in out
@@ -109,6 +119,18 @@ def test_compare__out__every_number__the_formats_are_those_of_the_files(uri, sai
     assert len(list(csv.DictReader((folder / "students.csv").open()))) == 10
     assert said(uri, "digits", "format=csv") == (folder / "arms.csv").read_text()
     assert said(uri, "digits", "format=markdown") == (folder / "comparison.md").read_text()
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere"])
+def test_compare__out_that_cannot_be_written__said_before_the_tables(uri, place, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("mine")
+    assert _main(["compare", "digits", f"tracking.uri={uri}", "--out", place]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"kd-lab: --out {place}: ")
+    assert captured.err.count("\n") == 1
+    assert Path("file").read_text() == "mine"
 
 
 def test_compare__where_and_against(uri, said):

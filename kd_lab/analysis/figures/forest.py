@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from kd_lab.analysis.columns import values
 from kd_lab.analysis.figures.style import plain
+from kd_lab.analysis.references import PLAIN_KD
 from kd_lab.analysis.statistics import BETTER, WORSE
 from kd_lab.analysis.unit import Unit
 from kd_lab.analysis.wording import number, p_in_words
@@ -17,13 +18,15 @@ from kd_lab.names import HIGHER_IS_BETTER, TEST_ACCURACY_TOP1
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-TO = {"baseline": "the student alone", "kd": "plain kd"}
+ALONE = "the student alone"
 LOOKS = {BETTER: ("#0072B2", "D", "full"), WORSE: ("#D55E00", "v", "full")}
 UNKNOWN = ("#777777", "o", "none")
 MAX_ARMS = 60
 
 
-def forest(arms: pd.DataFrame, to: str = "baseline", metric: str = TEST_ACCURACY_TOP1) -> Figure:
+def forest(
+    arms: pd.DataFrame, to: str = "baseline", metric: str = TEST_ACCURACY_TOP1, reference: str = PLAIN_KD
+) -> Figure:
     """Mean paired difference to the student alone or to plain kd with its 95% interval, the best arm at the top.
 
     Filled signs are differences that the test found, hollow ones those that it could not tell from none.
@@ -32,14 +35,15 @@ def forest(arms: pd.DataFrame, to: str = "baseline", metric: str = TEST_ACCURACY
         arms: `Comparison.arms`.
         to: `baseline` or `kd`.
         metric: `Comparison.metric`.
+        reference: `Comparison.reference`.
 
     Raises:
         UserError: no arm can be compared with it.
     """
-    start, unit = f"to_{to}_", Unit(metric)
+    start, unit, other = f"to_{to}_", Unit(metric), reference if to == "kd" else ALONE
     known = arms[np.isfinite(values(arms, f"{start}mean"))]
     if known.empty:
-        raise UserError(f"No arm can be compared with {TO[to]}; expected runs of the same seeds.")
+        raise UserError(f"No arm can be compared with {other}; expected runs of the same seeds.")
     known = known.sort_values(f"{start}mean", ascending=metric in HIGHER_IS_BETTER, kind="stable")
     table = known.tail(MAX_ARMS)
     names = [plain(arm, 30) for arm in table["arm"]]
@@ -52,7 +56,8 @@ def forest(arms: pd.DataFrame, to: str = "baseline", metric: str = TEST_ACCURACY
     axes.axvline(0, color="black", linewidth=1)
     axes.set_yticks(places, names, fontsize=8)
     axes.set_ylim(0, lines.sum())
-    axes.set_xlabel(f"{plain(unit.name, 80)}: difference to {TO[to]}" + (" (points)" if unit.of_difference else ""))
+    label = plain(f"{unit.name}: difference to {other}", 80)
+    axes.set_xlabel(label + (" (points)" if unit.of_difference else ""))
     if len(table) < len(known):
         axes.set_title(f"the best {len(table)} of {len(known)} arms")
     axes.grid(axis="x", alpha=0.3)

@@ -30,14 +30,14 @@ def learning_curves(curves: pd.DataFrame, students: pd.DataFrame, key: str = VAL
         key: which metric `curves` holds.
 
     Raises:
-        UserError: none of these students has a point.
+        UserError: none of these students has two points.
     """
     shown = shown_students(students)
     styles = {arm: style for arm, style in arm_styles(students).items() if arm in set(shown["arm"])}
     lines = {arm: _over_seeds(curves, shown.loc[shown["arm"] == arm, "student_run"]) for arm in styles}
-    lines = {arm: line for arm, line in lines.items() if len(line)}
+    lines = {arm: line for arm, line in lines.items() if len(line) > 1}
     if not lines:
-        raise UserError(f"No student among these runs has logged {key}; there is no curve to draw.")
+        raise UserError(f"No student among these runs has logged {key} twice; there is no curve to draw.")
     label, scale = LABELS.get(key, (key, 1.0))
     figure = Figure(figsize=(7, 4.8), layout="constrained")
     axes = figure.subplots()

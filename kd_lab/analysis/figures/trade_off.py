@@ -66,12 +66,12 @@ def accuracy_against(students: pd.DataFrame, cost: str = COST_PARAMS_TOTAL) -> F
         cost: a key of COSTS.
 
     Raises:
-        UserError: all networks cost the same, so that there is nothing to trade.
+        UserError: all students cost the same, so that there is nothing to trade.
     """
     panels = {dataset: _points(rows, cost) for dataset, rows in students.groupby("dataset")}
-    panels = {dataset: points for dataset, points in panels.items() if len({point.x for point in points}) > 1}
+    panels = {dataset: points for dataset, points in panels.items() if _num_places(points) > 1}
     if not panels:
-        raise UserError(f"These networks do not differ in {cost}; expected networks of several sizes.")
+        raise UserError(f"These students do not differ in {cost}; expected students of several sizes.")
     figure = Figure(figsize=(0.6 + 6.0 * len(panels), 5.2), layout="constrained")
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (dataset, points) in zip(row, panels.items(), strict=True):
@@ -97,12 +97,12 @@ def accuracy_against_agreement(students: pd.DataFrame) -> Figure:
         students: rows of `kd_lab.analysis.runs.pairs` with the column `arm`.
 
     Raises:
-        UserError: no student has a teacher.
+        UserError: there are not two networks that have a teacher.
     """
     panels = {dataset: _points(rows, TEST_AGREEMENT_TOP1, 100) for dataset, rows in students.groupby("dataset")}
-    panels = {dataset: points for dataset, points in panels.items() if points}
+    panels = {dataset: points for dataset, points in panels.items() if _num_places(points) > 1}
     if not panels:
-        raise UserError("No student among these runs was compared with a teacher; there is no agreement to show.")
+        raise UserError("There are not two networks among these runs that were compared with a teacher.")
     figure = Figure(figsize=(0.6 + 6.0 * len(panels), 5.2), layout="constrained")
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (dataset, points) in zip(row, panels.items(), strict=True):
@@ -115,6 +115,11 @@ def accuracy_against_agreement(students: pd.DataFrame) -> Figure:
     row[0].set_ylabel("test accuracy (%)")
     legend_below(figure, row)
     return figure
+
+
+def _num_places(points: list[Point]) -> int:
+    """How many places along x there are beside the teacher's."""
+    return len({point.x for point in points if point.role != TEACHER})
 
 
 def front(cost: np.ndarray, accuracy: np.ndarray) -> list[int]:

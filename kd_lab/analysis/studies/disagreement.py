@@ -79,7 +79,7 @@ def compared(found: pd.DataFrame, arm: str) -> pd.DataFrame:
         arm: one of its arms.
 
     Returns:
-        A row for each of OUTCOMES; alone, student, difference and the ends of its 95% bootstrap interval, low and high.
+        A row for each of OUTCOMES; alone, student, difference and the ends of its 95% t interval, low and high.
     """
     own = found[found["arm"] == arm]
     each = {role: own.loc[own["role"] == role, OUTCOMES].to_numpy() for role in (BASELINE, STUDENT)}
@@ -88,7 +88,8 @@ def compared(found: pd.DataFrame, arm: str) -> pd.DataFrame:
         alone, taught = (each[role][:, place] for role in (BASELINE, STUDENT))
         paired = difference(taught - alone)
         means = {"alone": spread(alone).mean, "student": spread(taught).mean}
-        rows.append({**means, "difference": paired.mean, "low": paired.low, "high": paired.high})
+        low, high = np.clip([paired.low, paired.high], -100, 100)
+        rows.append({**means, "difference": paired.mean, "low": low, "high": high})
     return pd.DataFrame(rows, index=pd.Index(OUTCOMES, name="% of the test samples"))
 
 

@@ -19,7 +19,7 @@ def by_size(students: pd.DataFrame, cost: str = COST_PARAMS_TOTAL) -> pd.DataFra
         cost: a metric.
 
     Returns:
-        arm, loss, and COLUMNS; the gain is paired by seed, its interval a 95% bootstrap interval.
+        arm, loss, and COLUMNS; the gain is paired by seed, its interval the 95% t interval, within what can be.
 
     Raises:
         UserError: there are not several sizes.
@@ -33,7 +33,7 @@ def by_size(students: pd.DataFrame, cost: str = COST_PARAMS_TOTAL) -> pd.DataFra
         gain = difference(100 * (taught - alone))
         without, with_it = spread(100 * alone), spread(100 * taught)
         told = [own["network"].iloc[0], float(np.mean(costs)), without.mean, without.sd, with_it.mean, with_it.sd]
-        told += [gain.mean, gain.low, gain.high, gain.pairs]
+        told += [gain.mean, *np.clip([gain.low, gain.high], -100, 100), gain.pairs]
         rows.append({"arm": arm, "loss": own["loss"].iloc[0], **dict(zip(COLUMNS, told, strict=True))})
     found = pd.DataFrame(rows).sort_values("cost", kind="stable").reset_index(drop=True)
     if found["cost"].nunique() < 2:

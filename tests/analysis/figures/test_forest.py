@@ -47,9 +47,11 @@ def test_forest__less_is_better__the_lowest_at_the_top():
 
 
 def test_forest__one_pair__a_sign_without_an_interval():
-    axes = forest(arms(kd=difference("to_kd", 0.01, (np.nan, np.nan), np.nan, "not distinguishable 1/1")), "kd").axes[0]
+    one = difference("to_kd", 0.01, (np.nan, np.nan), np.nan, "not tested 1/1")
+    axes = forest(arms(kd=one), "kd", reference="dkd").axes[0]
     assert bars(axes) == []
-    assert labels(axes.child_axes[0]) == ["not distinguishable\nno test, 1/1"]
+    assert labels(axes.child_axes[0]) == ["not tested\nno test, 1/1"]
+    assert axes.get_xlabel() == "test accuracy: difference to dkd (points)"
 
 
 def test_forest__a_long_name_has_the_height_of_its_lines():

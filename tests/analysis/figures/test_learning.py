@@ -39,7 +39,7 @@ def test_learning_curves__a_step_that_not_every_seed_reached__left_out():
     ],
 )
 def test_learning_curves__the_student_alone_beside_them(key, labels, heading):
-    curves = history(**{"mlp 32 kd 0": [1.0], "mlp 32 alone 0": [2.0]})
+    curves = history(**{"mlp 32 kd 0": [1.0, 0.5], "mlp 32 alone 0": [2.0, 1.0]})
     axes = learning_curves(curves, students({"kd": [0.9]}), key).axes[0]
     assert [line.get_label() for line in axes.lines] == labels
     assert axes.get_ylabel() == heading
@@ -51,5 +51,6 @@ def test_shown_students__six_most_accurate():
 
 
 def test_learning_curves__no_points__user_error():
-    with pytest.raises(UserError, match="has logged val/accuracy_top1"):
-        learning_curves(history(other=[1.0]), students({"kd": [0.9]}))
+    for curves in (history(other=[1.0, 2.0]), history(**{"mlp 32 kd 0": [1.0]})):
+        with pytest.raises(UserError, match="has logged val/accuracy_top1 twice"):
+            learning_curves(curves, students({"kd": [0.9]}))

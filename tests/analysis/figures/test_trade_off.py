@@ -55,7 +55,7 @@ def test_accuracy_against__means_of_students_their_networks_alone_and_the_teache
 
 
 def test_accuracy_against__bars_are_one_sample_sd():
-    axes = accuracy_against(students({"kd": [0.92, 0.93, 0.94]})).axes[0]
+    axes = accuracy_against(two_sizes()).axes[0]
     heights = [np.ptp(bar.get_segments()[0][:, 1]) for bar in axes.collections if hasattr(bar, "get_segments")]
     assert max(heights) == pytest.approx(2.0)
 
@@ -64,19 +64,22 @@ def test_accuracy_against__latencies_of_one_size_are_pooled():
     """A student cannot be faster than the same network with another loss."""
     table = students({"kd": [0.92, 0.93, 0.94], "dist": [0.95, 0.95, 0.95]})
     table["student.cost/latency_ms_p50"] = [0.02, 0.02, 0.02, 0.05, 0.05, 0.05]
+    large = students({"large": [0.95]}, network="mlp 128", size={key: 4 * value for key, value in SIZE.items()})
+    table = pd.concat([table, large.assign(baseline_run=None)], ignore_index=True)
     found = points(accuracy_against(table, names.COST_LATENCY_MS_P50).axes[0])
     # Six students at 0.02 and 0.05, and the student alone of three seeds at 0.02.
     assert {x for x, _ in found["kd"] + found["dist"] + found["student alone"]} == {0.03}
 
 
 def test_accuracy_against__a_panel_for_each_dataset():
-    both = pd.concat([students({"kd": [0.9, 0.9, 0.9]}), students({"kd": [0.8, 0.8, 0.8]}, dataset="mnist")])
+    both = pd.concat([two_sizes(), two_sizes().assign(dataset="mnist")])
     figure = accuracy_against(both.reset_index(drop=True))
     assert [axes.get_title() for axes in figure.axes] == ["digits", "mnist"]
 
 
 def test_accuracy_against__many_arms__twelve_have_their_own_sign():
     table = students({f"loss{n}": [0.9 + n / 1000] * 3 for n in range(15)})
+    table.loc[table["arm"] == "loss14", "student.cost/params_total"] = 400
     found = points(accuracy_against(table).axes[0])
     assert len(found["other students"]) == 3
     assert "loss14" in found
@@ -97,10 +100,15 @@ def test_accuracy_against_agreement__a_baseline_beside_two_teachers__counts_for_
     assert points(axes)["student alone"] == [(86, 90)]
 
 
-def test_accuracy_against__nothing_to_trade__user_error():
-    alone = {"teacher_run": None, "baseline_run": None, "student.test/agreement_top1": np.nan}
-    table = students({"kd": [0.9, 0.9, 0.9]}, **alone)
-    with pytest.raises(UserError, match="do not differ in cost/params_total"):
-        accuracy_against(table)
-    with pytest.raises(UserError, match="no agreement to show"):
+def test_accuracy_against__one_size_beside_its_teacher__nothing_to_trade__user_error():
+    table = students({"kd": [0.9, 0.9, 0.9], "dist": [0.91, 0.91, 0.91]})
+    for cost in (names.COST_PARAMS_TOTAL, names.COST_LATENCY_MS_P50):
+        with pytest.raises(UserError, match=f"do not differ in {cost}"):
+            accuracy_against(table, cost)
+
+
+@pytest.mark.parametrize("agreement", [np.nan, 0.9])
+def test_accuracy_against_agreement__one_network_or_none__user_error(agreement):
+    table = students({"kd": [0.9, 0.9, 0.9]}, baseline_run=None, **{"student.test/agreement_top1": agreement})
+    with pytest.raises(UserError, match="not two networks among these runs that were compared with a teacher"):
         accuracy_against_agreement(table)

@@ -22,8 +22,9 @@ def test_by_size__the_cheapest_first__gain_paired_by_seed():
     assert found["taught"].tolist() == pytest.approx([93, 88])
     assert found["taught_sd"].tolist() == pytest.approx([1, 0])
     assert (found["alone"] == 90).all()
-    # The lowest and the highest mean of three draws from 2, 3 and 4 that 95% of draws stay between.
-    assert found.loc[0, ["gain_low", "gain_high"]].tolist() == pytest.approx([2, 4], abs=0.4)
+    # 2, 3 and 4: t of 2 degrees of freedom at 0.975 is 4.302653
+    half = 4.302653 / 3**0.5
+    assert found.loc[0, ["gain_low", "gain_high"]].tolist() == pytest.approx([3 - half, 3 + half])
 
 
 def test_by_size__one_size__user_error():
@@ -43,7 +44,7 @@ def test_dominated__by_what_costs_no_more_and_is_more_accurate():
 
 def test_gains_in_words__the_largest_and_what_the_smallest_reaches():
     assert gains_in_words(by_size(sizes())) == [
-        "The largest gain is that of mlp 32: +3.00 points [+2.00, +4.00].",
+        "The largest gain is that of mlp 32: +3.00 points [+0.52, +5.48].",
         "mlp 32, distilled, reaches 93.00%. No student alone, of whatever size, reaches more.",
     ]
     better = sizes()
