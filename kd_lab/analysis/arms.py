@@ -109,7 +109,9 @@ def _short(names: Sequence[str]) -> dict[str, str]:
     short = {}
     for name, path in parts.items():
         lengths = range(1, len(path) + 1)
-        alone = [n for n in lengths if sum(other[-n:] == path[-n:] for other in parts.values()) == 1]
+        # A name that goes deeper tells more itself: T stays T beside schedules.temperature.
+        near = [other for other in parts.values() if len(other) <= len(path)]
+        alone = [n for n in lengths if sum(other[-n:] == path[-n:] for other in near) == 1]
         length = alone[0] if alone else len(path)
         short[name] = SHORT.get(path[-1], path[-1]) if length == 1 else ".".join(path[-length:])
     return short

@@ -70,14 +70,14 @@ COSTS = [
     Cost("macs", "MACs", "MACs", "per sample", _whole),
     Cost("latency", "ms", "latency", "one sample, ms", _three, "ms: latency of one sample, median"),
     Cost("train_wall_s", "train s", "training", "s", lambda value: fixed(value, 1)),
-    Cost("samples_per_s", "samples/s", "training", "samples/s", _whole, "samples/s: in training"),
+    Cost("samples_per_s", "samples/s", "training", "samples/s", _whole),
     Cost(
         "peak_memory_bytes",
         "MiB",
         "peak memory",
-        "training, MiB: tensors on a GPU, the whole process on a CPU",
+        "training, MiB; on a CPU of the whole process",
         lambda value: fixed(value, 0, 2.0**-20),
-        "MiB: the most that training held, of a GPU in tensors, of a CPU the whole process with Python and torch",
+        "MiB: peak memory in training, on a CPU of the whole process",
     ),
 ]
 

@@ -13,9 +13,9 @@ from kd_lab.analysis.statistics import BETTER, NOT_DISTINGUISHABLE, NOT_TESTED, 
 from kd_lab.analysis.wording import DASH
 from kd_lab.outside.text import visible
 
-LIST_BELOW = 60
+LIST_BELOW = 72
 """In fewer columns a table is a list."""
-LABEL = 16
+LABEL = 12
 """A name is folded to no less than this."""
 STYLES = {BETTER: "green", WORSE: "red"}
 SHORT = {NOT_DISTINGUISHABLE: "n.d.", NOT_TESTED: "n.t."}
@@ -97,7 +97,7 @@ def _foot(table: TextTable, shown: TextTable, left_out: Sequence[int]) -> Iterat
     told = [f"{short}: {word}" for word, short in SHORT.items() if word in every]
     told += [f"a wider terminal also shows {', '.join(table.spare[place] for place in left_out)}"] if left_out else []
     if told:
-        yield f" {'; '.join(told)}\n"
+        yield f" {'; '.join(told)}"
 
 
 def _listed(table: TextTable) -> Iterator[Text]:

@@ -113,14 +113,13 @@ def _results(comparison: Comparison, head: str, cells: Cells) -> TextTable:
     found = [one for role in (TEACHER, BASELINE) for one in beside(comparison.students, role, comparison.metric)]
     below = [f"{one.name} {one.reached}" + (f" ({one.num_runs})" if one.num_runs > 1 else "") for one in found]
     more = f"; and {len(below) - MAX_BESIDE} more" if len(below) > MAX_BESIDE else ""
-    symbol = Unit(comparison.metric).symbol
-    columns = {"arm": head, "n": "n", "mean": symbol, "interval": "95% interval"}
+    columns = {"arm": head, "n": "n", "mean": Unit(comparison.metric).symbol, "interval": "95% interval"}
     return _table(
         f"{title}, mean ± sample sd over n; gain over the same student alone, paired",
         "; ".join(below[:MAX_BESIDE]) + more,
         columns | {f"to_baseline_{name}": called for name, called in GAIN.items()},
         cells,
-        spare={"to_baseline_wilcoxon": "W", "to_baseline_wins": "wins", "interval": f"the 95% interval of {symbol}"},
+        spare={"to_baseline_wilcoxon": "W", "to_baseline_wins": "wins", "interval": "the 95% interval of the mean"},
     )
 
 

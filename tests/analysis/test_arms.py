@@ -23,6 +23,10 @@ LABELS = {
         {f"{SCHEDULE}_target_": [None, "kd_lab.schedules.cosine.cosine"], f"{SCHEDULE}final": [None, "0.5"]},
         ["kd", "kd T=cosine"],
     ),
+    "a schedule beside what it changes": (
+        {T: ["4", "2", "2"], f"{SCHEDULE}_target_": [None, None, "kd_lab.schedules.cosine.cosine"]},
+        ["kd T=4", "kd T=2", "kd T=2 schedules.temperature=cosine"],
+    ),
     "hard labels that have the rest of 1": (
         {WEIGHT: ["0.9", "0.1"], HARD: ["0.09999999999999998", "0.9"]},
         ["kd weight=0.9", "kd weight=0.1"],
