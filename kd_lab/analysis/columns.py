@@ -10,7 +10,7 @@ import pandas as pd
 from kd_lab.names import BASELINE, OF_ALONE
 
 IDENTITY = ["study", "run_id", "name", "role", "status", "seed", "dataset", "network", "loss"]
-LINKS = ["teacher_run", "baseline_run", "sweep", "tried", "start_time"]
+LINKS = ["teacher_run", "baseline_run", "sweep", "tried", "start_time", "remarks"]
 PROTOCOL = ["fingerprint", "teacher_weights", "machine", "code", "test_samples"]
 PARAMS = "params."
 SHARED = ", jobs at once="

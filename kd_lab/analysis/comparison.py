@@ -153,6 +153,7 @@ def _compared(
     arms = with_differences(arms, students, metric, higher_is_better=higher)
     arms = arms.sort_values(["group", "mean"], ascending=[True, not higher], kind="stable").reset_index(drop=True)
     notes = [
+        *remarks.amiss(students),
         *remarks.chosen(students),
         *left_out,
         *remarks.tried(students),

@@ -73,6 +73,19 @@ def corrected(arms: pd.DataFrame, reference: str) -> Iterator[str]:
             )
 
 
+def amiss(students: pd.DataFrame) -> Iterator[str]:
+    """What jobs said of themselves that makes their result doubtful: each kind once, in the words of the first."""
+    if "remarks" not in students or students["remarks"].isna().all():
+        return
+    said = students.assign(remark=students["remarks"].str.split("\n")).explode("remark").dropna(subset="remark")
+    for _, rows in said.groupby(said["remark"].str.replace(r"[\d.,]+", "#", regex=True), sort=False):
+        first = rows["remark"].iloc[0]
+        if len(rows) == len(students) and rows["remark"].nunique() == 1:
+            yield first
+        else:
+            yield f"{first} (So says {rows['arm'].iloc[0]}; in all {len(rows)} of {len(students)} students.)"
+
+
 def chosen(students: pd.DataFrame) -> Iterator[str]:
     """Arms that a search has chosen, and from how many."""
     if "tried" not in students:

@@ -20,6 +20,7 @@ from kd_lab.names import (
     TAG_DEVICE,
     TAG_JOBS_AT_ONCE,
     TAG_PROCESSES,
+    TAG_REMARKS,
     TAG_ROLE,
     TAG_SWEEP,
     TAG_TEACHER_RUN,
@@ -158,6 +159,7 @@ def _identity(record: Record, study: str) -> dict[str, object]:
         "sweep": tags.get(TAG_SWEEP),
         "tried": tags.get(TAG_CONFIGURATIONS_TRIED),
         "start_time": pd.Timestamp(record.start_time_ms, unit="ms"),
+        "remarks": tags.get(TAG_REMARKS),
         "fingerprint": tags.get(TAG_DATA_FINGERPRINT),
         "teacher_weights": tags.get(TAG_TEACHER_WEIGHTS_SHA256),
         "machine": _machine(tags),
@@ -190,6 +192,8 @@ def _node(params: Mapping[str, str], node: str) -> str:
         return "none"
     if f"{node}.member._target_" in params:
         return f"{params.get(f'{node}.size', '?')} x {_node(params, f'{node}.member')}"
+    if f"{node}.estimator._target_" in params:
+        return params[f"{node}.estimator._target_"].rsplit(".", 1)[-1]
     parts = target.split(".")
     # Ours are one per module, so the module is the name that the user typed; elsewhere the class is.
     short = parts[-2] if target.startswith("kd_lab.") and len(parts) > 2 else parts[-1]

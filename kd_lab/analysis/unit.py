@@ -6,17 +6,23 @@ from typing import Any
 
 from kd_lab.analysis.wording import DASH, number, percent, points
 from kd_lab.names import (
+    TEST_ACCURACY_BALANCED,
     TEST_ACCURACY_TOP1,
     TEST_ACCURACY_TOP5,
     TEST_AGREEMENT_TEACHER_WRONG,
     TEST_AGREEMENT_TOP1,
+    TEST_AUROC_MACRO,
     TEST_ECE,
+    TEST_F1_MACRO,
     VAL_ACCURACY_TOP1,
 )
 
 FRACTIONS = {
     TEST_ACCURACY_TOP1: "test accuracy",
     TEST_ACCURACY_TOP5: "test accuracy, top 5",
+    TEST_ACCURACY_BALANCED: "balanced test accuracy",
+    TEST_F1_MACRO: "macro F1",
+    TEST_AUROC_MACRO: "macro AUROC",
     TEST_AGREEMENT_TOP1: "agreement with the teacher",
     TEST_AGREEMENT_TEACHER_WRONG: "agreement where the teacher is wrong",
     TEST_ECE: "expected calibration error",

@@ -1,4 +1,4 @@
-"""The subcommands: run (single and sweep), doctor, ui, evaluate."""
+"""The subcommands: run (single and sweep), doctor, ui, predict, evaluate."""
 
 import gc
 import os
@@ -191,6 +191,18 @@ def options_of(arguments: list[str], defaults: dict[str, str]) -> dict[str, str]
             raise UserError(f"{argument}: {choices(key, [f'{k}=...' for k in defaults])}")
         options[key] = without_login(value) if key == "tracking.uri" else value
     return options
+
+
+def predict(arguments: list[str]) -> int:
+    """`kd-lab predict run=ID FILE [tracking.uri=URI]`: what a run's network says of samples, as CSV."""
+    files = [argument for argument in arguments[1:] if not argument.startswith(("run=", "tracking.uri="))]
+    options = options_of([one for one in arguments[1:] if one not in files], {"run": "", "tracking.uri": default_uri()})
+    if not options["run"] or len(files) != 1:
+        raise UserError(f"{' '.join(arguments)}: expected a run and one file: kd-lab predict run=ID FILE.npz")
+    from kd_lab.job.predict import predict as answer
+
+    answer(options["run"], options["tracking.uri"], files[0])
+    return 0
 
 
 def evaluate(arguments: list[str]) -> int:

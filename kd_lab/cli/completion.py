@@ -29,6 +29,7 @@ MOST_RUNS = 50
 OF_COMPARE = ("metric=", "against=", "where=", "mix=", "format=", "--out", "tracking.uri=")
 WORDS = {
     "evaluate": ("run=", "trainer=", "tracking.uri="),
+    "predict": ("run=", "tracking.uri="),
     "ui": ("port=", "tracking.uri="),
     "sync": ("tracking.uri=",),
 }
@@ -102,7 +103,7 @@ def _of_job(before: Sequence[str], word: str, compose: Composer, config: str) ->
 
 def _of_store(command: str, before: Sequence[str], word: str) -> Iterator[str]:
     """The words of a command that looks into a store."""
-    if command == "evaluate" and word.startswith("run="):
+    if command in {"evaluate", "predict"} and word.startswith("run="):
         yield from (f"run={run}" for run in _runs(before))
     elif command == "evaluate" and word.startswith("trainer="):
         yield from (f"trainer={name}" for name in choices_of("trainer"))

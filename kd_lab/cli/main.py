@@ -59,6 +59,7 @@ def _command(arguments: list[str]) -> Callable[[list[str]], int]:
         "list": listing.list_choices,
         "ui": commands.ui,
         "evaluate": commands.evaluate,
+        "predict": commands.predict,
         "doctor": commands.doctor,
         "compare": compare.compare,
         "sync": sync.sync,

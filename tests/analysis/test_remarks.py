@@ -1,9 +1,11 @@
 """What the notes beside a comparison say, and when they say nothing."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kd_lab import names
+from kd_lab.analysis import remarks
 from kd_lab.analysis.columns import column
 from kd_lab.analysis.comparison import compare
 from tests.analysis.made_up import each, seeds, table
@@ -138,3 +140,15 @@ def test_one_split__each_dataset_has_its_own():
         " in digits: with 100 samples an accuracy of 50.00% has a standard error of 5.00 points (binomial).",
         " in mnist: with 10,000 samples an accuracy of 50.00% has a standard error of 0.50 points (binomial).",
     ]
+
+
+def test_amiss__each_kind_once_in_the_words_of_the_first():
+    wide, worse = "The inputs span 0 to 18,424.", "The teacher ({}%) is worse than the student alone (92.50%)."
+    students = pd.DataFrame({"arm": ["a", "a", "b"], "remarks": [wide, f"{wide}\n{worse.format(70.1)}", None]})
+    assert list(remarks.amiss(students)) == [
+        f"{wide} (So says a; in all 2 of 3 students.)",
+        f"{worse.format(70.1)} (So says a; in all 1 of 3 students.)",
+    ]
+    students["remarks"] = [wide] * 3
+    assert list(remarks.amiss(students)) == [wide]
+    assert list(remarks.amiss(students.assign(remarks=None))) == []

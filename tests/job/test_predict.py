@@ -10,6 +10,7 @@ import pytest
 
 import kd_lab
 from kd_lab import names
+from kd_lab.cli.main import _main
 from kd_lab.errors import UserError
 from kd_lab.job.predict import predict
 from kd_lab.store.store import Store
@@ -49,6 +50,19 @@ def test_predict__as_the_run_answered(run: str, capsys: pytest.CaptureFixture[st
     assert [int(row["predicted"]) for row in rows] == answered["predicted"].tolist()
     given = np.array([[float(row[f"probability_{k}"]) for k in range(3)] for row in rows])
     np.testing.assert_allclose(given, answered["probabilities"], atol=1e-5)
+
+
+def test_command__the_first_characters_of_the_id(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(["predict", f"run={run[:8]}", "new.npy"]) == 0
+    assert capsys.readouterr().out.startswith(
+        "index,predicted,confidence,probability_0,probability_1,probability_2\n0,"
+    )
+
+
+@pytest.mark.parametrize("typed", [["new.npy"], ["run=1"], ["run=1", "a.npy", "b.npy"]])
+def test_command__not_one_run_and_one_file(typed: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(["predict", *typed]) == 2
+    assert "expected a run and one file: kd-lab predict run=ID FILE.npz" in capsys.readouterr().err
 
 
 def test_predict__other_samples_than_it_learned_from(run: str) -> None:
