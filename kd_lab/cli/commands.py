@@ -2,7 +2,6 @@
 
 import gc
 import os
-import subprocess
 import sys
 import tempfile
 from argparse import Namespace
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from kd_lab.cli.server import HOST, free_port, serve
 from kd_lab.errors import UserError, choices
 from kd_lab.job.arguments import expand, parse
 from kd_lab.job.catalogue import choices_of, conf_dir
@@ -129,22 +129,19 @@ def ui(arguments: list[str]) -> int:
         raise UserError(
             f"tracking.uri={uri}: no runs here yet; expected the file {store.database}, which a first `kd-lab` makes"
         )
-    if not options["port"].isdigit():
-        raise UserError(f"port={options['port']}: expected a number such as 5000")
-    server = f"http://127.0.0.1:{options['port']}"
+    port = free_port(options["port"])
+    server = f"http://{HOST}:{port}"
     print(f"{server}  (Ctrl-C ends it)", flush=True)  # noqa: T201
     _pages(uri, server)
     # For one person: four servers and those for language-model jobs take three times as long to start.
     # The address in full: the server stands elsewhere.
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--port", options["port"]]
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--port", str(port)]
     command += ["--artifacts-destination", str(Path.cwd() / "mlartifacts"), "--workers", "1"]
+    command += ["--uvicorn-opts", "--no-access-log --log-level warning"]
     own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ
-    try:
-        # Its web server imports from the folder that it stands in before all else, whatever Python is told.
-        with tempfile.TemporaryDirectory() as folder:
-            return subprocess.run(command, cwd=folder, env=own, check=False).returncode
-    except KeyboardInterrupt:
-        return 0
+    # Its web server imports from the folder that it stands in before all else, whatever Python is told.
+    with tempfile.TemporaryDirectory() as folder:
+        return serve(command, folder, own)
 
 
 def tell_waiting(uri: str) -> None:
