@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kd_lab.datasets.common.download import may_download, nothing_there
 from kd_lab.datasets.common.scaled import Scaled
 from kd_lab.datasets.common.splits import SplitSettings, assemble, cut
 from kd_lab.errors import UserError
@@ -27,6 +28,7 @@ _FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+_WHAT = f"{', '.join(_FILES)} (with or without .gz), directly or in MNIST/raw"
 # Mean and standard deviation of the 60,000 training images, as everywhere.
 _MEAN, _SD = 0.1307, 0.3081
 _TIMEOUT_S = 20.0
@@ -86,8 +88,7 @@ class Mnist:
         """
         self._settings = SplitSettings(labels, validation, seed, augment)
         self._path = path
-        # Other folders may be mistyped, or named by a config that somebody else wrote.
-        self._may_download = download or Path(path).expanduser() == Path(_DEFAULT).expanduser()
+        self._may_download = may_download(path, _DEFAULT, asked=download)
 
     def load(self) -> Data:
         """Reads the four files, after a download where they are missing and that is allowed.
@@ -162,12 +163,8 @@ class Mnist:
 
     def _download(self) -> tuple[Path, ...]:
         """Lets torchvision fetch the files into MNIST/raw, if that is allowed."""
-        absent = f"{', '.join(_FILES)} (with or without .gz) are not all there, neither directly nor in MNIST/raw"
         if not self._may_download:
-            raise UserError(
-                f"dataset.path={self._path}: {absent}; put them there, or set dataset.download=true to download them "
-                "there."
-            )
+            raise nothing_there(self._path, _WHAT)
         from torchvision.datasets import MNIST
 
         reason = "nothing came"
@@ -179,8 +176,8 @@ class Mnist:
         files = _find(self._path)
         if files is None:
             raise UserError(
-                f"dataset.path={self._path}: {absent}, and the download failed ({reason}); put them there, or go "
-                "online once."
+                f"dataset.path={self._path}: expected {_WHAT}, but not all of them are there, and the download failed "
+                f"({reason}); put them there, or go online once."
             )
         return files
 

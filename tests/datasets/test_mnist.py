@@ -95,7 +95,7 @@ def test_mnist__offline_says_what_where_and_what_to_do(
 ) -> None:
     before = socket.getdefaulttimeout()
     with pytest.raises(
-        UserError, match=r"train-images-idx3-ubyte, .*MNIST/raw.*\(no route to host\); put them"
+        UserError, match=r"expected train-images-idx3-ubyte, .*MNIST/raw.*\(no route to host\); put them"
     ) as told:
         Mnist(path=str(tmp_path / "none"), download=True).load()
     assert str(told.value).startswith(f"dataset.path={tmp_path / 'none'}: ")
@@ -105,13 +105,19 @@ def test_mnist__offline_says_what_where_and_what_to_do(
 
 def test_mnist__another_folder_is_never_filled_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision.datasets, "MNIST", _never)
-    for folder in (tmp_path / "mistyped", tmp_path):
-        with pytest.raises(
-            UserError,
-            match=rf"^dataset\.path={folder}: {', '.join(NAMES)} \(with or without \.gz\) are not all there, neither "
-            r"directly nor in MNIST/raw; put them there, or set dataset\.download=true to download them there\.$",
-        ):
-            Mnist(path=str(folder)).load()
+    what = rf"{', '.join(NAMES)} \(with or without \.gz\), directly or in MNIST/raw"
+    with pytest.raises(
+        UserError,
+        match=rf"^dataset\.path={tmp_path}/mistyped: there is no such folder; name one with {what}, or set "
+        r"dataset\.download=true to make it and download them there\.$",
+    ):
+        Mnist(path=str(tmp_path / "mistyped")).load()
+    with pytest.raises(
+        UserError,
+        match=rf"^dataset\.path={tmp_path}: expected {what}, but not all of them are there; put them there, or set "
+        r"dataset\.download=true to download them there\.$",
+    ):
+        Mnist(path=str(tmp_path)).load()
     assert not list(tmp_path.iterdir())
 
 
