@@ -21,6 +21,9 @@ from kd_lab.outside.ids import is_run_id, run_id
 from kd_lab.outside.nodes import is_trusted_folder
 from kd_lab.outside.paths import regular
 
+HOMES = ("mlartifacts", "mlruns")
+"""What kd-lab and MLflow call the folder of a store's artifacts."""
+
 
 class GuardedClient(MlflowClient):
     """The client of one store.
@@ -99,13 +102,21 @@ class GuardedClient(MlflowClient):
         inside = self._home is not None and folder.resolve().is_relative_to(self._home.resolve())
         if not folder.is_absolute() or ".." in folder.parts or not (inside or is_trusted_folder(folder)):
             expected = f"below {self._home}, where the store lies" if self._home else "on the server"
+            told = _of_all(folder, run.info.run_id)
             raise UserError(
-                f"tracking.uri={self._uri}: the store says that the artifacts of run {run.info.run_id[:8]} lie in "
-                f"{folder} on this machine, expected them {expected}; if you know that folder, add "
-                f"trust={folder.parent}"
+                f"tracking.uri={self._uri}: the store says that artifacts of its runs lie in {told} on this machine, "
+                f"expected them {expected}; if you know that folder, add trust={told}"
             )
         return address, folder
 
     def _checked(self, run: Run) -> Run:
         run_id(run.info.run_id, f"tracking.uri={self._uri}")
         return run
+
+
+def _of_all(folder: Path, run_id: str) -> Path:
+    """The folder of a store's artifacts, of a run's in it (`mlartifacts/STUDY/RUN/artifacts`); any other as it is."""
+    if folder.parts[-2:] != (run_id, "artifacts"):
+        return folder
+    study = folder.parents[1]
+    return study.parent if study.parent.name in HOMES else study
