@@ -45,19 +45,24 @@ def _left_out(config: Node) -> dict[str, object]:
 
 
 def run_name(role: str, config: Node, node: Node, label: str, seed: int) -> str:
-    """What MLflow's table shows first: `mlp 32 kd temperature=2 seed=0`, `mlp 32 alone seed=0`, `teacher 3 x cnn`.
+    """What MLflow's table shows first: `temperature=2 seed=0 kd mlp 32`, `alone seed=0 mlp 32`, `teacher seed=1 cnn`.
+
+    What differs from run to run comes first, in few words: MLflow cuts what does not fit into its column.
 
     label: what is special about the job in its sweep. A teacher and a student alone belong to many jobs, so they have
     none.
     """
-    if role == names.TEACHER:
-        return f"teacher {network_name(node)}"
-    if role == names.BASELINE:
-        return f"{network_name(node)} alone seed={seed}"
-    said = {"loss", "student", "seed"}
-    words = [word.split("=", 1) for word in _words(label)]
-    special = [f"{key.removeprefix('loss.')}={value}" for key, value in words if key not in said]
-    return " ".join([network_name(node), loss_name(config), *special, f"seed={seed}"])
+    told = {names.TEACHER: "teacher", names.BASELINE: "alone"}
+    if role in told:
+        return f"{told[role]} seed={seed} {network_name(node)}"
+    special = dict(word.split("=", 1) for word in _words(label))
+    keys = [key for key in special if key not in {"loss", "student", "seed"}]
+    short = {key: key.rsplit(".", 1)[-1] for key in keys}
+    if len({*short.values(), "seed"}) < len(keys) + 1:
+        short = {key: key.removeprefix("loss.") for key in keys}
+    varied = [f"{short[key]}={special[key]}" for key in keys]
+    first, last = ([loss_name(config)], []) if "loss" in special else ([], [loss_name(config)])
+    return " ".join([*first, *varied, f"seed={seed}", *last, network_name(node)])
 
 
 def _words(label: str) -> list[str]:

@@ -10,15 +10,22 @@ CONFIG = {"loss": {"terms": {"kd": {}, "at": {}}}}
 @pytest.mark.parametrize(
     ("role", "node", "label", "expected"),
     [
-        ("teacher", ENSEMBLE, "loss=kd seed=3", "teacher 3 x cnn"),
-        ("baseline", MLP, "loss=kd seed=3", "mlp 32 alone seed=3"),
-        ("student", MLP, "", "mlp 32 kd+at seed=3"),
-        ("student", MLP, "loss=kd loss.terms.kd.temperature=2 seed=3", "mlp 32 kd+at terms.kd.temperature=2 seed=3"),
-        ("student", MLP, 'dataset.path="für Elise/d.npz" seed=1', "mlp 32 kd+at dataset.path=für Elise/d.npz seed=3"),
-        ("student", MLP, "student=mlp dataset.seed=1", "mlp 32 kd+at dataset.seed=1 seed=3"),
+        ("teacher", ENSEMBLE, "loss=kd seed=3", "teacher seed=3 3 x cnn"),
+        ("baseline", MLP, "loss=kd seed=3", "alone seed=3 mlp 32"),
+        ("student", MLP, "", "seed=3 kd+at mlp 32"),
+        ("student", MLP, "loss=[kd,at] loss.terms.kd.temperature=2 seed=3", "kd+at temperature=2 seed=3 mlp 32"),
+        ("student", MLP, "student.recipe.optimizer.lr=0.1 seed=3", "lr=0.1 seed=3 kd+at mlp 32"),
+        (
+            "student",
+            MLP,
+            "teacher.widths=[8] student.widths=[4]",
+            "teacher.widths=[8] student.widths=[4] seed=3 kd+at mlp 32",
+        ),
+        ("student", MLP, "student=mlp dataset.seed=1", "dataset.seed=1 seed=3 kd+at mlp 32"),
+        ("student", MLP, 'dataset.path="für Elise/d.npz" seed=1', "path=für Elise/d.npz seed=3 kd+at mlp 32"),
     ],
 )
-def test_run_name__says_once_what_tells_the_run_from_others(role: str, node: dict, label: str, expected: str) -> None:
+def test_run_name__begins_with_what_tells_the_run_from_others(role: str, node: dict, label: str, expected: str) -> None:
     assert run_name(role, CONFIG, node, label, 3) == expected
 
 
