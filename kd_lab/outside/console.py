@@ -1,5 +1,6 @@
 """The only Rich console of kd-lab: what it prints is text, whatever names are in it."""
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -40,3 +41,8 @@ def console(*, stderr: bool = False) -> PlainConsole:
     """The console; output that goes into a file or a pipe is not squeezed into Rich's 80 columns."""
     found = PlainConsole(stderr=stderr)
     return found if found.is_terminal else PlainConsole(stderr=stderr, width=WIDTH_WITHOUT_TERMINAL)
+
+
+def narrated() -> bool:
+    """Whether what goes on is told line by line: where the output is kept, or no terminal shows a bar."""
+    return not (sys.stdout.isatty() and sys.stderr.isatty())

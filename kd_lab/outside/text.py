@@ -15,6 +15,7 @@ OWASP's page "CSV Injection".
 """
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -129,3 +130,21 @@ def _column(values: "Series") -> "Series":
 
 def _cell(value: object) -> object:
     return FORMULA.sub("'", visible(value)) if isinstance(value, str) and not HARMLESS.match(value) else value
+
+
+def listed(words: Sequence[str]) -> str:
+    """`the teacher, the baseline and the student`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `7 min`, `2 h 5 min`.
+
+    Examples:
+        >>> duration(95)
+        '2 min'
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kd_lab.outside.console import console
-from kd_lab.outside.text import line
+from kd_lab.outside.text import duration, line
 from kd_lab.sweep.states import (
     ENDED,
     FAILED,
@@ -24,12 +24,15 @@ from kd_lab.sweep.states import (
     WAITING,
     JobFolder,
     JobState,
+    by_reason,
     count,
 )
 
 REFRESH_S = 0.25
 OTHER_LINES = 7
 """Of a terminal: what stands around the rows of the table, and the line that the user typed."""
+COUNTS_S = 30.0
+"""How long a sweep may be silent where there is no table: then it tells how many jobs are done."""
 NAMED = 3
 """How many jobs are named beside a reason that they share."""
 
@@ -50,12 +53,14 @@ class Board:
         self._started = started
         self._resumes = resumes
         self._noun = noun
-        self._shown: set[int] = set()
+        self._told: set[tuple[int, str]] = set()
+        self._reasons: dict[str, str] = {}
         self._warned: set[str] = set()
         self._end = threading.Event()
 
     def __enter__(self) -> "Board":
         self._begin(self._jobs())
+        self._counted = time.monotonic()
         if self._console.is_terminal:
             rate = 1 / REFRESH_S
             self._live: Live | None = Live(
@@ -89,22 +94,35 @@ class Board:
             self._tell()
 
     def _tell(self) -> None:
-        """What is new: warnings, each once whichever job has it, and without a table the jobs that have ended."""
-        for text in [warning for job in self._jobs() for warning in job.warnings]:
+        """What is new: warnings, each once whichever job has it; without a table jobs too, and how many are done."""
+        jobs = self._jobs()
+        for text in [warning for job in jobs for warning in job.warnings]:
             if text not in self._warned:
                 self._warned.add(text)
                 self._print(text, "yellow")
-        if self._live is None:
-            self._tell_ended()
+        if self._live is not None:
+            return
+        begun = [(job.started, job, RUNNING) for job in jobs if job.started is not None]
+        ended = [(job.ended or 0.0, job, job.state) for job in jobs if job.state in ENDED]
+        for _, job, state in sorted([*begun, *ended], key=lambda event: event[0]):
+            if (job.number, state) not in self._told:
+                self._told.add((job.number, state))
+                self._print(f"{name(job)}: {self._words(job, state)}", "red" if state == FAILED else None)
+        if time.monotonic() >= self._counted + COUNTS_S:
+            self._counted = time.monotonic()
+            self._print(self._heading(jobs))
 
-    def _tell_ended(self) -> None:
-        """A line for each job that has ended since the last time, in the order of their ends."""
-        ended = [job for job in self._jobs() if job.state in ENDED and job.number not in self._shown]
-        for job in sorted(ended, key=lambda job: job.ended or 0.0):
-            self._shown.add(job.number)
-            words = {FINISHED: job.result, FOUND: f"found again: {job.result}", FAILED: f"failed: {job.reason}"}
-            words[PRUNED] = job.reason
-            self._print(f"{name(job)}: {words.get(job.state, job.state)}", "red" if job.state == FAILED else None)
+    def _words(self, job: JobState, state: str) -> str:
+        """Of a job that has begun or ended; a reason in full for the first job that failed of it."""
+        if state != FAILED:
+            return {
+                RUNNING: "begun",
+                FINISHED: job.result,
+                FOUND: f"found again: {job.result}",
+                PRUNED: job.reason,
+            }.get(state, state)
+        first = self._reasons.setdefault(job.reason, name(job))
+        return f"failed: {job.reason}" if first == name(job) else f"failed for the same reason as {first}"
 
     def _finish(self, jobs: Sequence[JobState]) -> None:
         self._print(f"{counts(jobs, self._noun)} in {duration(time.time() - self._started)}")
@@ -119,12 +137,12 @@ class Board:
 
     def _render(self) -> Group:
         jobs = self._jobs()
-        heading = [", ".join(filter(None, [counts(jobs, self._noun), self._left(jobs)])), best(jobs)]
+        heading = [self._heading(jobs), best(jobs)]
         return Group(*(Text(line) for line in heading if line), rows(jobs, self._console))
 
-    def _left(self, jobs: Sequence[JobState]) -> str:
+    def _heading(self, jobs: Sequence[JobState]) -> str:
         seconds = seconds_left(jobs, self._slots, time.time())
-        return f"about {duration(seconds)} left" if seconds is not None else ""
+        return counts(jobs, self._noun) + ("" if seconds is None else f", about {duration(seconds)} left")
 
 
 def name(job: JobState) -> str:
@@ -140,14 +158,10 @@ def name(job: JobState) -> str:
 
 def failures(jobs: Sequence[JobState]) -> str:
     """Why jobs failed, each reason once: the names of the jobs, and the reason."""
-    reasons: dict[str, list[str]] = {}
-    for job in jobs:
-        if job.state == FAILED:
-            reasons.setdefault(job.reason, []).append(name(job))
     lines = []
-    for reason, names in reasons.items():
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        lines.append(f"failed ({'; '.join(names[:NAMED])}{more}): {reason}")
+    for reason, failed in by_reason(jobs).items():
+        more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+        lines.append(f"failed ({'; '.join(map(name, failed[:NAMED]))}{more}): {reason}")
     return "\n".join(lines)
 
 
@@ -180,14 +194,6 @@ def seconds_left(jobs: Sequence[JobState], slots: int, now: float) -> float | No
     median = statistics.median(done)
     rest = sum(max(0.0, median - seconds) for seconds in running) + waiting * median
     return rest / max(1, slots)
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `7 min`, `2 h 5 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def rows(jobs: Sequence[JobState], on: Console) -> Table:

@@ -132,6 +132,15 @@ def count(states: Sequence[JobState], *kinds: str) -> int:
     return sum(state.state in kinds for state in states)
 
 
+def by_reason(states: Sequence[JobState]) -> dict[str, list[JobState]]:
+    """The jobs that failed, by why they did."""
+    reasons: dict[str, list[JobState]] = {}
+    for state in states:
+        if state.state == FAILED:
+            reasons.setdefault(state.reason, []).append(state)
+    return reasons
+
+
 def _parsed(file: Path) -> JobState:
     facts = json.loads(file.read_text(encoding="utf-8"))
     trial = facts.pop("trial")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from kd_lab.outside.text import cell, code, csv, line, markdown, visible
+from kd_lab.outside.text import cell, code, csv, duration, line, listed, markdown, visible
 
 HARMLESS = ["mlp 32, kd", "± 0.40 ≥ é 日本 🙂", "a\n\tb", "[0.9, 0.95] < 0.05 & more", r"C:\x41", "", "\u200d\ufeff"]
 
@@ -139,3 +139,17 @@ def test_csv__numbers_stay_numbers_and_escapes_are_visible() -> None:
 def test_csv__nothing_in_it__what_pandas_writes() -> None:
     for frame in (pd.DataFrame(), pd.DataFrame({"a": []}), pd.DataFrame([[1, "b"]], columns=["x", "x"])):
         assert csv(frame) == frame.to_csv(index=False)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(3.4, "3 s"), (89, "89 s"), (95, "2 min"), (5340, "89 min"), (7500, "2 h 5 min")]
+)
+def test_duration__in_the_unit_a_person_would_say(seconds: float, expected: str) -> None:
+    assert duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
+)
+def test_listed__as_a_person_would_say_it(words: list[str], expected: str) -> None:
+    assert listed(words) == expected

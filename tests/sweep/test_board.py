@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from kd_lab.outside.console import PlainConsole
-from kd_lab.sweep.board import Board, best, counts, duration, failures, name, rows, seconds_left
+from kd_lab.sweep.board import Board, best, counts, failures, name, rows, seconds_left
 from kd_lab.sweep.states import FAILED, FINISHED, FOUND, RUNNING, WAITING, JobFolder, JobState
 
 
@@ -58,13 +58,6 @@ def test_seconds_left__median_times_what_is_left_by_slots() -> None:
     assert seconds_left(done, 2, now=100.0) is None
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"), [(3.4, "3 s"), (89, "89 s"), (95, "2 min"), (5340, "89 min"), (7500, "2 h 5 min")]
-)
-def test_duration__in_the_unit_a_person_would_say(seconds: float, expected: str) -> None:
-    assert duration(seconds) == expected
-
-
 def test_rows__show_what_runs_and_failed_first_and_fit_the_terminal() -> None:
     out = io.StringIO()
     console = Console(file=out, width=80, height=15, force_terminal=True, color_system=None)
@@ -93,6 +86,37 @@ def test_board__without_a_terminal_a_line_per_job(tmp_path: Path, capsys: pytest
     assert sorted(lines[1:3]) == ["seed=0: student 90.00%", "seed=2: found again: student 91.00%"]
     assert lines[3].startswith("3 jobs: 1 done, 1 found again, 1 waiting in ")
     assert lines[4:] == ["The same command again does the rest."]
+
+
+def test_board__without_a_terminal__jobs_begin_and_a_reason_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = JobFolder(tmp_path)
+    for number in range(3):
+        folder.write(job(number))
+    with Board(folder, 1, 0.0, resumes=False):
+        for number in range(3):
+            folder.change(number, state=FAILED, reason="too large", started=2.0 * number, ended=2.0 * number + 1)
+    assert capsys.readouterr().out.splitlines()[:6] == [
+        "seed=0: begun",
+        "seed=0: failed: too large",
+        "seed=1: begun",
+        "seed=1: failed for the same reason as seed=0",
+        "seed=2: begun",
+        "seed=2: failed for the same reason as seed=0",
+    ]
+
+
+def test_board__without_a_terminal__now_and_then_how_many_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = JobFolder(tmp_path)
+    folder.write(job(0, FINISHED, started=0.0, ended=60.0, result="student 90.00%"))
+    folder.write(job(1))
+    monkeypatch.setattr("kd_lab.sweep.board.COUNTS_S", 0.0)
+    with Board(folder, 1, 0.0, resumes=False):
+        pass
+    assert "2 jobs: 1 done, 1 waiting, about 60 s left" in capsys.readouterr().out.splitlines()
 
 
 def test_folder__reads_what_another_one_wrote_last(tmp_path: Path) -> None:

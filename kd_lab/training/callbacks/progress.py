@@ -1,4 +1,4 @@
-"""A progress bar for whatever takes longer than two seconds, and nothing otherwise."""
+"""A progress bar for whatever takes longer than two seconds, and nothing otherwise; a line now and then for a log."""
 
 import sys
 import time
@@ -7,11 +7,14 @@ import pytorch_lightning as pl
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kd_lab.outside.console import console
+from kd_lab.outside.text import duration
 from kd_lab.training.module import StepCallback, TrainingModule
 from kd_lab.types import Batch
 
 PATIENCE_S = 2.0
 REFRESH_S = 0.1
+LINE_S = 30.0
+"""How long a log may be silent: what runs jobs may end one that says nothing for minutes."""
 
 
 class ProgressBar(StepCallback):
@@ -55,3 +58,31 @@ class ProgressBar(StepCallback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Take the bar away here too."""
         self._stop()
+
+
+class ProgressLines(StepCallback):
+    """Prints how far a training is, every `LINE_S`: where nobody could see a bar."""
+
+    def __init__(self, label: str, total_steps: int) -> None:
+        self.label = label
+        self.total_steps = total_steps
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note the time."""
+        self._began = time.perf_counter()
+        self._due = self._began + LINE_S
+
+    def after_step(self, trainer: pl.Trainer, module: TrainingModule, batch: Batch) -> None:
+        """Print, where it is time to."""
+        now = time.perf_counter()
+        if now < self._due or not trainer.is_global_zero:
+            return
+        self._due = now + LINE_S
+        done, epoch = module.steps_done, len(module.feed)
+        left = (now - self._began) / done * (self.total_steps - done)
+        told = [
+            f"{self.label}: step {done:,} of {self.total_steps:,}",
+            f"epoch {-(-done // epoch):,} of {-(-self.total_steps // epoch):,}",
+            f"about {duration(left)} left",
+        ]
+        console().print(", ".join(told), soft_wrap=True)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kd_lab.training.callbacks.progress import ProgressBar
+from kd_lab.training.callbacks.progress import ProgressBar, ProgressLines
 from tests.training.toys import Plain, toy_recipe, train
 
 
@@ -89,3 +89,35 @@ def test_progress__a_label_of_others__is_text(monkeypatch: pytest.MonkeyPatch) -
     bar.on_train_end(trainer, None)  # type: ignore[arg-type]
     assert "[/b] \\x1" in screen.getvalue()
     assert "\x1b[2J" not in screen.getvalue()
+
+
+def lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step_s: float, rank: int = 0
+) -> list[str]:
+    """What is printed of ten steps in epochs of four, which take `step_s` each."""
+    now = itertools.count()
+    monkeypatch.setattr(
+        "kd_lab.training.callbacks.progress.time", SimpleNamespace(perf_counter=lambda: step_s * next(now))
+    )
+    told, trainer = ProgressLines("student", 10), SimpleNamespace(is_global_zero=rank == 0)
+    told.on_train_start(trainer, None)  # type: ignore[arg-type]
+    for step in range(1, 11):
+        told.after_step(trainer, SimpleNamespace(steps_done=step, feed=range(4)), None)  # type: ignore[arg-type]
+    return capsys.readouterr().out.splitlines()
+
+
+def test_lines__every_thirty_seconds_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lines(monkeypatch, capsys, 10.0) == [
+        "student: step 3 of 10, epoch 1 of 3, about 70 s left",
+        "student: step 6 of 10, epoch 2 of 3, about 40 s left",
+        "student: step 9 of 10, epoch 3 of 3, about 10 s left",
+    ]
+
+
+def test_lines__a_short_training_and_the_other_processes__silent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lines(monkeypatch, capsys, 2.9) == []
+    assert lines(monkeypatch, capsys, 10.0, rank=1) == []
