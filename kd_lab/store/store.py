@@ -24,6 +24,8 @@ from kd_lab.store.params import flatten
 from kd_lab.store.queries import KILLED, SWEEP, by_local_id, run_again
 from kd_lab.store.run import MAX_TAG_LENGTH, Run
 from kd_lab.store.stored_run import StoredRun
+from kd_lab.store.view import TAG as VIEW
+from kd_lab.store.view import with_columns
 
 
 class Store(Archive):
@@ -180,6 +182,19 @@ class Store(Archive):
                 journal.begin(header)
             journal.go_on()
             return local_id
+
+    def show_columns(self, params: Sequence[str]) -> None:
+        """Have MLflow's page on the study show these parameters too; left undone where the store is away."""
+
+        def show() -> None:
+            mlflow = client(self.uri)
+            before = mlflow.get_experiment(self.experiment_id).tags.get(VIEW, "")
+            after = with_columns(before, params)
+            if after != before:
+                mlflow.set_experiment_tag(self.experiment_id, VIEW, after)
+
+        with suppress(StoreAwayError):
+            asked(self.uri, show)
 
     def tag(self, run_id: str, key: str, value: str) -> None:
         """Tag a run that has ended, or waits for `kd-lab sync`; left undone where the store is away."""

@@ -5,6 +5,7 @@ fold them; sorted by date it does.
 """
 
 import json
+from collections.abc import Sequence
 
 from kd_lab import names
 
@@ -24,6 +25,10 @@ COLUMNS = {
     f"metrics.`{names.VAL_ACCURACY_TOP1}`": 150,
 }
 """What the table of runs shows beside the name, in this order, with the width in pixels; trials have no test part."""
+SEED = "params.`seed`"
+"""What a sweep was over is shown before it."""
+MAX_COLUMNS = 20
+"""More would neither be seen nor fit into the tag."""
 
 
 def state() -> str:
@@ -44,6 +49,22 @@ def state() -> str:
             "groupBy": None,
         }
     )
+
+
+def with_columns(view: str, params: Sequence[str]) -> str:
+    """A view that shows these parameters too, before the seed; one that is none of ours stays as it is."""
+    try:
+        found = json.loads(view)
+        chosen, order = list(found["selectedColumns"]), list(found["columnOrder"])
+    except (ValueError, TypeError, KeyError):
+        return view
+    place = order.index(SEED) if SEED in order else len(order)
+    for column in [f"params.`{param}`" for param in params]:
+        if column not in chosen and len(chosen) < MAX_COLUMNS:
+            chosen.append(column)
+            order.insert(place, column)
+            place += 1
+    return json.dumps({**found, "selectedColumns": chosen, "columnOrder": order})
 
 
 def address(server: str, experiment_id: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from kd_lab import names
+from kd_lab.analysis.columns import PARAMS
 from kd_lab.analysis.comparison import Comparisons, compare_each
 from kd_lab.analysis.page import page_of
 from kd_lab.analysis.printed import markdown, show
@@ -23,7 +24,7 @@ from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.store.sync import waiting_here
 from kd_lab.sweep.searched import Searched
-from kd_lab.sweep.states import FAILED, FOUND, KILLED, JobState
+from kd_lab.sweep.states import FOUND, KILLED, JobState, by_reason
 
 MAX_ARMS = 15
 """So many arms fit into a run's description."""
@@ -46,14 +47,14 @@ def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
             store.close_lost(job.open_run, "KILLED" if job.state == KILLED else "FAILED", job.reason or None)
     parent = Run(store.uri, store.sweep_parent(first.sweep, sweep_name(title)))
     try:
-        _describe(parent, jobs, title)
+        _describe(parent, jobs, title, store)
     finally:
         parent.finish(status)
     for sentence in waiting_here(store.uri):
         console().print(sentence, style="yellow", soft_wrap=True)
 
 
-def _describe(parent: Run, every: Sequence[JobState], title: str) -> None:
+def _describe(parent: Run, every: Sequence[JobState], title: str, store: Store) -> None:
     """Print the comparison; the parent keeps it as artifacts, with the list of jobs, and the best of it as its note."""
     searched, jobs = Searched.of(every), [job for job in every if job.trial is None]
     if searched.trials:
@@ -63,8 +64,11 @@ def _describe(parent: Run, every: Sequence[JobState], title: str) -> None:
     traces = [f"{job.label}\n{job.trace}" for job in every if job.trace]
     if traces:
         parent.log_text(visible("\n".join(traces)), names.ARTIFACT_FAILED)
-    comparison = _comparison(jobs)
-    if comparison is not None:
+    frame = _frame(jobs)
+    comparison = None
+    if frame is not None:
+        store.show_columns(_swept(jobs, list(frame.columns)))
+        comparison = _comparison(frame, jobs)
         show(comparison, console(), jobs[0].study)
     command = f"Made by {code(shlex.join(['kd-lab', '-m', *shlex.split(title)[1:]]))}\n"
     parent.log_text(safe(f"{_report(comparison, every, None)}\n{command}"), names.ARTIFACT_REPORT)
@@ -73,17 +77,33 @@ def _describe(parent: Run, every: Sequence[JobState], title: str) -> None:
         _keep_page(parent, comparison, jobs[0].uri)
 
 
-def _comparison(jobs: Sequence[JobState]) -> Comparisons | None:
-    """Of the students that are done, whichever sweep made them: in one table, whatever the user swept over.
-
-    The notes say what of it is not comparable, and how many failed.
-    """
+def _frame(jobs: Sequence[JobState]) -> pd.DataFrame | None:
+    """The runs of the study; None where no job has one, or the store is away."""
     if not any(job.run_id for job in jobs):
         return None
     if (cause := away(jobs[0].uri)) is not None:
         console().print(f"The jobs cannot be compared: {jobs[0].uri} is away ({cause}).", style="yellow")
         return None
-    frame = runs(jobs[0].study, jobs[0].uri)
+    return runs(jobs[0].study, jobs[0].uri)
+
+
+def _swept(jobs: Sequence[JobState], columns: Sequence[str]) -> list[str]:
+    """The parameters that the jobs were swept over, of those that differ: `loss.terms.kd.temperature`."""
+    keys = dict.fromkeys(word.partition("=")[0] for job in jobs for word in job.label.split(" "))
+    params = [name.removeprefix(PARAMS) for name in columns if name.startswith(PARAMS)]
+    of_terms = {key.removeprefix("loss.") for key in keys if key.startswith("loss.")}
+    return [
+        param
+        for param in params
+        if param in keys or (param.startswith("loss.terms.") and param.split(".", 3)[-1] in of_terms)
+    ]
+
+
+def _comparison(frame: pd.DataFrame, jobs: Sequence[JobState]) -> Comparisons:
+    """Of the students that are done, whichever sweep made them: in one table, whatever the user swept over.
+
+    The notes say what of it is not comparable, and how many failed.
+    """
     students = frame["run_id"].isin([job.run_id or job.open_run for job in jobs])
     mix = [key for key in MIXABLE if key != "machine"]  # times of different machines are nobody's wish
     return compare_each(pairs(frame[(frame["role"] != names.STUDENT) | students]), mix=mix)
@@ -103,7 +123,10 @@ def _report(comparison: Comparisons | None, jobs: Sequence[JobState], most: int 
 
 
 def _failures(jobs: Sequence[JobState]) -> str:
-    failed = [line(f"- {job.label or 'job'}: {job.reason}") for job in jobs if job.state == FAILED]
+    failed = [
+        line(f"- {'; '.join(job.label or 'job' for job in those)}: {reason}")
+        for reason, those in by_reason(jobs).items()
+    ]
     return "\n".join(["Failed:", "", *failed, ""]) if failed else ""
 
 

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from kd_lab import names
 from kd_lab.store.store import Store
-from kd_lab.store.view import TAG
+from kd_lab.store.view import MAX_COLUMNS, TAG, state, with_columns
 from tests.store.servers import answers
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -38,6 +38,24 @@ def test_view__a_study_made_in_the_ui_is_given_it_and_one_that_has_a_view_keeps_
     assert Store.open(store.uri, "by hand").experiment_id == by_hand
     assert "selectedColumns" in view_of(Store.open(store.uri, "by hand"))
     assert view_of(Store.open(store.uri, store.study)) == {"selectedColumns": []}
+
+
+def test_view__shows_what_a_sweep_was_over_before_the_seed_and_once(store: Store) -> None:
+    for _ in range(2):
+        store.show_columns(["loss.terms.kd.temperature", "student.widths", "seed"])
+    order = view_of(store)["columnOrder"]
+    assert order[4:7] == ["params.`loss.terms.kd.temperature`", "params.`student.widths`", "params.`seed`"]  # type: ignore[index]
+    assert set(order) == {"attributes.`Run Name`", *view_of(store)["selectedColumns"]}  # type: ignore[misc, call-overload]
+
+
+@pytest.mark.parametrize("view", ["", "{", "[]", '{"selectedColumns": []}', '{"selectedColumns": 1, "columnOrder": 2}'])
+def test_view__one_that_is_not_ours__stays(view: str) -> None:
+    assert with_columns(view, ["loss.weight"]) == view
+
+
+def test_view__no_more_columns_than_can_be_seen() -> None:
+    view = json.loads(with_columns(state(), [f"student.x{i}" for i in range(50)]))
+    assert len(view["selectedColumns"]) == MAX_COLUMNS
 
 
 @pytest.fixture

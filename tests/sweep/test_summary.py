@@ -1,6 +1,7 @@
 import csv
 import io
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from mlflow.entities import Run as MlflowRun
 
 from kd_lab import names
 from kd_lab.store.store import Store
+from kd_lab.store.view import TAG as VIEW
 from kd_lab.sweep.states import FAILED, FINISHED, FOUND, KILLED, JobState
 from kd_lab.sweep.summary import MAX_ARMS, close_sweep
 
@@ -109,6 +111,20 @@ def test_close_sweep__jobs_found_again_count_as_those_that_ran(
         f"{jobs[0].label},found again,{jobs[0].run_id},0.0,",
         f"{jobs[1].label},finished,{jobs[1].run_id},0.0,",
     ]
+
+
+def test_close_sweep__what_was_swept_over_is_a_column_of_mlflows_table(store: Store) -> None:
+    jobs = [student(store, 0, 0.9, temperature=2.0), student(store, 0, 0.8, temperature=4.0)]
+    jobs = [replace(job, label=f"loss.temperature={t} seed=0") for job, t in zip(jobs, (2, 4), strict=True)]
+    close_sweep(jobs, "sweep loss.temperature=2,4 seed=0", "FINISHED")
+    view = MlflowClient(store.uri).get_experiment(store.experiment_id).tags[VIEW]
+    assert "params.`loss.terms.kd.temperature`" in json.loads(view)["selectedColumns"]
+
+
+def test_close_sweep__jobs_that_failed_alike__one_reason_in_the_report(store: Store) -> None:
+    failed = [replace(student(store, seed, 0.7, status="FAILED"), label=f"seed={seed}") for seed in (1, 2)]
+    close_sweep([student(store, 0, 0.9), *failed], "sweep", "FAILED")
+    assert "Failed:\n\n- seed=1; seed=2: the loss became nan\n" in ended()[2]
 
 
 def test_close_sweep__whatever_was_swept_over__one_table(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
