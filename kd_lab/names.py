@@ -78,6 +78,7 @@ TAG_SWEEP = "kd_lab.sweep"
 TAG_JOB = "kd_lab.job"
 TAG_JOB_KEY = "kd_lab.job_key"
 TAG_WEIGHTS_FROM = "kd_lab.weights_from"
+TAG_TUNED = "kd_lab.tuned"  # the settings that conf/tuned brought, and nobody typed
 TAG_JOBS_AT_ONCE = "kd_lab.jobs_at_once"
 TAG_CONFIGURATIONS_TRIED = "kd_lab.configurations_tried"  # those that a student was chosen from, on the validation part
 TAG_WEIGHTS_SHA256 = "kd_lab.weights_sha256"
@@ -104,7 +105,8 @@ TAG_CPU = "kd_lab.cpu"
 TAG_CPU_CORES = "kd_lab.cpu_cores"
 TAG_DEVICE = "kd_lab.device"
 TAG_PROCESSES = "kd_lab.processes"
-TAG_THREADS = "kd_lab.threads"
+TAG_THREADS = "kd_lab.threads"  # while it is measured
+TAG_TRAIN_THREADS = "kd_lab.train_threads"
 TAG_MODELS = "mlflow.log-model.history"
 TAG_NOTE = "mlflow.note.content"
 

@@ -1,7 +1,7 @@
 """A config, composed by Hydra of conf/ and of overrides: one YAML per network whoever uses it, short messages."""
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +23,7 @@ from kd_lab.errors import UserError
 from kd_lab.job.arguments import expand
 from kd_lab.job.catalogue import conf_dir
 from kd_lab.job.mistakes import COMPOSING, explain
+from kd_lab.job.tuned import in_effect
 from kd_lab.outside.address import hide_login
 from kd_lab.outside.ids import RUN, is_run_id
 
@@ -41,6 +42,8 @@ ALIASES = {
     "augment": "augment",
 }
 """The last named group of a path decides: teacher/member is model, student/recipe/schedule is schedule."""
+TUNED, TUNED_LOSS = "tuned", "tuned/loss"
+"""The groups of what was tuned for a dataset, and for a loss on it."""
 
 
 class AliasSource(ConfigSource):
@@ -84,6 +87,11 @@ def names(group: str) -> list[str]:
     return [*groups, "teacher", "student"]
 
 
+def _is_there(file: str) -> bool:
+    """Whether conf/, or the user's own folder, has this file."""
+    return any((folder / f"{file}.yaml").is_file() for folder in (AliasPath.folder, conf_dir()) if folder is not None)
+
+
 def _group(path: str) -> Path:
     """The real group behind an alias of one; no folder where it is none."""
     parts = path.strip("/").split("/")
@@ -124,6 +132,9 @@ class Composer:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._files: dict[str, Any] = {}
+        self.set_aside: set[str] = set()
+        """The files of conf/tuned/loss that would have acted, and did not."""
 
     def __call__(self, overrides: Sequence[str]) -> Config:
         """The config of a job, resolved.
@@ -133,10 +144,24 @@ class Composer:
         """
         config = self.whole(overrides)
         HydraConfig.instance().set_config(config)  # `${hydra:...}` is looked up there
+        brought = self._tuned(config.hydra.runtime.choices)
         with open_dict(config):
             del config["hydra"]
         resolved: Any = OmegaConf.to_container(config, resolve=True)
-        return _with_whole_id(hide_login(resolved))
+        return _with_whole_id(hide_login({**resolved, "tuned": in_effect(brought, resolved)}))
+
+    def _tuned(self, chosen: Mapping[str, str]) -> dict[str, Any]:
+        """What the files of conf/tuned bring for what was chosen, as far as there are any."""
+        brought: dict[str, Any] = {}
+        for file in (f"{group}/{chosen.get(group)}" for group in (TUNED, TUNED_LOSS)):
+            if _is_there(file):
+                if file not in self._files:
+                    self._files[file] = OmegaConf.to_container(hydra.compose(file))
+                brought |= self._files[file]
+        ours = f"{chosen.get('dataset')}_{chosen.get('loss')}"
+        if chosen.get(TUNED_LOSS) != ours and _is_there(f"{TUNED_LOSS}/{ours}"):
+            self.set_aside.add(ours)
+        return brought
 
     def single(self, overrides: Sequence[str], instead: str) -> Config:
         """The config of the only job, resolved.

@@ -157,6 +157,7 @@ class Settings(Strict):
     tracking: TrackingSettings
     measure: MeasureSettings
     sweep: SweepSettings
+    tuned: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Settings":
@@ -186,6 +187,7 @@ class Settings(Strict):
             tracking=parsed("tracking", config["tracking"], TrackingSettings),
             measure=parsed("measure", config["measure"], MeasureSettings),
             sweep=parsed("sweep", config["sweep"], SweepSettings),
+            tuned=config.get("tuned") or {},
         )
 
 

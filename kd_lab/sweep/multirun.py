@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from kd_lab.errors import UserError
 from kd_lab.job.arguments import key_of
-from kd_lab.job.compose import Composer
+from kd_lab.job.compose import TUNED_LOSS, Composer
 from kd_lab.job.console import busy
 from kd_lab.job.offline import check_servers, other_store
 from kd_lab.job.settings import SweepSettings
@@ -28,6 +28,8 @@ from kd_lab.sweep.space import space_of
 from kd_lab.sweep.states import JobFolder
 from kd_lab.sweep.sweep import FOLDER, TITLE, hold, new_sweep_id, sweep_id
 from kd_lab.sweep.workers import Grid, Workers
+
+UNTUNED = f"{TUNED_LOSS}=none"
 
 
 def multirun(typed: Sequence[str], compose: Composer) -> None:
@@ -49,11 +51,24 @@ def multirun(typed: Sequence[str], compose: Composer) -> None:
             elsewhere = {other_store(str(job.config["tracking"]["uri"])) for job in jobs}
             for sentence in filter(None, [*_repeated(overrides), *elsewhere]):
                 console().print(sentence, style="yellow", soft_wrap=True)
+            if compose.set_aside and not any(key_of(override) == TUNED_LOSS for override in typed):
+                console().print(as_published(compose.set_aside), style="dim", soft_wrap=True)
             _run(jobs, settings, workers, started)
+
+
+def as_published(set_aside: Collection[str]) -> str:
+    """That what is tuned for one loss alone is left out, and how it is kept."""
+    files = ", ".join(f"conf/{TUNED_LOSS}/{name}.yaml" for name in sorted(set_aside))
+    return (
+        f"The losses are compared as published, so {files} is left out; 'tuned/loss=${{dataset}}_${{loss}}' keeps what "
+        "is tuned"
+    )
 
 
 def swept(typed: Sequence[str], compose: Composer) -> tuple[SweepSettings, list[Override]]:
     """How the sweep is run, and its overrides: those of the grid that was chosen, and those that were typed.
+
+    A sweep over losses treats all alike unless told: what is tuned for one of them does not act.
 
     Raises:
         UserError: the settings of the sweep cannot be used.
@@ -64,7 +79,14 @@ def swept(typed: Sequence[str], compose: Composer) -> tuple[SweepSettings, list[
     own = compose.whole([override for override in typed if key_of(override).startswith(("sweep", "hydra"))])
     settings = parsed("sweep", OmegaConf.to_container(own.sweep, resolve=True), SweepSettings)
     grid = [f"{key}={values}" for key, values in (own.hydra.sweeper.params or {}).items()]
-    return settings, compose.parsed([*grid, *typed])
+    overrides = compose.parsed([*grid, *typed])
+    return settings, [*overrides, *compose.parsed([UNTUNED] if _compares_losses(overrides) else [])]
+
+
+def _compares_losses(overrides: Sequence[Override]) -> bool:
+    """Whether losses are swept over, and nobody said whether what is tuned for one of them acts."""
+    swept_over = {override.get_key_element() for override in overrides if override.is_sweep_override()}
+    return "loss" in swept_over and all(override.get_key_element() != TUNED_LOSS for override in overrides)
 
 
 def listed(overrides: Sequence[Override], compose: Composer) -> list[Job]:

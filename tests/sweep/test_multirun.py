@@ -39,6 +39,35 @@ def test_grid__losses() -> None:
     assert {"kd", "dist", "label_smoothing"} < losses
 
 
+@pytest.mark.parametrize("line", ["sweep=losses seed=0 dataset=digits", "loss=kd,soft_label dataset=digits"])
+def test_losses_side_by_side__all_as_published(line: str) -> None:
+    jobs = {"+".join(job.loss.terms): job for job in jobs_of(line).values()}
+    assert jobs["kd"].loss.terms["kd"].node["temperature"] == 4
+    assert (jobs["kd"].loss.terms["kd"].weight, jobs["kd"].loss.hard_weight) == (0.9, 0.1)
+    for job in jobs.values():
+        assert set(job.tuned) == {"baseline.recipe.batch_size", "baseline.recipe.optimizer.weight_decay"}
+
+
+@pytest.mark.parametrize("line", ["seed=0,1", "loss=kd,soft_label 'tuned/loss=${dataset}_${loss}'"])
+def test_one_loss__or_told_so__tuned(line: str) -> None:
+    kd = next(job for job in jobs_of(f"dataset=digits {line}").values() if "kd" in job.loss.terms)
+    assert kd.loss.terms["kd"].node["temperature"] == 2
+    assert kd.tuned["loss.terms.kd.temperature"] == 2
+
+
+def test_losses_side_by_side__says_what_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("kd_lab.sweep.multirun._run", lambda *_: None)
+    told = "The losses are compared as published, so conf/tuned/loss/digits_kd.yaml is left out; "
+    assert _main(["-m", "loss=kd,dkd"]) == 0
+    assert capsys.readouterr().out.startswith(told)
+    for line in (["loss=kd,dkd", "dataset=synthetic"], ["loss=kd,dkd", "tuned/loss=none"], ["seed=0,1"]):
+        assert _main(["-m", *line]) == 0
+        assert capsys.readouterr().out == ""
+
+
 def test_grid__temperature_weight() -> None:
     jobs = jobs_of("sweep=temperature_weight seed=0,3 loss.temperature=4,20")
     assert "loss.temperature=4 loss.weight=0.5 seed=3" in jobs
