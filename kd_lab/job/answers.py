@@ -29,11 +29,15 @@ GB = 10**9
 
 @dataclass(frozen=True)
 class Around:
-    """What a lesson knows of the job around it: where answers lie, who waits for whom, and who is told."""
+    """What a lesson knows of the job around it: where answers lie, who waits for whom, and who is told.
+
+    lines: whether the progress of a training is told in lines.
+    """
 
     answers: Path
     lock: Callable[[str], AbstractContextManager[None]]
     tell: Callable[[str], None]
+    lines: bool = False
 
 
 def check(plan: Plan, folder: Path) -> None:

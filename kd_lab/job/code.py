@@ -16,7 +16,7 @@ from pathlib import Path
 import kd_lab
 from kd_lab.job.build import locate
 
-TRAINING = ("kd_lab.job.fit", "kd_lab.job.plan", "kd_lab.job.train")
+TRAINING = ("kd_lab.job.fit", "kd_lab.job.plan", "kd_lab.job.threads", "kd_lab.job.train")
 """Where the training of any network is put together."""
 DISTILLING = (
     *TRAINING,

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,11 @@ from rich.table import Table
 from kd_lab import names
 from kd_lab.job.describe import loss_name, network_name
 from kd_lab.job.report import measured_on, steps_note, table, verdict
-from kd_lab.outside.console import console
+from kd_lab.outside.console import console, narrated
+from kd_lab.outside.text import duration
 
 if TYPE_CHECKING:
-    from kd_lab.types import RunResult
+    from kd_lab.types import NetworkResult, RunResult
 
 
 def busy(what: str) -> AbstractContextManager[object]:
@@ -37,8 +39,22 @@ class Reporter:
     def __init__(self) -> None:
         self.console = console()
 
+    @property
+    def lines(self) -> bool:
+        """Whether phases and progress are told in lines: where a spinner or a bar shows them to nobody."""
+        return narrated() and not self.console.quiet
+
     def doing(self, text: str) -> None:
-        """What the job is doing now; nothing on the console, where a spinner or a bar shows it."""
+        """The phase that the job begins."""
+        self._began = time.monotonic()
+        if self.lines:
+            self.note(f"{text}: begun")
+
+    def done(self, text: str, result: "NetworkResult") -> None:
+        """The phase that ends, and the network that came of it."""
+        if self.lines:
+            seconds, accuracy = time.monotonic() - self._began, result.measurement[names.TEST_ACCURACY_TOP1]
+            self.note(f"{text}: finished in {duration(seconds)}, accuracy {accuracy:.2%}")
 
     def opened(self, run_id: str) -> None:
         """A run was begun; nothing on the console, which names the runs at the end."""

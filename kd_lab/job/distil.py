@@ -13,6 +13,7 @@ from kd_lab.job.bind import Bound, meet
 from kd_lab.job.fit import Fit, fit
 from kd_lab.job.lessons import Lessons
 from kd_lab.job.plan import Plan
+from kd_lab.job.threads import threads
 from kd_lab.schedules.constant import constant
 from kd_lab.training.callbacks.recorder import Sink
 from kd_lab.training.callbacks.validation import EpochReport
@@ -46,6 +47,8 @@ def distil(
         taps=bound.student_taps,
         views=bound.views,
         report=report,
+        lines=around.lines,
+        threads=threads(plan, plan.specs.student, network),
     )
     costs = [_first_stage(plan, bound, name, main, run) for name in bound.stages]
     costs.append(fit(plan, main, run))

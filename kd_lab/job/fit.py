@@ -1,10 +1,8 @@
 """One training: a Lightning Trainer around ready objects, quiet, with its interruptions told truthfully."""
 
-import logging
 import re
 import signal
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,18 +19,18 @@ from kd_lab.job.checks import callbacks_of
 from kd_lab.job.plan import Plan
 from kd_lab.training.callbacks.cost import Cost
 from kd_lab.training.callbacks.process_group import ProcessGroup
-from kd_lab.training.callbacks.progress import ProgressBar
+from kd_lab.training.callbacks.progress import ProgressBar, ProgressLines
 from kd_lab.training.callbacks.recorder import Recorder, Sink
 from kd_lab.training.callbacks.schedules import Schedules
 from kd_lab.training.callbacks.validation import EpochReport, Validation
 from kd_lab.training.distiller import Distiller
 from kd_lab.training.module import TrainingModule
 from kd_lab.training.objective import Objective
+from kd_lab.training.quiet import QuietDDP, quiet
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import Augment, Measurement, Teacher
 
 PRECISIONS = {"32": "32-true"}
-QUIET = ("pytorch_lightning", "lightning_fabric", "lightning", "torch.distributed")
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,8 @@ class Fit:
     """What one training needs beside the plan.
 
     taps: the student's layers that are listened to. validate: whether accuracy on the validation part is followed.
-    report: who is told of it, after each epoch.
+    report: who is told of it, after each epoch. lines: whether its progress is told in lines, for want of a terminal.
+    threads: torch's, meanwhile; None leaves them.
     """
 
     label: str
@@ -55,6 +54,8 @@ class Fit:
     views: tuple[Augment, ...] = ()
     validate: bool = True
     report: EpochReport | None = None
+    lines: bool = False
+    threads: int | None = None
 
 
 def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
@@ -70,7 +71,7 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
     own = callbacks_of(plan.settings)
     module = TrainingModule(step, job.recipe, feed, watched=bool(own))
     torch.manual_seed(job.seed)
-    with tempfile.TemporaryDirectory() as scratch, quiet(), _in_order(job):
+    with tempfile.TemporaryDirectory() as scratch, quiet(), _in_order(job), _threads(job.threads):
         trainer = _trainer(plan, job, [*_callbacks(plan, job, sink), *own], feed.epochs, scratch)
         try:
             _run(trainer, module)
@@ -103,6 +104,16 @@ def _in_order(job: Fit) -> Iterator[None]:
             job.network.to(memory_format=torch.contiguous_format)
 
 
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _callbacks(plan: Plan, job: Fit, sink: Sink) -> list[pl.Callback]:
     cost = Cost()
     callbacks: list[pl.Callback] = [
@@ -112,6 +123,8 @@ def _callbacks(plan: Plan, job: Fit, sink: Sink) -> list[pl.Callback]:
         ProgressBar(job.label, job.recipe.steps),
         ProcessGroup(),
     ]
+    if job.lines:
+        callbacks.append(ProgressLines(job.label, job.recipe.steps))
     rows = plan.data.validation
     if len(rows) and job.validate:
         callbacks.append(Validation(sink, plan.data.rows(rows), job.rename, job.report, cost=cost))
@@ -135,9 +148,9 @@ def _trainer(plan: Plan, job: Fit, callbacks: list[pl.Callback], epochs: int, sc
     )
 
 
-def _strategy(name: str, job: Fit) -> str:
+def _strategy(name: str, job: Fit) -> str | QuietDDP:
     """A loss of layers may leave the classifier without a gradient, which DDP must be told."""
-    return f"{name}_find_unused_parameters_true" if job.taps and name == "ddp_spawn" else name
+    return QuietDDP(find_unused_parameters=bool(job.taps)) if name == "ddp_spawn" else name
 
 
 def _run(trainer: pl.Trainer, module: TrainingModule) -> None:
@@ -154,20 +167,3 @@ def _run(trainer: pl.Trainer, module: TrainingModule) -> None:
             if told:
                 raise kind(told[1]) from error
         raise
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what Lightning and torch say about themselves during a training; errors stay."""
-    loggers = [logging.getLogger(name) for name in QUIET]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|torch\.")
-            warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)

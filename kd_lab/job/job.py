@@ -1,12 +1,13 @@
 """The main line of a job: teacher, the student alone, the distilled student; each found or trained, measured, kept."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from kd_lab import names
+from kd_lab.job import parts, threads, tuned
 from kd_lab.job.answers import check
 from kd_lab.job.bind import described
 from kd_lab.job.console import Reporter, busy
@@ -23,6 +24,9 @@ from kd_lab.store.store import Store
 from kd_lab.store.sync import bring_in, waiting_here
 from kd_lab.types import Data, Measurement, NetworkResult, RunResult
 
+ALONE = "student alone"
+MaybeObtained = TypeVar("MaybeObtained", bound=Obtained | None)
+
 
 def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunResult:
     """Run one job from a composed, resolved config.
@@ -33,19 +37,37 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
     """
     keeper = begin(config, context, reporter)
     plan, built = keeper.plan, keeper.built
-    for line in [*plan.described(), *built.bound.described()]:
+    for line in [
+        parts.sentence(plan),
+        *_tuned(plan),
+        *threads.described(plan),
+        *plan.described(),
+        *built.bound.described(),
+    ]:
         reporter.note(line)
-    reporter.doing(names.TEACHER)
-    teacher = obtain_teacher(keeper)
-    reporter.doing("student alone")
-    baseline = _baseline(keeper, teacher)
-    reporter.doing(names.STUDENT)
-    student = _student(keeper, teacher, baseline)
+    teacher = _told(reporter, names.TEACHER, lambda: obtain_teacher(keeper)) if plan.specs.teacher else None
+    baseline = _told(reporter, ALONE, lambda: _baseline(keeper, teacher)) if plan.specs.baseline else None
+    student = _told(reporter, names.STUDENT, lambda: _student(keeper, teacher, baseline))
     result = _result(plan.data, teacher, baseline, student.result)
     reporter.finished(result, keeper.config)
     for sentence in waiting_here(keeper.store.uri):
         reporter.note(sentence)
     return result
+
+
+def _tuned(plan: Plan) -> list[str]:
+    """What acts in this job although nobody typed it, a sentence."""
+    brought = plan.settings.tuned
+    return [tuned.sentence(brought, plan.data.name)] if brought else []
+
+
+def _told(reporter: Reporter, phase: str, obtain: Callable[[], MaybeObtained]) -> MaybeObtained:
+    """Obtain a network of the job; its phase is told as it begins and as it ends."""
+    reporter.doing(phase)
+    obtained = obtain()
+    if obtained is not None:
+        reporter.done(phase, obtained.result)
+    return obtained
 
 
 def begin(config: Mapping[str, Any], context: Context, reporter: Reporter) -> Keeper:
@@ -57,8 +79,11 @@ def begin(config: Mapping[str, Any], context: Context, reporter: Reporter) -> Ke
     settings = Settings.of(config)
     tracking = settings.tracking
     although_away = tracking.offline == "fallback" or context.sweep is not None
+    others = threads.Others()
     with busy("checking the config, loading the data"):
         plan = Plan.of(settings, although_away=although_away)
+    if (warning := threads.crowded(plan, others)) is not None:
+        reporter.warn(warning)
     with busy(f"opening {tracking.uri}"):
         store = Store.open(tracking.uri, settings.study, although_away=although_away)
         said = [*close_orphans(store, context.sweep), *bring_in(store)]

@@ -17,7 +17,9 @@ from kd_lab.job.measured import Measured, known, measure, remember, runtime
 from kd_lab.job.plan import Built, Plan
 from kd_lab.job.saved import save_answers, save_network
 from kd_lab.job.specs import NetworkSpec
+from kd_lab.job.threads import threads
 from kd_lab.job.train import train
+from kd_lab.job.tuned import of_role
 from kd_lab.models.common.weights import load_weights, weights_sha256
 from kd_lab.store.client import StoreAwayError
 from kd_lab.store.provenance import provenance
@@ -162,8 +164,16 @@ class Keeper:
 
     def trained(self, order: Order, run: Run) -> Measurement:
         """Train the ordered network in place, for this run; what it cost."""
-        tell, store = self.reporter.note, self.store
-        return train(self.plan, order.spec, order.network, store=store, run=run, tell=tell, report=order.report)
+        return train(
+            self.plan,
+            order.spec,
+            order.network,
+            store=self.store,
+            run=run,
+            tell=self.reporter.note,
+            lines=self.reporter.lines,
+            report=order.report,
+        )
 
     def _measured(self, run: Run, order: Order, sha256: str, trained: Measurement) -> Obtained:
         """A saved network, measured, with all that its run keeps of that."""
@@ -188,12 +198,15 @@ class Keeper:
             parent = self.store.sweep_parent(self.context.sweep, sweep_name(self.context.sweep_title))
         config = {**self.config, "loss": self.plan.settings.loss.in_effect()}
         facts = {names.TAG_JOB: self.context.label, names.TAG_SWEEP: self.context.sweep, names.TAG_KEY: key}
+        facts[names.TAG_TUNED] = of_role(self.plan.settings.tuned, order.role)
         own = {tag: value for tag, value in facts.items() if value}
         if self.context.tried is not None and order.role == names.STUDENT:
             own[names.TAG_CONFIGURATIONS_TRIED] = str(self.context.tried)
         own[names.TAG_CODE] = self.plan.specs.world.code(spec)
         if spec.source:
             own[names.TAG_WEIGHTS_FROM] = spec.source
+        if spec.is_trained:
+            own[names.TAG_TRAIN_THREADS] = str(threads(self.plan, spec, order.network))
         own[names.TAG_JOBS_AT_ONCE] = str(self.context.jobs_at_once)
         run = self.store.start_run(
             role=order.role,

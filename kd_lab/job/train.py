@@ -16,6 +16,7 @@ from kd_lab.job.fit import Fit, fit
 from kd_lab.job.plan import Plan
 from kd_lab.job.sources import weights_of
 from kd_lab.job.specs import NetworkSpec
+from kd_lab.job.threads import threads
 from kd_lab.models.common.fitted import Fitted
 from kd_lab.models.common.weights import load_weights
 from kd_lab.models.ensemble import Ensemble
@@ -34,6 +35,7 @@ def train(
     store: Store,
     run: Run,
     tell: Callable[[str], None],
+    lines: bool,
     report: EpochReport | None = None,
 ) -> Measurement:
     """Train the network in place, hand curves to the run, and say what it cost; nothing for one that comes trained.
@@ -45,6 +47,7 @@ def train(
         store: where weights of other runs lie.
         run: takes the curves.
         tell: hears what a user may want to know meanwhile.
+        lines: whether progress is told in lines.
         report: told of the validation part after each epoch.
     """
     if not spec.is_trained:
@@ -52,13 +55,13 @@ def train(
             load_weights(network, path)
         return {}
     if spec.lesson is not None:
-        return distil(plan, network, run, Around(store.location.answers, store.lock, tell), report=report)
+        return distil(plan, network, run, Around(store.location.answers, store.lock, tell, lines), report=report)
     if isinstance(network, Fitted):
         return _fitted(plan, spec, network)
     if isinstance(network, Ensemble):
-        return _members(plan, spec, network, run)
+        return _members(plan, spec, network, run, lines=lines)
     label = "student alone" if spec.role == names.BASELINE else spec.role
-    return fit(plan, _alone(plan, spec, network, label), run)
+    return fit(plan, replace(_alone(plan, spec, network, label), lines=lines), run)
 
 
 def _fitted(plan: Plan, spec: NetworkSpec, network: Fitted) -> Measurement:
@@ -81,10 +84,10 @@ def _alone(plan: Plan, spec: NetworkSpec, network: nn.Module, label: str) -> Fit
     recipe = plan.recipe(f"{spec.role}.recipe", spec.recipe, len(rows))
     weights = class_weights(f"{spec.role}.recipe", spec.recipe.class_weights, plan.data, rows)
     objective = Objective({}, 1.0, spec.recipe.label_smoothing, class_weights=weights)
-    return Fit(label, network, objective, recipe, rows, spec.seed)
+    return Fit(label, network, objective, recipe, rows, spec.seed, threads=threads(plan, spec, network))
 
 
-def _members(plan: Plan, spec: NetworkSpec, network: Ensemble, run: Run) -> Measurement:
+def _members(plan: Plan, spec: NetworkSpec, network: Ensemble, run: Run, *, lines: bool) -> Measurement:
     """Each member of an ensemble by itself, with a seed of its own."""
     costs = []
     for i, member in enumerate(network.members):
@@ -93,7 +96,7 @@ def _members(plan: Plan, spec: NetworkSpec, network: Ensemble, run: Run) -> Meas
         if not spec.source:
             member.load_state_dict(plan.network(own).state_dict())
         job = _alone(plan, own, member, f"teacher {i + 1}/{len(network.members)}")
-        costs.append(fit(plan, replace(job, rename=_Member(i)), run))
+        costs.append(fit(plan, replace(job, rename=_Member(i), lines=lines), run))
     return together(costs)
 
 

@@ -28,6 +28,11 @@ class MemberReporter(Reporter):
         super().__init__()
         self._folder, self._number = folder, number
 
+    @property
+    def lines(self) -> bool:
+        """Never: the process in front tells of the jobs."""
+        return False
+
     def doing(self, text: str) -> None:
         """What the live table shows beside the job."""
         self._folder.change(self._number, doing=text)

@@ -46,6 +46,7 @@ def test_answers__asked_for_and_impossible__one_sentence_and_nothing_is_trained(
 def test_answers__two_processes__look_them_up(kd_lab: Callable[..., Any], small: list[str], tmp_path: Path) -> None:
     said = kd_lab("dataset=synthetic trainer=ddp trainer.accelerator=cpu trainer.devices=2 baseline=false", *small)
     assert said.code == 0, said.err
+    assert said.err == ""
     assert "teacher: every process answered from what it said once of" in " ".join(said.out.split())
     assert len(kept_in(tmp_path)) == 1
 

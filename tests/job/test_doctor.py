@@ -22,7 +22,9 @@ def test_doctor__shows_pairs_and_pulls_and_writes_nothing(kd_lab: Any, tmp_path:
     rows = [line.split("│")[1:-1] for line in said.out.splitlines() if line.startswith("│")]
     cells = [[cell.strip() for cell in row] for row in rows]
     assert ["at", "features.2", "[8, 8, 8]", "features.2", "[32, 8, 8]", "0"] in cells
-    assert [row[0] for row in cells[2:]] == ["hard", "kd", "at"]
+    assert [row[0] for row in cells[-3:]] == ["hard", "kd", "at"]
+    assert ["train", "100", "100", "10", "10.0", "the teacher and the student alone"] in cells
+    assert "tuned for digits: student alone batch_size=32 weight_decay=0.001" in said.out
     assert "at decides alone at first" in said.out or "No term decides alone" in said.out
     assert list(tmp_path.iterdir()) == []
 

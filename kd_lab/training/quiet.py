@@ -1,0 +1,46 @@
+"""Silences what Lightning and torch say about themselves: in this process, and in those that DDP starts."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pytorch_lightning.strategies import DDPStrategy
+
+LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning", "torch.distributed")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence them during a training; errors stay."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [logger.level for logger in loggers]
+    try:
+        with warnings.catch_warnings():
+            _silence()
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _silence() -> None:
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|torch\.")
+    warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
+
+
+class QuietDDP(DDPStrategy):
+    """DDP in processes that are spawned, each of them as quiet as the one that spawned it.
+
+    Not `ddp`, whose children would run the whole sweep again (Lightning issue 18175).
+    """
+
+    def __init__(self, *, find_unused_parameters: bool) -> None:
+        super().__init__(start_method="spawn", find_unused_parameters=find_unused_parameters)
+
+    def setup_environment(self) -> None:
+        """What a process does first, before it says that it is there."""
+        _silence()
+        super().setup_environment()
