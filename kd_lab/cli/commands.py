@@ -137,8 +137,8 @@ def ui(arguments: list[str]) -> int:
     # The address in full: the server stands elsewhere.
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--port", str(port)]
     command += ["--artifacts-destination", str(Path.cwd() / "mlartifacts"), "--workers", "1"]
-    command += ["--uvicorn-opts", "--no-access-log --log-level warning"]
-    own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ
+    command += ["--registry-store-uri", store.uri, "--uvicorn-opts", "--no-access-log --log-level warning"]
+    own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"} | os.environ
     # Its web server imports from the folder that it stands in before all else, whatever Python is told.
     with tempfile.TemporaryDirectory() as folder:
         return serve(command, folder, own)
