@@ -14,28 +14,7 @@ import torchvision
 
 from kd_lab.datasets.mnist import Mnist
 from kd_lab.errors import UserError
-
-NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-
-
-def _idx(array: np.ndarray[Any, Any]) -> bytes:
-    return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
-
-
-def _arrays(train: int = 60, test: int = 20) -> list[np.ndarray[Any, Any]]:
-    random = np.random.default_rng(0)
-    images = [random.integers(0, 256, (count, 28, 28)).astype(np.uint8) for count in (train, test)]
-    labels = [(np.arange(count) % 10).astype(np.uint8) for count in (train, test)]
-    return [images[0], labels[0], images[1], labels[1]]
-
-
-def _write(folder: Path, packed: bool = False) -> list[np.ndarray[Any, Any]]:
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays = _arrays()
-    for name, array in zip(NAMES, arrays, strict=True):
-        raw = _idx(array)
-        (folder / (name + ".gz" * packed)).write_bytes(gzip.compress(raw) if packed else raw)
-    return arrays
+from tests.datasets.idx_files import NAMES, idx, write
 
 
 @pytest.fixture
@@ -50,7 +29,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("below", ["", "MNIST/raw"])
 def test_mnist__reads_files_where_they_lie(tmp_path: Path, offline: None, packed: bool, below: str) -> None:
-    images, labels, test_images, test_labels = _write(tmp_path / below, packed)
+    images, labels, test_images, test_labels = write(tmp_path / below, packed)
     data = Mnist(path=str(tmp_path), validation=10).load()
     assert data.source.inputs.shape == (80, 1, 28, 28)
     assert data.source.inputs.dtype == torch.uint8
@@ -61,7 +40,7 @@ def test_mnist__reads_files_where_they_lie(tmp_path: Path, offline: None, packed
 
 
 def test_mnist__official_test_set_is_the_test_part(tmp_path: Path) -> None:
-    _write(tmp_path)
+    write(tmp_path)
     data = Mnist(path=str(tmp_path), validation=10, labels=20).load()
     assert data.test.tolist() == list(range(60, 80))
     assert (len(data.train), len(data.validation), len(data.transfer)) == (20, 10, 50)
@@ -69,7 +48,7 @@ def test_mnist__official_test_set_is_the_test_part(tmp_path: Path) -> None:
 
 
 def test_mnist__files_may_lie_in_both_places(tmp_path: Path, offline: None) -> None:
-    _write(tmp_path)
+    write(tmp_path)
     (tmp_path / "MNIST" / "raw").mkdir(parents=True)
     (tmp_path / NAMES[0]).rename(tmp_path / "MNIST" / "raw" / NAMES[0])
     assert len(Mnist(path=str(tmp_path), validation=0).load().train) == 60
@@ -80,7 +59,7 @@ def test_mnist__downloads_what_is_not_there(tmp_path: Path, monkeypatch: pytest.
 
     def fetch(*, root: str, train: bool, download: bool) -> None:
         calls.append(download)
-        _write(Path(root) / "MNIST" / "raw")
+        write(Path(root) / "MNIST" / "raw")
 
     monkeypatch.setattr(torchvision.datasets, "MNIST", fetch)
     mnist = Mnist(path=str(tmp_path / "new"), download=True, validation=0)
@@ -130,7 +109,7 @@ def test_mnist__the_default_folder_is_filled_without_asking(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelled: str
 ) -> None:
     def fetch(*, root: str, train: bool, download: bool) -> None:
-        _write(Path(root) / "MNIST" / "raw")
+        write(Path(root) / "MNIST" / "raw")
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(torchvision.datasets, "MNIST", fetch)
@@ -139,20 +118,20 @@ def test_mnist__the_default_folder_is_filled_without_asking(
 
 
 def test_mnist__damaged_files(tmp_path: Path) -> None:
-    _write(tmp_path)
+    write(tmp_path)
     (tmp_path / NAMES[0]).write_bytes((tmp_path / NAMES[0]).read_bytes()[:-5])
-    with pytest.raises(UserError, match=r"train-images-idx3-ubyte is damaged or no MNIST file \(47051 bytes do not"):
+    with pytest.raises(UserError, match=r"train-images-idx3-ubyte is damaged or no IDX file \(47051 bytes do not"):
         Mnist(path=str(tmp_path)).load()
     (tmp_path / NAMES[0]).write_bytes(b"")
-    with pytest.raises(UserError, match=r"train-images-idx3-ubyte is damaged or no MNIST file"):
+    with pytest.raises(UserError, match=r"train-images-idx3-ubyte is damaged or no IDX file"):
         Mnist(path=str(tmp_path)).load()
 
 
 def test_mnist__damaged_archive(tmp_path: Path) -> None:
-    _write(tmp_path, packed=True)
+    write(tmp_path, packed=True)
     file = tmp_path / f"{NAMES[2]}.gz"
     file.write_bytes(file.read_bytes()[:500])
-    with pytest.raises(UserError, match=r"t10k-images-idx3-ubyte.gz is damaged or no MNIST file"):
+    with pytest.raises(UserError, match=r"t10k-images-idx3-ubyte.gz is damaged or no IDX file"):
         Mnist(path=str(tmp_path)).load()
 
 
@@ -183,7 +162,7 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mnist__more_than_a_gib_is_refused_by_its_header(
     tmp_path: Path, unread: None, packed: bool, place: int
 ) -> None:
-    _write(tmp_path, packed)
+    write(tmp_path, packed)
     raw = _idx_of(2**21, 28, 28) if place % 2 == 0 else _idx_of(2**31)
     (tmp_path / (NAMES[place] + ".gz" * packed)).write_bytes(gzip.compress(raw) if packed else raw)
     _refused(tmp_path, rf"{NAMES[place]}.* \(its first bytes announce \d\.\d GiB, expected at most 1\.0 GiB\), put")
@@ -192,14 +171,14 @@ def test_mnist__more_than_a_gib_is_refused_by_its_header(
 @pytest.mark.parametrize("packed", [False, True])
 def test_mnist__more_than_the_file_can_hold(tmp_path: Path, unread: None, packed: bool) -> None:
     """A byte of a .gz file holds at most 1032."""
-    _write(tmp_path, packed)
+    write(tmp_path, packed)
     raw = _idx_of(2**20, 28, 28)
     (tmp_path / (NAMES[0] + ".gz" * packed)).write_bytes(gzip.compress(raw) if packed else raw)
     _refused(tmp_path, rf"{NAMES[0]}.* \(\d\d bytes do not hold what its first bytes announce\)")
 
 
 def test_mnist__a_bomb_of_another_shape(tmp_path: Path, unread: None) -> None:
-    _write(tmp_path, packed=True)
+    write(tmp_path, packed=True)
     (tmp_path / f"{NAMES[0]}.gz").write_bytes(gzip.compress(_idx_of(1, 2**25) + bytes(2**25)))
     _refused(
         tmp_path, r"train-images-idx3-ubyte.gz has shape \[1, 33554432\] and its labels \[60\], expected \[N, 28, 28\]"
@@ -208,15 +187,15 @@ def test_mnist__a_bomb_of_another_shape(tmp_path: Path, unread: None) -> None:
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_mnist__a_bomb_behind_what_is_announced(tmp_path: Path, place: int) -> None:
-    array = _write(tmp_path, packed=True)[place]
-    (tmp_path / f"{NAMES[place]}.gz").write_bytes(gzip.compress(_idx(array) + bytes(2**26)))
+    array = write(tmp_path, packed=True)[place]
+    (tmp_path / f"{NAMES[place]}.gz").write_bytes(gzip.compress(idx(array) + bytes(2**26)))
     _refused(tmp_path, rf"{NAMES[place]}.gz is damaged .* \(it holds more than the {array.size} bytes that its first")
 
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("off", [-1, 1])
 def test_mnist__a_byte_too_few_or_too_many(tmp_path: Path, packed: bool, off: int) -> None:
-    raw = _idx(_write(tmp_path, packed)[1])
+    raw = idx(write(tmp_path, packed)[1])
     raw = raw[:-1] if off < 0 else raw + b"\0"
     (tmp_path / (NAMES[1] + ".gz" * packed)).write_bytes(gzip.compress(raw) if packed else raw)
     _refused(
@@ -226,19 +205,19 @@ def test_mnist__a_byte_too_few_or_too_many(tmp_path: Path, packed: bool, off: in
 
 @pytest.mark.parametrize("raw", [_idx_of(60, kind=9) + bytes(60), _idx_of(0), _idx_of(*[1] * 255)[:200], b"\0\0\x08"])
 def test_mnist__no_header_of_bytes(tmp_path: Path, unread: None, raw: bytes) -> None:
-    _write(tmp_path)
+    write(tmp_path)
     (tmp_path / NAMES[1]).write_bytes(raw)
-    _refused(tmp_path, rf"{NAMES[1]} is damaged or no MNIST file")
+    _refused(tmp_path, rf"{NAMES[1]} is damaged or no IDX file")
 
 
 def test_mnist__more_than_the_memory(tmp_path: Path, unread: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    _write(tmp_path)
+    write(tmp_path)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**10))
     _refused(tmp_path, rf"^dataset.path={tmp_path}: declares 61\.3 KiB, expected at most the 1\.0 KiB of memory")
 
 
 def test_mnist__advice_for_a_damaged_file(tmp_path: Path) -> None:
-    _write(tmp_path)
+    write(tmp_path)
     (tmp_path / NAMES[0]).write_bytes(b"")
     with pytest.raises(UserError, match=r"put the right one there\.$"):
         Mnist(path=str(tmp_path)).load()
@@ -247,27 +226,27 @@ def test_mnist__advice_for_a_damaged_file(tmp_path: Path) -> None:
 
 
 def test_mnist__labels_that_do_not_fit_the_images(tmp_path: Path) -> None:
-    _write(tmp_path)
-    (tmp_path / NAMES[1]).write_bytes(_idx(np.zeros(59, np.uint8)))
+    write(tmp_path)
+    (tmp_path / NAMES[1]).write_bytes(idx(np.zeros(59, np.uint8)))
     with pytest.raises(UserError, match=r"train-images-idx3-ubyte has shape \[60, 28, 28\] and its labels \[59\]"):
         Mnist(path=str(tmp_path)).load()
 
 
 def test_mnist__labels_beyond_nine(tmp_path: Path) -> None:
-    _write(tmp_path)
-    (tmp_path / NAMES[3]).write_bytes(_idx(np.full(20, 10, np.uint8)))
+    write(tmp_path)
+    (tmp_path / NAMES[3]).write_bytes(idx(np.full(20, 10, np.uint8)))
     with pytest.raises(UserError, match=r"t10k-images-idx3-ubyte .* with classes 0 to 9"):
         Mnist(path=str(tmp_path)).load()
 
 
 def test_mnist__train_and_test_images_of_other_sizes(tmp_path: Path) -> None:
-    _write(tmp_path)
-    (tmp_path / NAMES[2]).write_bytes(_idx(np.zeros((20, 14, 14), np.uint8)))
+    write(tmp_path)
+    (tmp_path / NAMES[2]).write_bytes(idx(np.zeros((20, 14, 14), np.uint8)))
     with pytest.raises(UserError, match=r"t10k-images-idx3-ubyte has shape \[20, 14, 14\].*expected \[N, 28, 28\]"):
         Mnist(path=str(tmp_path)).load()
 
 
 def test_mnist__validation_larger_than_the_pool(tmp_path: Path) -> None:
-    _write(tmp_path)
+    write(tmp_path)
     with pytest.raises(UserError, match=r"dataset.validation=5000: there are only 60 labelled training points"):
         Mnist(path=str(tmp_path)).load()

@@ -110,8 +110,8 @@ def test_trust__a_folder(tmp_path):
     "name",
     [
         "os.system",
-        "kd_lab.datasets.mnist.gzip.open",
-        "kd_lab.datasets.mnist.Path",
+        "kd_lab.datasets.common.idx.gzip.open",
+        "kd_lab.datasets.common.idx.Path",
         "kd_lab.models.mlp.MLP",
         "torch.load",
         "kd_lab.cli.main.main",

@@ -1,11 +1,18 @@
-"""Whether a dataset may be downloaded: into its own default folder unasked, anywhere else on request alone.
+"""Whether and how a dataset is downloaded: into its own default folder unasked, anywhere else on request alone.
 
 Other folders may be mistyped, or named by a config that somebody else wrote; nothing is made there.
 """
 
+import contextlib
+import io
+import socket
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kd_lab.errors import UserError
+
+_TIMEOUT_S = 20.0
 
 
 def may_download(path: str, default: str, *, asked: bool) -> bool:
@@ -24,3 +31,37 @@ def nothing_there(path: str, what: str) -> UserError:
         f"dataset.path={path}: expected {what}, but not all of them are there; put them there, or set "
         "dataset.download=true to download them there."
     )
+
+
+def nothing_came(path: str, what: str, reason: str) -> UserError:
+    """What a user is told whose folder could not be filled."""
+    return UserError(
+        f"dataset.path={path}: expected {what}, but not all of them are there, and the download failed ({reason}); put "
+        "them there, or go online once."
+    )
+
+
+def fetch(download: Callable[[], object]) -> str:
+    """Lets torchvision download.
+
+    Returns:
+        Why nothing came, if nothing did.
+    """
+    try:
+        with _quiet():
+            download()
+    except (OSError, RuntimeError, ValueError, EOFError, zlib.error) as error:
+        return " ".join(str(error).split())
+    return "nothing came"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No printing by torchvision, and no waiting for ever on a network that swallows everything."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT_S)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        socket.setdefaulttimeout(before)

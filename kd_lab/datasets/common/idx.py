@@ -1,0 +1,205 @@
+"""Grey images of 28x28 pixels in 10 classes, in four IDX files as MNIST has them: found on disk or downloaded."""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO, ClassVar, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kd_lab.datasets.common.download import fetch, may_download, nothing_came, nothing_there
+from kd_lab.datasets.common.scaled import Scaled
+from kd_lab.datasets.common.splits import SplitSettings, assemble, cut
+from kd_lab.errors import UserError
+from kd_lab.outside.archives import GIB, check_memory, told
+from kd_lab.types import Augment, Data
+
+_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+_BYTES = 8
+"""The code of IDX for the type uint8."""
+_MAX_BYTES = GIB
+"""Of one file, unpacked: 1.4 million images, where MNIST has 60,000 and EMNIST 697,932."""
+_GZIP_RATIO = 1032
+"""More bytes than these are never packed into one: 258 of them into two bits (RFC 1951)."""
+_DAMAGE = (OSError, EOFError, zlib.error, struct.error)
+
+
+class _Idx(NamedTuple):
+    """What the first `start` bytes of a file announce."""
+
+    file: Path
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def announced(self) -> int:
+        return math.prod(self.shape)
+
+
+class Kind(NamedTuple):
+    """One dataset of these.
+
+    name: what it is called in tables. official: its class in torchvision, which knows where it is published and the
+    md5 of each file. default: the folder that is filled unasked. mean, deviation: of its training images, from 0 to 1.
+    """
+
+    name: str
+    official: str
+    default: str
+    mean: float
+    deviation: float
+
+    @property
+    def below(self) -> Path:
+        """Where torchvision puts the files in a folder."""
+        return Path(self.official) / "raw"
+
+    @property
+    def what(self) -> str:
+        """What a folder has to hold."""
+        return f"{', '.join(_FILES)} (with or without .gz), directly or in {self.below}"
+
+
+class IdxImages:
+    """Images [N, 1, 28, 28] uint8; a network is given (grey value / 255 - mean) / deviation.
+
+    The official test set is the test part. Any four files in this format with 10 classes do.
+    """
+
+    kind: ClassVar[Kind]
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        download: bool = False,
+        labels: int | None = None,
+        validation: int = 5000,
+        seed: int = 0,
+        augment: Augment | None = None,
+    ) -> None:
+        """Checks the settings, reads nothing.
+
+        Args:
+            path: a folder with the four IDX files, directly or where torchvision puts them, packed (.gz) or not.
+            download: let torchvision fetch into `path` what is not there; the default folder is filled without asking.
+            labels: how many labels are kept, stratified; None keeps all.
+            validation: how many points are cut from the official training set before labels are hidden.
+            seed: fixes the parts.
+            augment: the batch transform that training may apply.
+
+        Raises:
+            ValueError: a value that no dataset can meet.
+        """
+        self._settings = SplitSettings(labels, validation, seed, augment)
+        self._path = path
+        self._may_download = may_download(path, self.kind.default, asked=download)
+
+    def load(self) -> Data:
+        """Reads the four files, after a download where they are missing and that is allowed.
+
+        Raises:
+            UserError: the files are neither there nor to be had, are not in this format, or declare more than they hold
+                or the memory takes; or the settings ask for more points than there are.
+        """
+        headers = [self._header(file) for file in self._find() or self._download()]
+        pairs = list(zip(headers[::2], headers[1::2], strict=True))
+        for images, labels in pairs:
+            if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
+                raise self._misfit(images, labels)
+        check_memory(sum(header.announced for header in headers), f"dataset.path={self._path}")
+        arrays = [self._payload(header) for header in headers]
+        for (images, labels), found in zip(pairs, arrays[1::2], strict=True):
+            if found.max() > 9:
+                raise self._misfit(images, labels)
+        return self._assembled(arrays)
+
+    def _assembled(self, arrays: list[Tensor]) -> Data:
+        count = len(arrays[0])
+        targets = torch.cat([arrays[1], arrays[3]]).to(torch.int64)
+        rows = torch.arange(len(targets))
+        targets, parts = cut(targets, rows[:count], rows[count:], 10, self._settings)
+        images = torch.cat([arrays[0], arrays[2]]).unsqueeze(1)
+        own, prepare = self._settings.augment, Scaled(self.kind.mean, self.kind.deviation)
+        return assemble(self.kind.name, images, targets, parts, num_classes=10, augment=own, prepare=prepare)
+
+    def _header(self, file: Path) -> _Idx:
+        """What an IDX file announces; what it cannot hold is refused before it is read."""
+        try:
+            size = file.stat().st_size
+            with _open(file) as stream:
+                _, _, kind, ndim = struct.unpack(">4B", stream.read(4))
+                header = _Idx(file, struct.unpack(f">{ndim}I", stream.read(4 * ndim)), 4 + 4 * ndim)
+        except _DAMAGE as error:
+            raise self._not_idx(file, str(error)) from error
+        if header.announced > _MAX_BYTES:
+            raise self._not_idx(
+                file, f"its first bytes announce {told(header.announced)}, expected at most {told(_MAX_BYTES)}"
+            )
+        most = size * _GZIP_RATIO if file.suffix == ".gz" else size - header.start
+        if kind != _BYTES or not 0 < header.announced <= most:
+            raise self._not_idx(file, f"{size} bytes do not hold what its first bytes announce")
+        return header
+
+    def _payload(self, header: _Idx) -> Tensor:
+        """What follows the header, if it is what was announced; one byte more than that is read at most."""
+        try:
+            with _open(header.file) as stream:
+                stream.read(header.start)
+                raw = stream.read(header.announced + 1)
+        except _DAMAGE as error:
+            raise self._not_idx(header.file, str(error)) from error
+        if len(raw) != header.announced:
+            way = "more" if len(raw) > header.announced else "less"
+            raise self._not_idx(
+                header.file, f"it holds {way} than the {header.announced} bytes that its first announce"
+            )
+        return torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(header.shape).copy())
+
+    def _misfit(self, images: _Idx, labels: _Idx) -> UserError:
+        return UserError(
+            f"dataset.path={self._path}: {images.file.name} has shape {list(images.shape)} and its labels "
+            f"{list(labels.shape)}, expected [N, 28, 28] and [N] with classes 0 to 9."
+        )
+
+    def _not_idx(self, file: Path, reason: str) -> UserError:
+        todo = "delete it to download it anew" if self._may_download else "put the right one there"
+        return UserError(f"dataset.path={self._path}: {file} is damaged or no IDX file ({reason}), {todo}.")
+
+    def _find(self) -> tuple[Path, ...] | None:
+        """The four files in the order of `_FILES`, or None if one is missing."""
+        root = Path(self._path).expanduser()
+        found = []
+        for name in _FILES:
+            places = (folder / (name + end) for folder in (root, root / self.kind.below) for end in ("", ".gz"))
+            file = next((place for place in places if place.is_file()), None)
+            if file is None:
+                return None
+            found.append(file)
+        return tuple(found)
+
+    def _download(self) -> tuple[Path, ...]:
+        """Lets torchvision fetch the files, if that is allowed."""
+        if not self._may_download:
+            raise nothing_there(self._path, self.kind.what)
+        from torchvision import datasets
+
+        official, root = getattr(datasets, self.kind.official), str(Path(self._path).expanduser())
+        reason = fetch(lambda: official(root=root, train=True, download=True))
+        files = self._find()
+        if files is None:
+            raise nothing_came(self._path, self.kind.what, reason)
+        return files
+
+
+def _open(file: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(file) if file.suffix == ".gz" else file.open("rb"))
