@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.machinery import ModuleSpec
 from typing import Any, get_type_hints
 
@@ -80,7 +80,7 @@ def _spec(module: str) -> ModuleSpec | None:
 
 
 def build(key: str, node: Node, given: Node | None = None, allowed: Whitelist | None = None) -> Any:
-    """The object that a node describes; nodes inside it are built first.
+    """The object that a node describes; nodes inside it, and in mappings inside it, are built first.
 
     Args:
         key: Where the node stands in the config; every message starts with it.
@@ -113,9 +113,18 @@ def check_named(key: str, node: Node, allowed: Whitelist) -> None:
         UserError: a store may not name one of them, or it cannot be imported.
     """
     locate(key, node.get("_target_"), allowed)
+    for name, inner in _nodes(key, node):
+        check_named(name, inner, allowed)
+
+
+def _nodes(key: str, node: Node) -> Iterator[tuple[str, Node]]:
+    """Those that stand in it, or in a mapping in it, and are built; each with its own key."""
     for name, value in node.items():
-        if is_node(value) and value["_target_"] is not None:
-            check_named(f"{key}.{name}", value, allowed)
+        if is_node(value):
+            if value["_target_"] is not None:
+                yield f"{key}.{name}", value
+        elif isinstance(value, Mapping):
+            yield from _nodes(f"{key}.{name}", value)
 
 
 def call(key: str, target: Callable[..., Any], arguments: Node) -> Any:
@@ -144,6 +153,8 @@ def is_node(value: Any) -> bool:
 
 def _inner(key: str, value: Any, given: Node | None, allowed: Whitelist | None) -> Any:
     if not is_node(value):
+        if isinstance(value, Mapping):
+            return {name: _inner(f"{key}.{name}", inner, given, allowed) for name, inner in value.items()}
         return value
     return None if value["_target_"] is None else build(key, value, given, allowed)
 

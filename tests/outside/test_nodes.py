@@ -60,6 +60,13 @@ def test_network__inside_of_another__refused(name):
         check_named("network", node, NETWORK)
 
 
+@pytest.mark.parametrize("use", [check_named, lambda key, node, allowed: build(key, node, GIVEN, allowed)])
+def test_network__in_a_mapping_inside__refused(use):
+    node = {"_target_": "kd_lab.models.mlp.MLP", "parts": {"a": {"b": {"_target_": "os.system", "command": "x"}}}}
+    with pytest.raises(UserError, match=r"^network\.parts\.a\.b\._target_=os\.system: .*" + REFUSED):
+        use("network", node, NETWORK)
+
+
 def test_network__of_a_store__ours_and_torchs():
     node = {"_target_": "kd_lab.models.ensemble.Ensemble", "size": 2}
     node["member"] = {"_target_": "kd_lab.models.mlp.MLP", "_partial_": True, "widths": [4]}
