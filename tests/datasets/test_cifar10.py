@@ -189,6 +189,6 @@ def test_cifar10__a_download_that_fails_leaves_nothing(tmp_path: Path, monkeypat
         raise RuntimeError("File not found or corrupted.")
 
     monkeypatch.setattr(torchvision.datasets.utils, "download_url", download_url)
-    with pytest.raises(UserError, match=r"the download failed \(File not found or corrupted\.\); put them there, or"):
+    with pytest.raises(UserError, match=r"the download failed \(File not found or corrupted\.\); put it there, or"):
         _load(tmp_path, download=True)
     assert not list(tmp_path.iterdir())

@@ -23,7 +23,7 @@ def test_fashion_mnist__reads_files_where_they_lie(tmp_path: Path, below: str) -
 
 def test_fashion_mnist__is_not_looked_for_where_mnist_lies(tmp_path: Path) -> None:
     write(tmp_path / "MNIST" / "raw")
-    with pytest.raises(UserError, match=r"directly or in FashionMNIST/raw, but not all of them are there; put them"):
+    with pytest.raises(UserError, match=r"directly or in FashionMNIST/raw, but not all of that is there; put it"):
         FashionMnist(path=str(tmp_path)).load()
 
 

@@ -74,7 +74,7 @@ def test_mnist__offline_says_what_where_and_what_to_do(
 ) -> None:
     before = socket.getdefaulttimeout()
     with pytest.raises(
-        UserError, match=r"expected train-images-idx3-ubyte, .*MNIST/raw.*\(no route to host\); put them"
+        UserError, match=r"expected train-images-idx3-ubyte, .*MNIST/raw.*\(no route to host\); put it"
     ) as told:
         Mnist(path=str(tmp_path / "none"), download=True).load()
     assert str(told.value).startswith(f"dataset.path={tmp_path / 'none'}: ")
@@ -88,13 +88,13 @@ def test_mnist__another_folder_is_never_filled_unasked(tmp_path: Path, monkeypat
     with pytest.raises(
         UserError,
         match=rf"^dataset\.path={tmp_path}/mistyped: there is no such folder; name one with {what}, or set "
-        r"dataset\.download=true to make it and download them there\.$",
+        r"dataset\.download=true to make and fill it\.$",
     ):
         Mnist(path=str(tmp_path / "mistyped")).load()
     with pytest.raises(
         UserError,
-        match=rf"^dataset\.path={tmp_path}: expected {what}, but not all of them are there; put them there, or set "
-        r"dataset\.download=true to download them there\.$",
+        match=rf"^dataset\.path={tmp_path}: expected {what}, but not all of that is there; put it there, or set "
+        r"dataset\.download=true to download it\.$",
     ):
         Mnist(path=str(tmp_path)).load()
     assert not list(tmp_path.iterdir())

@@ -25,19 +25,19 @@ def nothing_there(path: str, what: str) -> UserError:
     if not Path(path).expanduser().is_dir():
         return UserError(
             f"dataset.path={path}: there is no such folder; name one with {what}, or set dataset.download=true to make "
-            "it and download them there."
+            "and fill it."
         )
     return UserError(
-        f"dataset.path={path}: expected {what}, but not all of them are there; put them there, or set "
-        "dataset.download=true to download them there."
+        f"dataset.path={path}: expected {what}, but not all of that is there; put it there, or set "
+        "dataset.download=true to download it."
     )
 
 
 def nothing_came(path: str, what: str, reason: str) -> UserError:
     """What a user is told whose folder could not be filled."""
     return UserError(
-        f"dataset.path={path}: expected {what}, but not all of them are there, and the download failed ({reason}); put "
-        "them there, or go online once."
+        f"dataset.path={path}: expected {what}, but not all of that is there, and the download failed ({reason}); put "
+        "it there, or go online once."
     )
 
 
