@@ -38,12 +38,7 @@ class CNN(nn.Module):
     ) -> None:
         super().__init__()
         check_num_classes(num_classes)
-        planes, height, width = image_shape(input_shape, "cnn")
-        if min(height, width) < 2:
-            raise ValueError(
-                f"Expected `input_shape` of cnn to be at least 2 pixels high and wide, but got {tuple(input_shape)}: "
-                "give larger images or choose mlp."
-            )
+        planes, height, width = image_shape(input_shape, "cnn", least=2)
         check_positive(hidden=hidden)
         if not channels:
             raise ValueError("Expected `channels` to name at least one convolution, but got []: use [32, 64] or mlp.")

@@ -1,6 +1,7 @@
 """Finds every plug-in by walking the package and conf/, and says by name what is wrong with one.
 
-A plug-in NAME is three files: kd_lab/GROUPS/NAME.py, conf/GROUP/NAME.yaml and tests/GROUPS/test_NAME.py.
+A plug-in NAME is three files: kd_lab/GROUPS/NAME.py, conf/GROUP/NAME.yaml and tests/GROUPS/test_NAME.py. A family of
+plug-ins, such as the depths of one network, is one Python file and one test, with a YAML for each member's usual name.
 """
 
 import importlib
@@ -74,16 +75,20 @@ def has_target(name: str, content: Mapping[str, Any]) -> bool:
 def missing_files(group: str, name: str) -> list[str]:
     """What the plug-in with this Python file still needs."""
     package = PACKAGES[group]
-    needed = {
-        f"conf/{group}/{name}.yaml": f"so that `{group}={name}` can be chosen",
-        f"tests/{package}/test_{name}.py": "so that it is tested",
-    }
+    needed = {f"tests/{package}/test_{name}.py": "so that it is tested"}
+    if not any(module_of(settings(group, other)) == f"kd_lab.{package}.{name}" for other in yamls(group)):
+        needed[f"conf/{group}/{name}.yaml"] = f"so that `{group}={name}` can be chosen"
     return [
         f"kd_lab/{package}/{name}.py: write {path}, {why} "
         f"(a helper that is no plug-in belongs in kd_lab/{package}/common/)."
         for path, why in needed.items()
         if not (ROOT / path).is_file()
     ]
+
+
+def module_of(content: Mapping[str, Any]) -> str:
+    """The module of what `_target_` names."""
+    return str(content.get("_target_", "")).rpartition(".")[0]
 
 
 def header_problems(group: str, name: str) -> list[str]:
@@ -111,11 +116,9 @@ def target_problems(group: str, name: str) -> list[str]:
     if not has_target(name, content):
         return []
     if group in PACKAGES:
-        home = f"kd_lab.{PACKAGES[group]}.{name}"
-        if not (PACKAGE / PACKAGES[group] / f"{name}.py").is_file():
-            return [f"{where}: write kd_lab/{PACKAGES[group]}/{name}.py, or delete the YAML."]
-        if str(content.get("_target_", "")).rpartition(".")[0] != home:
-            return [f"{where}: Expected `_target_` in {home}, but got {content.get('_target_')}."]
+        homes = [f"kd_lab.{PACKAGES[group]}.{module}" for module in modules(group)]
+        if module_of(content) not in homes:
+            return [f"{where}: write kd_lab/{PACKAGES[group]}/{name}.py, or name one that is there as `_target_`."]
     return [f"{where}: {problem}" for problem in _call_problems(content, arguments(group, content))]
 
 

@@ -29,8 +29,11 @@ def check_shape(input_shape: tuple[int, ...]) -> None:
         raise ValueError(f"Expected `input_shape` to hold sizes of at least 1, but got {tuple(input_shape)}.")
 
 
-def image_shape(input_shape: tuple[int, ...], network: str) -> tuple[int, int, int]:
-    """`input_shape` as (C, H, W), or a ValueError that says what `network` wants and what to choose instead."""
+def image_shape(input_shape: tuple[int, ...], network: str, *, least: int = 1) -> tuple[int, int, int]:
+    """`input_shape` as (C, H, W), or a ValueError that says what `network` wants and what to choose instead.
+
+    least: so many pixels an image must be high and wide.
+    """
     check_shape(input_shape)
     if len(input_shape) != 3:
         raise ValueError(
@@ -38,6 +41,11 @@ def image_shape(input_shape: tuple[int, ...], network: str) -> tuple[int, int, i
             f"{tuple(input_shape)}: give the data that shape, or choose mlp, which takes every shape."
         )
     channels, height, width = input_shape
+    if min(height, width) < least:
+        raise ValueError(
+            f"Expected `input_shape` of {network} to be at least {least} pixels high and wide, but got "
+            f"{tuple(input_shape)}: give larger images or choose mlp."
+        )
     return channels, height, width
 
 
