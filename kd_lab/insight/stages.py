@@ -1,13 +1,15 @@
 """The stages of a network, seen from its spine: the layers that follow each other from input to logits.
 
 A stage is what a network does at one resolution; its end is the outermost layer that finishes last there. A network
-with one resolution (a transformer, a small CNN, an MLP) has its blocks, or its weighty layers, as stages.
+with one resolution (a transformer, a small CNN, an MLP) has its blocks, or its weighty layers, as stages. A network
+that knows better names the ends of its stages itself: `stage_ends`, a tuple of module paths.
 """
 
 from itertools import pairwise
 
 import torch
 
+from kd_lab.errors import UserError
 from kd_lab.insight.probe import Layer, Probe
 from kd_lab.insight.taps import Tap
 from kd_lab.types import Shape
@@ -15,6 +17,9 @@ from kd_lab.types import Shape
 
 def stages(probe: Probe, *, maps: bool) -> list[Layer]:
     """The ends of a network's stages that have positions (maps), or those that are vectors; logits left out."""
+    known: tuple[str, ...] = getattr(probe.network, "stage_ends", ())
+    if maps and known:
+        return [_called(probe, path) for path in known]
     spine = _last_descent([layer for layer in probe.spine() if _is_hidden(probe, layer)])
     spine = [layer for layer in spine if not (maps and _is_pooling(layer))]
     kind = [layer for layer in spine if (len(layer.shape) > 1) is maps]
@@ -27,6 +32,12 @@ def stages(probe: Probe, *, maps: bool) -> list[Layer]:
         return [*(_end(probe, group) for group in groups[:-1]), *(group[-1] for group in groups[-1:])]
     blocks = _repeated(groups[0])
     return blocks if len(blocks) > 1 else _segments(probe, groups[0])
+
+
+def _called(probe: Probe, path: str) -> Layer:
+    if path not in probe.layers:
+        raise UserError(f"{type(probe.network).__name__}.stage_ends: there is no layer {path}; {listed(probe)}")
+    return probe.layers[path]
 
 
 def _is_hidden(probe: Probe, layer: Layer) -> bool:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kd_lab.errors import UserError
 from kd_lab.insight.pairing import Pair, named, propose
 from kd_lab.insight.probe import Probe
 from kd_lab.insight.stages import embedding, pooled, stages
@@ -16,6 +17,7 @@ from kd_lab.models.mlp import MLP
 from kd_lab.models.rnn import RNN
 from kd_lab.models.timm import Timm
 from kd_lab.models.torchvision import Torchvision
+from tests.models.zoo import network
 
 COLOUR, GREY = (3, 32, 32), (1, 8, 8)
 
@@ -63,7 +65,7 @@ def probe(name: str) -> Probe:
         "efficientnet": (lambda: Timm(10, COLOUR, name="efficientnet_b0"), COLOUR),
         "vit": (lambda: Timm(10, COLOUR, name="vit_tiny_patch16_224"), COLOUR),
     }
-    build, shape = made[name]
+    build, shape = made[name] if name in made else (lambda: network(name, classes=10), COLOUR)
     torch.manual_seed(0)
     return Probe.of(build(), torch.randn(2, *shape))
 
@@ -150,6 +152,60 @@ def test_pooled__is_the_map_whose_average_the_classifier_reads(network: str, lay
     found = pooled(probe(network))
 
     assert (found.path if found else None) == layer
+
+
+THREE, FOUR = [f"layer{i}" for i in (1, 2, 3)], [f"layer{i}" for i in (1, 2, 3, 4)]
+BLOCKS, MOBILE = [f"block{i}" for i in (1, 2, 3, 4)], [f"blocks.{i}" for i in (1, 2, 4, 6)]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "theirs", "own"),
+    [
+        ("resnet32x4", "resnet8x4", THREE, THREE),
+        ("wrn_40_2", "wrn_40_1", BLOCKS[:3], BLOCKS[:3]),
+        ("wrn_40_2", "shuffle_v1", BLOCKS[:3], THREE),
+        ("resnet32x4", "shuffle_v2", THREE, THREE),
+        ("vgg13", "vgg8", BLOCKS, BLOCKS),
+        ("vgg13", "mobilenet_v2", BLOCKS, MOBILE),
+        ("resnet34", "vgg8", FOUR, BLOCKS),
+    ],
+)
+def test_propose__what_papers_compare(teacher: str, student: str, theirs: list[str], own: list[str]) -> None:
+    """Of CRD's pairs: every stage, for a hint the second, else the last; what is averaged for the classifier."""
+    expected = list(zip(own, theirs, strict=True))
+
+    assert pairs("stages", student, teacher) == expected
+    assert pairs("hint", student, teacher) == expected[1:2]
+    assert pairs("last", student, teacher) == expected[-1:]
+    heads = {"resnet8x4": "fc", "wrn_40_1": "fc", "vgg8": "classifier", "mobilenet_v2": "classifier.0"}
+    assert pairs("embedding", student, teacher)[0][0] == f"{heads.get(student, 'linear')}:input"
+
+
+@pytest.mark.parametrize(
+    ("network", "layer"),
+    [
+        ("resnet8x4", "layer3"),
+        ("wrn_16_1", "relu"),
+        ("vgg8", "block4"),
+        ("mobilenet_v2", "conv2"),
+        ("shuffle_v1", "layer3"),
+        ("shuffle_v2", "relu"),
+        ("resnet34", "layer4"),
+    ],
+)
+def test_pooled__of_the_networks_for_small_images(network: str, layer: str) -> None:
+    found = pooled(probe(network))
+
+    assert found is not None
+    assert found.path == layer
+
+
+def test_stages__a_network_that_names_a_layer_that_it_does_not_have() -> None:
+    class Wrong(CNN):
+        stage_ends = ("features.2", "layer1")
+
+    with pytest.raises(UserError, match=r"^Wrong\.stage_ends: there is no layer layer1; its layers: features\.0 "):
+        stages(Probe.of(Wrong(10, GREY), torch.randn(2, *GREY)), maps=True)
 
 
 def test_propose__stages_of_two_cnns_meet_at_the_nearest_resolution() -> None:
