@@ -2,6 +2,7 @@ import copy
 import json
 import struct
 import zipfile
+from argparse import Namespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from kd_lab.errors import UserError
 from kd_lab.models.cnn import CNN
 from kd_lab.models.common.weights import load_weights, save_weights, weights_sha256
 from kd_lab.models.ensemble import Ensemble
+from kd_lab.models.resnet import ResNet
 
 
 class Tied(nn.Module):
@@ -114,6 +116,27 @@ def test_load_weights__lightning_checkpoint_with_more_than_the_network(prefix, s
     path, other = _lightning(tmp_path / "last.ckpt", **{prefix: saved, "loss": nn.Linear(7, 7)}), _cnn()
     load_weights(other, path)
     assert weights_sha256(other) == weights_sha256(saved)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("old", [False, True], ids=["zip", "file of PyTorch 0.4"])
+def test_load_weights__teacher_as_published(prefix, old, tmp_path):
+    """As CRD's scripts keep them: the best epoch and the last one, whose options come as a Namespace."""
+    source, other = (ResNet(3, (3, 8, 8), depth=8, channels=[4, 4, 6, 8]) for _ in range(2))
+    state = {prefix + k: v for k, v in source.state_dict().items() if not old or "num_batches" not in k}
+    content = {"epoch": 240, "model": state, "best_acc": torch.tensor(79.42), "optimizer": {"state": {}, "lr": [0.05]}}
+    options = Namespace(model="resnet8", learning_rate=0.05, lr_decay_epochs=[150, 180, 210])
+    for name, more in (("best.pth", {}), ("last.pth", {"opt": options})):
+        torch.save(content | more, tmp_path / name, _use_new_zipfile_serialization=not old)
+        load_weights(other, tmp_path / name)
+        assert weights_sha256(other) == weights_sha256(source)
+        nn.init.zeros_(other.fc.weight)
+
+
+def test_load_weights__options_that_hold_more_than_values_are_refused(saved, tmp_path):
+    content = {"model": saved.state_dict(), "opt": Namespace(network=nn.ReLU())}
+    torch.save(content, tmp_path / "last.pth")
+    _refused(saved, tmp_path / "last.pth", "expected weights only, but the file holds Python objects")
 
 
 def test_load_weights__bare_network_into_its_wrapper(saved, tmp_path):

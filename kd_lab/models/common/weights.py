@@ -7,6 +7,7 @@ import hashlib
 import os
 import pickle
 import zipfile
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from kd_lab.errors import UserError
 from kd_lab.outside.archives import check_zip
 
 PICKLED = frozenset({".pt", ".pth", ".ckpt"})
+NESTED = ("state_dict", "model")
+"""Where Lightning, and the repositories of published teachers, keep the state dict beside other things."""
+COUNTER = "num_batches_tracked"
+"""BatchNorm of PyTorch 0.4.0 and before kept none, and it is read only where there is no momentum."""
 ZIP_START = b"PK\x03\x04"
 EXTRA_STATE = "_extra_state"
 """How torch names what a module keeps beside its tensors, of whichever size."""
@@ -47,9 +52,10 @@ def weights_sha256(module: nn.Module) -> str:
 def load_weights(module: nn.Module, path: Path | str) -> None:
     """Fills `module` from a file; on failure it is as it was before.
 
-    Reads .safetensors, and .pt, .pth, .ckpt with a plain state dict or a Lightning checkpoint. Names may carry a
-    common prefix ("network.", "model.", "module."), which is found and stripped; what has another prefix, such as a
-    loss beside the network, is left. A file of a bare timm or torchvision network fits its wrapper too.
+    Reads .safetensors, and .pt, .pth, .ckpt with a plain state dict, a Lightning checkpoint, or a dict whose `model` is
+    the state dict, as published teachers come. Names may carry a common prefix ("network.", "model.", "module."), which
+    is found and stripped; what has another prefix, such as a loss beside the network, is left. A file of a bare timm or
+    torchvision network fits its wrapper too.
 
     Raises:
         UserError: no such file, unknown kind, unreadable, declares more than it holds, needs pickle, or does not fit
@@ -90,7 +96,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_pickled(path: Path) -> dict[str, Tensor]:
     _check_declared(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # The options that training scripts keep beside the weights: a bag of values.
+        with torch.serialization.safe_globals([Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if _is_pickle(path):
             raise UserError(
@@ -100,12 +108,12 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
         raise _unreadable(path) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
         raise _unreadable(path) from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in NESTED if isinstance(content.get(key), Mapping)), content)
     if not isinstance(content, Mapping) or not content or not all(isinstance(t, Tensor) for t in content.values()):
         raise UserError(
-            f"weights={path}: expected a state dict (names to tensors) or a Lightning checkpoint, but got "
-            f"{type(content).__name__} with other content; save network.state_dict()."
+            f"weights={path}: expected a state dict (names to tensors), alone or as `model` or `state_dict` of a "
+            f"checkpoint, but got {type(content).__name__} with other content; save network.state_dict()."
         )
     return {str(name): tensor for name, tensor in content.items()}
 
@@ -163,7 +171,11 @@ def _namings(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[dic
 def _absent(names: Mapping[str, str], own: Mapping[str, Tensor]) -> list[str]:
     """Own tensors that the file does not fill, neither by name nor through a tensor that shares their memory."""
     filled = {_place(own[name]) for name in names}
-    return [name for name, tensor in own.items() if name not in names and _place(tensor) not in filled]
+    return [
+        name
+        for name, tensor in own.items()
+        if name not in names and _place(tensor) not in filled and not name.endswith(COUNTER)
+    ]
 
 
 def _place(tensor: Tensor) -> tuple[object, ...]:
