@@ -3,9 +3,13 @@
 import re
 import shlex
 from collections.abc import Mapping
-from typing import Any
+from functools import cache
+from typing import Any, cast
+
+from omegaconf import OmegaConf
 
 from kd_lab import names
+from kd_lab.job.compose import conf_dir
 
 Node = Mapping[str, Any]
 
@@ -16,7 +20,7 @@ LEFT_OUT = "without_classes"
 
 
 def network_name(node: Node) -> str:
-    """`mlp 32`, `3 x cnn`, `resnet18`, `my_module.Net`."""
+    """`mlp 32`, `3 x cnn`, `resnet8x4`, `my_module.Net`."""
     target = str(node.get("_target_", ""))
     if isinstance(node.get("member"), Mapping):
         return f"{node.get('size')} x {network_name(node['member'])}"
@@ -30,7 +34,20 @@ def network_name(node: Node) -> str:
         return target
     short = target.rsplit(".", 1)[-1].lower()
     widths = node.get("widths")
-    return f"{short} {'-'.join(map(str, widths))}" if isinstance(widths, list) else short
+    return f"{short} {'-'.join(map(str, widths))}" if isinstance(widths, list) else _chosen(node) or short
+
+
+def _chosen(node: Node) -> str | None:
+    """The name in conf/model of what builds this very network."""
+    found = _choices(str(node["_target_"]))
+    return next((name for name, own in found.items() if all(node.get(k) == v for k, v in own.items())), None)
+
+
+@cache
+def _choices(target: str) -> dict[str, Node]:
+    """The content of every YAML of conf/model that builds this class, by name."""
+    files = [file for file in conf_dir().glob("model/*.yaml") if target in file.read_text(encoding="utf-8")]
+    return {file.stem: cast("Node", OmegaConf.to_container(OmegaConf.load(file))) for file in sorted(files)}
 
 
 def loss_name(config: Node) -> str:

@@ -1,9 +1,10 @@
 import pytest
 
-from kd_lab.job.describe import role_params, run_name, sweep_name
+from kd_lab.job.describe import network_name, role_params, run_name, sweep_name
 
 MLP = {"_target_": "kd_lab.models.mlp.MLP", "widths": [32]}
 ENSEMBLE = {"_target_": "kd_lab.models.ensemble.Ensemble", "size": 3, "member": {"_target_": "kd_lab.models.cnn.CNN"}}
+RESNET = {"_target_": "kd_lab.models.resnet.ResNet", "depth": 8, "channels": [32, 64, 128, 256], "recipe": {}}
 CONFIG = {"loss": {"terms": {"kd": {}, "at": {}}}}
 
 
@@ -27,6 +28,20 @@ CONFIG = {"loss": {"terms": {"kd": {}, "at": {}}}}
 )
 def test_run_name__begins_with_what_tells_the_run_from_others(role: str, node: dict, label: str, expected: str) -> None:
     assert run_name(role, CONFIG, node, label, 3) == expected
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (RESNET, "resnet8x4"),
+        (RESNET | {"depth": 14}, "resnet"),
+        (ENSEMBLE | {"member": RESNET}, "3 x resnet8x4"),
+        ({"_target_": "kd_lab.models.wrn.WideResNet", "depth": 40, "width": 2}, "wrn_40_2"),
+        ({"_target_": "my_module.Net", "depth": 8}, "my_module.Net"),
+    ],
+)
+def test_network_name__is_the_choice_that_builds_just_this_network(node: dict, expected: str) -> None:
+    assert network_name(node) == expected
 
 
 @pytest.mark.parametrize(
