@@ -20,6 +20,7 @@ from benchmark import machine
 
 HERE = Path(__file__).parent
 SAMPLES, BATCH, CLASSES, RATE, T = 128, 64, 100, 0.05, 4.0
+SHAPE, WIDTHS = (3, 32, 32), (32, 64, 128, 256)
 OFF = ["teacher.cache=off"]
 BF16 = ["student.recipe.precision=bf16-mixed"]
 LAST = ["student.recipe.channels_last=true"]
@@ -99,12 +100,14 @@ def images() -> tuple[Any, Any]:
 def in_loop(steps: int, *, kept: bool = False, bf16: bool = False, last: bool = False) -> dict[str, float]:
     """What one would write by hand."""
     import torch
-    from nets import ResNet
     from torch.nn import functional as F
+
+    from kd_lab.models.resnet import ResNet
 
     X, y = map(torch.from_numpy, images())
     torch.manual_seed(0)
-    teacher, student = ResNet(CLASSES, depth=32).eval().requires_grad_(False), ResNet(CLASSES, depth=8)
+    teacher = ResNet(CLASSES, SHAPE, depth=32, channels=WIDTHS).eval().requires_grad_(False)
+    student = ResNet(CLASSES, SHAPE, depth=8, channels=WIDTHS)
     if last:
         student.to(memory_format=torch.channels_last)
     answers = torch.empty(0)
@@ -147,8 +150,7 @@ def in_kd_lab(steps: int, overrides: list[str]) -> dict[str, float]:
         code = _main(
             [
                 *("dataset=arrays", "dataset.path=data.npz", "dataset.validation=0", "dataset.standardize=false"),
-                *("teacher=custom", "teacher._target_=nets.ResNet", "+teacher.depth=32", "teacher.recipe.steps=1"),
-                *("student=custom", "student._target_=nets.ResNet", "+student.depth=8"),
+                *("teacher=resnet32x4", "teacher.recipe.steps=1", "student=resnet8x4"),
                 *(f"student.recipe.steps={steps}", f"student.recipe.batch_size={BATCH}"),
                 *("student/recipe/optimizer=sgd", f"student.recipe.optimizer.lr={RATE}", "baseline=false"),
                 *(
