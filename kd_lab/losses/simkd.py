@@ -7,6 +7,9 @@ them. Source: Chen et al. 2022 (arXiv:2203.14001), equations 3 and 4, projector 
 Helps where the teacher is much better than the student: the published gains are the largest of the feature methods. It
 costs the projector, for good. Defaults: factor 2, weight 1, no hard labels, as published.
 
+The larger map of the two is average-pooled to the other's resolution, as in the authors' code: the student's before the
+projector, the teacher's before it is compared.
+
 Differs: where the teacher's classifier reads no average of a map (a hidden layer comes between), the vector that it
 reads is matched, through linear layers.
 
@@ -20,6 +23,7 @@ from torch.nn import functional as F
 
 from kd_lab.losses.common.checks import one_pair, positive
 from kd_lab.losses.common.loss import Layers, Loss
+from kd_lab.losses.common.maps import at_the_smaller
 from kd_lab.types import Batch, Outputs, Shape
 
 
@@ -50,4 +54,4 @@ class SimKD(Loss):
 
     def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:  # noqa: ARG002
         """Every sample counts, labelled or not."""
-        return F.mse_loss(student.features[0], teacher.features[0])
+        return F.mse_loss(*at_the_smaller(student.features[0], teacher.features[0]))

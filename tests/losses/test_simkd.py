@@ -4,7 +4,7 @@ import torch
 from kd_lab.losses.simkd import SimKD
 from tests.losses.of_layers import value
 
-SHAPES = [(((7, 4, 4),), ((7, 4, 4),)), (((5,),), ((5,),))]
+SHAPES = [(((7, 4, 4),), ((7, 4, 4),)), (((5,),), ((5,),)), (((7, 2, 3),), ((7, 4, 6),))]
 REFUSED = [
     ({"factor": 0}, r"Expected `factor` to be > 0, but got 0\.0\."),
 ]

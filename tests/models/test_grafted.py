@@ -116,15 +116,24 @@ def test_grafted__state_dict_brings_it_back_from_its_node() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "theirs"), [((5, 8, 8), (7, 4, 4)), ((5, 4, 4), (7, 4, 4)), ((5, 9), (7, 3)), ((5,), (7,))]
+    ("own", "theirs", "said"),
+    [
+        ((5, 8, 8), (7, 4, 4), (7, 4, 4)),
+        ((5, 4, 4), (7, 4, 4), (7, 4, 4)),
+        ((5, 2, 2), (7, 4, 4), (7, 2, 2)),
+        ((5, 9), (7, 3), (7, 3)),
+        ((5,), (7,), (7,)),
+    ],
 )
-def test_projector__gives_the_teachers_shape(own: tuple[int, ...], theirs: tuple[int, ...]) -> None:
-    assert Projector(own, theirs, factor=2.0)(torch.randn(2, *own)).shape == (2, *theirs)
+def test_projector__gives_the_teachers_channels_at_the_smaller_resolution(
+    own: tuple[int, ...], theirs: tuple[int, ...], said: tuple[int, ...]
+) -> None:
+    assert Projector(own, theirs, factor=2.0)(torch.randn(2, *own)).shape == (2, *said)
 
 
-@pytest.mark.parametrize(("own", "theirs"), [((5, 2, 2), (7, 4, 4)), ((5,), (7, 4, 4)), ((5, 8), (7, 4, 4))])
-def test_projector__a_smaller_map_is_refused(own: tuple[int, ...], theirs: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="Expected the layer of the student to have the resolution of the teacher's"):
+@pytest.mark.parametrize(("own", "theirs"), [((5,), (7, 4, 4)), ((5, 8), (7, 4, 4))])
+def test_projector__a_map_and_a_vector_are_refused(own: tuple[int, ...], theirs: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="Expected the layer of the student to have as many axes as the teacher's"):
         Projector(own, theirs, factor=2.0)
 
 

@@ -29,7 +29,7 @@ class Grafted(Deployed):
         own_head: the path of its own classifier.
         teacher_layer: the teacher's layer that the projector learns from, by its name there.
         student_shape: what the tap reads, channels first.
-        teacher_shape: what the teacher's layer says, of the same resolution or a lower one.
+        teacher_shape: what the teacher's layer says.
         head_bias: whether the teacher's classifier has a bias.
         factor: the projector's inner width is the teacher's channels divided by it.
     """
@@ -74,33 +74,34 @@ class Projector(nn.Module):
     """1x1, 3x3, 1x1 convolutions with BatchNorm and ReLU from the student's channels to the teacher's.
 
     Vectors get linear layers. A student's map of higher resolution is average-pooled to the teacher's first, as in the
-    authors' code.
+    authors' code; a smaller one stays as it is.
 
     Raises:
-        ValueError: the two have not the same number of axes, or the student's map is the smaller one.
+        ValueError: the two have not the same number of axes.
     """
 
     def __init__(self, student_shape: Shape, teacher_shape: Shape, *, factor: float) -> None:
         super().__init__()
-        own, theirs = student_shape[1:], teacher_shape[1:]
-        if len(own) != len(theirs) or any(s < t for s, t in zip(own, theirs, strict=True)):
+        own = student_shape[1:]
+        if len(student_shape) != len(teacher_shape):
             raise ValueError(
-                "Expected the layer of the student to have the resolution of the teacher's or a higher one, "
+                "Expected the layer of the student to have as many axes as the teacher's, "
                 f"but got {list(student_shape)} and {list(teacher_shape)}."
             )
+        shared = tuple(map(min, own, teacher_shape[1:]))
         # 1x1 kernels on one position are linear layers; a vector is a sequence of one position.
-        dimensions = max(len(theirs), 1)
+        dimensions = max(len(shared), 1)
         conv: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1]
         pool: Any = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)[dimensions - 1]
         inner, outer = max(round(teacher_shape[0] / factor), 1), teacher_shape[0]
-        middle = 3 if theirs else 1
-        layers: list[nn.Module] = [pool(tuple(theirs))] if own != theirs else []
+        middle = 3 if shared else 1
+        layers: list[nn.Module] = [pool(shared)] if own != shared else []
         for size_in, size_out, kernel in ((student_shape[0], inner, 1), (inner, inner, middle), (inner, outer, 1)):
             layers += [conv(size_in, size_out, kernel, padding=kernel // 2, bias=False), BatchNorm(size_out), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
-        self.is_vector = not theirs
+        self.is_vector = not shared
 
     def forward(self, feature: Tensor) -> Tensor:
-        """[B, C_student, *positions] to [B, C_teacher, *the teacher's positions]."""
+        """[B, C_student, *positions] to [B, C_teacher, *the smaller map's positions]."""
         out: Tensor = self.layers(feature.unsqueeze(2) if self.is_vector else feature)
         return out.squeeze(2) if self.is_vector else out
