@@ -52,7 +52,12 @@ def groups() -> dict[str, Path]:
 
 def choices_of(group: str) -> list[str]:
     """The names that can be chosen in a group."""
-    return sorted(path.stem for path in groups()[group].glob("*.yaml"))
+    return sorted((path.stem for path in groups()[group].glob("*.yaml")), key=_natural)
+
+
+def _natural(name: str) -> list[tuple[str, int]]:
+    """Sorts resnet8 before resnet14."""
+    return [(text, int(digits or -1)) for text, digits in re.findall(r"(\D*)(\d*)", name)]
 
 
 def description(group: str, name: str) -> str:
