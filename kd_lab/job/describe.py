@@ -9,7 +9,7 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from kd_lab import names
-from kd_lab.job.compose import conf_dir
+from kd_lab.job.catalogue import conf_dir
 
 Node = Mapping[str, Any]
 

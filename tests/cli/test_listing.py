@@ -23,6 +23,12 @@ def test_list__teacher_is_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ensemble" in capsys.readouterr().out
 
 
+def test_list__numbers_in_names_are_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(["list", "model"]) == 0
+    listed = re.findall(r"^  (resnet\S+)", capsys.readouterr().out, re.M)
+    assert [*listed[:3], *listed[-2:]] == ["resnet8", "resnet8x4", "resnet14", "resnet56", "resnet110"]
+
+
 def test_list__unknown_group(capsys: pytest.CaptureFixture[str]) -> None:
     assert _main(["list", "losss"]) == 2
     assert "list losss: no such group; did you mean loss?" in capsys.readouterr().err
