@@ -10,7 +10,7 @@ student gained.
   kd-lab compare [STUDY ...]   which arm is best, and is the difference real?
   kd-lab doctor [KEY=VALUE..]  what would be compared; trains nothing
   kd-lab evaluate run=ID       measure a finished run's network again, here
-  kd-lab predict run=ID FILE   what a finished run's network says of new samples
+  kd-lab predict run=ID FILE   what a finished run says of new samples, as CSV
   kd-lab sync                  bring in runs kept while a server was away
   kd-lab list [GROUP[=NAME]]   what can be chosen, and what can be set of it
   kd-lab ui                    MLflow's own pages on the same runs
@@ -92,8 +92,8 @@ What the network of a finished run says of new samples, as CSV on standard
 output: the class, how sure, and the probability of each class.
 
   run=ID             the run; the first characters of its id are enough
-  FILE               .npz with X, or .npy, as the file that it learned from: what
-                     the dataset does to its samples is done to these
+  FILE               .npz with X, or .npy, as the file that it learned from;
+                     what the dataset does to its samples is done to these
   trust=MODULE       let the run name a class of your own module
 {URI}
 Example: kd-lab predict run=1a2b3c4d new.npz > predictions.csv

@@ -79,6 +79,7 @@ class Reporter:
 
     def finished(self, result: "RunResult", config: Mapping[str, Any]) -> None:
         """The result."""
+        self.console.print(f"study {config['study']}, seed {config['seed']}, {measured_on(result)}", style="italic")
         self.console.print(_table(result, config))
         self.console.print(verdict(result), style="bold")
         for remark in result.remarks:
@@ -108,7 +109,7 @@ def _table(result: "RunResult", config: Mapping[str, Any]) -> Table:
         names.BASELINE: f"{network_name(config['student'])} alone",
         names.STUDENT: f"{network_name(config['student'])}, {loss_name(config)}",
     }
-    drawn = Table(title=f"study {config['study']}, seed {config['seed']}, {measured_on(result)}", title_justify="left")
+    drawn = Table()
     drawn.add_column("")
     for role in header[1:]:
         drawn.add_column(f"{role}\n{named[role]}", justify="right", style="bold" if role == names.STUDENT else None)

@@ -131,6 +131,8 @@ def _run(jobs: Sequence[Job], settings: SweepSettings, workers: Workers, started
     check_servers(configs)
     check_processes(settings, configs)
     cluster = Cluster(folder, settings.cluster, settings.jobs, settings.resources) if settings.cluster else None
+    for _ in range(1, 1 if cluster else min(settings.jobs, len(jobs))):
+        workers.start()
     with busy("looking for what is done already"):
         name = sweep_id(os.environ[TITLE]) if settings.resume else new_sweep_id()
         hold(configs, name)

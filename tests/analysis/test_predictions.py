@@ -78,7 +78,7 @@ def test_predictions_of__artifacts_where_the_store_may_not_name_a_folder__told_o
     assert predictions_of(runs, moved) == {}
     (told,) = caplog.messages
     assert told.startswith(
-        f"Without the predictions of 2 runs: tracking.uri={moved}: the store says that the artifacts"
+        f"Without the predictions of 2 runs: tracking.uri={moved}: the store says that artifacts of its runs lie in "
     )
     monkeypatch.setenv(TRUST, str(Path(own.removeprefix("sqlite:///")).parent))
     assert list(predictions_of(runs, moved)) == runs

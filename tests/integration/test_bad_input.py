@@ -202,7 +202,8 @@ def test_teacher__of_a_run_by_its_first_characters_is_told(kd_lab: Command, tmp_
     code, out, err = kd_lab(f"doctor dataset=synthetic teacher=cnn teacher.weights=run:{teacher[:6]}")  # type: ignore[misc]
     assert code == 0, err
     kept = f"the teacher is what run:{teacher[:8]} kept, mlp 32; the network that teacher= chooses is not used"
-    assert out.startswith(f"{kept}\nteacher: mlp 32, ")
+    assert out.startswith(f"{kept}\nsynthetic: 20 float32, 10 classes")
+    assert "\nteacher: mlp 32, " in out
     assert f"The teacher is that of run:{teacher}." in out
 
 

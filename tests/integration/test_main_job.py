@@ -189,7 +189,7 @@ def test_main_job__loss_none_without_a_teacher_in_a_study_that_looks_like_markup
     assert said.code == 0, said
     assert [run.data.tags["role"] for run in all_runs(tmp_path, "[/b] mine")] == ["student"]
     assert "trained on hard labels" in said.out
-    assert "study [/b] mine, seed 0, test part" in said.out
+    assert "study [/b] mine, seed 0, 2,000 test samples (commonest class 10.0%)" in said.out
     assert "study [/b] mine in sqlite:///mlflow.db" in said.out
     assert "Traceback" not in said.err
 
@@ -215,9 +215,10 @@ def test_main_job__own_class_own_arrays_epochs_and_validation(kd_lab: Command, t
     random = np.random.default_rng(0)
     y = np.arange(200) % 2
     np.savez("mine.npz", X=random.standard_normal((200, 3)) + y[:, None], y=np.where(np.arange(200) < 80, -1, y))
-    line = "dataset=arrays dataset.path=mine.npz teacher=mlp student._target_=own_net.Net +student.width=6"
+    line = "dataset=arrays dataset.path=mine.npz teacher=mlp student._target_=own_net.Net student.width=6"
     more = [
         "student.recipe.epochs=3",
+        "dataset.validation=0.1",
         "teacher.recipe.steps=20",
         "student.recipe.batch_size=16",
         "baseline.recipe.batch_size=16",
