@@ -60,7 +60,8 @@ def _no_choice(error: MissingConfigException, known: Callable[[str], Sequence[st
     given = f"{group}={name}" if error.options is not None else f"{group}=[...{name}...]"
     kind = group.split("/")[-1]
     told = f"{given}: no such {kind}; {choices(name, list(error.options or known(group)))}"
-    if kind not in ("teacher", "student", "member") or "did you mean" in told:
+    is_misspelt = "did you mean" in told and not any(letter.isdigit() for letter in name)  # densenet121 is no resnet110
+    if kind not in ("teacher", "student", "member") or is_misspelt:
         return told
     place = group.replace("/", ".")
     return told + "".join(
