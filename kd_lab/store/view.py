@@ -25,6 +25,8 @@ COLUMNS = {
     f"metrics.`{names.VAL_ACCURACY_TOP1}`": 150,
 }
 """What the table of runs shows beside the name, in this order, with the width in pixels; trials have no test part."""
+SECTIONS = ("test", "train", "cost")
+"""The sections of charts, in this order; MLflow's own is that of the alphabet, and adds what is not named here."""
 SEED = "params.`seed`"
 """What a sweep was over is shown before it."""
 MAX_COLUMNS = 20
@@ -47,6 +49,12 @@ def state() -> str:
             "columnWidths": NAME | COLUMNS,
             "runsHiddenMode": "FIRST_20_RUNS",
             "groupBy": None,
+            "compareRunCharts": [],  # MLflow makes them, and leaves the order of sections that are there
+            "compareRunSections": [
+                {"uuid": f"kd-lab-{name}", "name": name, "display": True, "isReordered": False, "isGenerated": True}
+                for name in SECTIONS
+            ],
+            "isAccordionReordered": True,
         }
     )
 

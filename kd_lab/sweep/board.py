@@ -185,13 +185,16 @@ def best(jobs: Sequence[JobState]) -> str:
 
 
 def seconds_left(jobs: Sequence[JobState], slots: int, now: float) -> float | None:
-    """How long the rest takes if every job takes the median of those that are done; None before the first is."""
+    """How long the rest takes if every job takes the median of those that are done; None before it is known.
+
+    The first jobs train the teacher that all share: they say nothing of the others.
+    """
     done = [job.seconds for job in jobs if job.state == FINISHED]
     running = [now - job.started for job in jobs if job.state == RUNNING and job.started is not None]
     waiting = count(jobs, WAITING)
-    if not done or not (running or waiting):
+    if len(done) <= slots or not (running or waiting):
         return None
-    median = statistics.median(done)
+    median = statistics.median_low(done)
     rest = sum(max(0.0, median - seconds) for seconds in running) + waiting * median
     return rest / max(1, slots)
 

@@ -26,6 +26,7 @@ def view_of(store: Store) -> dict[str, object]:
 def test_view__a_study_is_made_with_it(store: Store) -> None:
     view = view_of(store)
 
+    assert [section["name"] for section in view["compareRunSections"]] == ["test", "train", "cost"]  # type: ignore[attr-defined]
     assert view["orderByKey"] == "metrics.`test/accuracy_top1`"
     assert view["selectedColumns"][:3] == ["tags.`role`", "params.`network`", "params.`loss_name`"]  # type: ignore[index]
 

@@ -55,6 +55,8 @@ def test_seconds_left__median_times_what_is_left_by_slots() -> None:
     # The median is 20 s; one has run 5 s of it, the other longer than that; three wait; two at once.
     assert seconds_left([*done, *running, job(5), job(6), job(7)], 2, now=100.0) == (15 + 0 + 3 * 20) / 2
     assert seconds_left([*running, job(5)], 2, now=100.0) is None
+    assert seconds_left([*done[1:], *running, job(5)], 2, now=100.0) is None  # these may have trained the teacher
+    assert seconds_left([done[0], done[2], job(5)], 1, now=100.0) == 10
     assert seconds_left(done, 2, now=100.0) is None
 
 
@@ -112,11 +114,12 @@ def test_board__without_a_terminal__now_and_then_how_many_are_done(
 ) -> None:
     folder = JobFolder(tmp_path)
     folder.write(job(0, FINISHED, started=0.0, ended=60.0, result="student 90.00%"))
-    folder.write(job(1))
+    folder.write(job(1, FINISHED, started=60.0, ended=120.0, result="student 90.00%"))
+    folder.write(job(2))
     monkeypatch.setattr("kd_lab.sweep.board.COUNTS_S", 0.0)
     with Board(folder, 1, 0.0, resumes=False):
         pass
-    assert "2 jobs: 1 done, 1 waiting, about 60 s left" in capsys.readouterr().out.splitlines()
+    assert "3 jobs: 2 done, 1 waiting, about 60 s left" in capsys.readouterr().out.splitlines()
 
 
 def test_folder__reads_what_another_one_wrote_last(tmp_path: Path) -> None:
