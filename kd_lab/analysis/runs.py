@@ -192,8 +192,6 @@ def _node(params: Mapping[str, str], node: str) -> str:
         return "none"
     if f"{node}.member._target_" in params:
         return f"{params.get(f'{node}.size', '?')} x {_node(params, f'{node}.member')}"
-    if f"{node}.estimator._target_" in params:
-        return params[f"{node}.estimator._target_"].rsplit(".", 1)[-1]
     parts = target.split(".")
     # Ours are one per module, so the module is the name that the user typed; elsewhere the class is.
     short = parts[-2] if target.startswith("kd_lab.") and len(parts) > 2 else parts[-1]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kd_lab.augment.common.images import check_images
 from kd_lab.seeds import integers
 
 
@@ -43,8 +44,7 @@ class CropFlip:
         Raises:
             ValueError: the inputs are not [B, C, H, W].
         """
-        if inputs.ndim != 4:
-            raise ValueError(f"Expected images [B, C, H, W] to crop, but got inputs of shape {list(inputs.shape)}.")
+        check_images(inputs, "crop")
         padding, (_, channels, height, width) = self.padding, inputs.shape
         place_B = integers(seeds, 0, (2 * padding + 1) ** 2)
         padded = F.pad(inputs, (padding, padding, padding, padding))

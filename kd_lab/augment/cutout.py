@@ -9,6 +9,7 @@ Legend: B batch, C channels, H height, W width.
 import torch
 from torch import Tensor
 
+from kd_lab.augment.common.images import check_images
 from kd_lab.seeds import integers
 
 
@@ -44,8 +45,7 @@ class Cutout:
         Raises:
             ValueError: the inputs are not [B, C, H, W].
         """
-        if inputs.ndim != 4:
-            raise ValueError(f"Expected images [B, C, H, W] to cut, but got inputs of shape {list(inputs.shape)}.")
+        check_images(inputs, "cut")
         height, width = inputs.shape[2:]
         place_B = integers(seeds, 0, height * width)
         inside_BH, inside_BW = self._inside(place_B // width, height), self._inside(place_B % width, width)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kd_lab.augment.common.images import check_images
 from kd_lab.seeds import integers
 
 
@@ -39,8 +40,7 @@ class Shift:
         Raises:
             ValueError: the inputs are not [B, C, H, W].
         """
-        if inputs.ndim != 4:
-            raise ValueError(f"Expected images [B, C, H, W] to shift, but got inputs of shape {list(inputs.shape)}.")
+        check_images(inputs, "shift")
         pixels, (count, _, height, width) = self.pixels, inputs.shape
         side = 2 * pixels + 1
         place = integers(seeds, 0, side**2)

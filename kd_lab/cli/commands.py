@@ -198,6 +198,7 @@ def predict(arguments: list[str]) -> int:
         raise UserError(f"{' '.join(arguments)}: expected a run and one file: kd-lab predict run=ID FILE.npz")
     from kd_lab.job.predict import predict as answer
 
+    _tell_other_store(options["tracking.uri"])
     answer(options["run"], options["tracking.uri"], files[0])
     return 0
 

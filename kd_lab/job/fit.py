@@ -17,6 +17,7 @@ from kd_lab.errors import PrunedError, TrainingFailedError
 from kd_lab.insight.taps import Tap
 from kd_lab.job.checks import callbacks_of
 from kd_lab.job.plan import Plan
+from kd_lab.measures.latency import torch_threads
 from kd_lab.training.callbacks.cost import Cost
 from kd_lab.training.callbacks.process_group import ProcessGroup
 from kd_lab.training.callbacks.progress import ProgressBar, ProgressLines
@@ -71,7 +72,7 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
     own = callbacks_of(plan.settings)
     module = TrainingModule(step, job.recipe, feed, watched=bool(own))
     torch.manual_seed(job.seed)
-    with tempfile.TemporaryDirectory() as scratch, quiet(), _in_order(job), _threads(job.threads):
+    with tempfile.TemporaryDirectory() as scratch, quiet(), _in_order(job), torch_threads(job.threads):
         trainer = _trainer(plan, job, [*_callbacks(plan, job, sink), *own], feed.epochs, scratch)
         try:
             _run(trainer, module)
@@ -102,16 +103,6 @@ def _in_order(job: Fit) -> Iterator[None]:
     finally:
         if job.recipe.channels_last:
             job.network.to(memory_format=torch.contiguous_format)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _callbacks(plan: Plan, job: Fit, sink: Sink) -> list[pl.Callback]:

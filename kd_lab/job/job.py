@@ -1,6 +1,6 @@
 """The main line of a job: teacher, the student alone, the distilled student; each found or trained, measured, kept."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from kd_lab.job.console import Reporter, busy
 from kd_lab.job.keeper import Context, Keeper, Obtained, Order
 from kd_lab.job.plan import Built, Plan
 from kd_lab.job.report import report_markdown, verdict
-from kd_lab.job.sanity import remarks
+from kd_lab.job.sanity import remarks, wide
 from kd_lab.job.settings import Settings
 from kd_lab.measures.fidelity import fidelity
 from kd_lab.measures.gap import difference_error, gap_recovered
@@ -47,8 +47,9 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
         reporter.note(line)
     teacher = _told(reporter, names.TEACHER, lambda: obtain_teacher(keeper)) if plan.specs.teacher else None
     baseline = _told(reporter, ALONE, lambda: _baseline(keeper, teacher)) if plan.specs.baseline else None
-    student = _told(reporter, names.STUDENT, lambda: _student(keeper, teacher, baseline))
-    result = _result(plan.data, teacher, baseline, student.result)
+    spans = list(wide(plan.data))
+    student = _told(reporter, names.STUDENT, lambda: _student(keeper, teacher, baseline, spans))
+    result = _result(plan.data, teacher, baseline, student.result, spans)
     reporter.finished(result, keeper.config)
     for sentence in waiting_here(keeper.store.uri):
         reporter.note(sentence)
@@ -93,7 +94,9 @@ def begin(config: Mapping[str, Any], context: Context, reporter: Reporter) -> Ke
     return Keeper(plan, store, plan.in_effect(config), context, reporter)
 
 
-def _result(data: Data, teacher: Obtained | None, baseline: Obtained | None, student: NetworkResult) -> RunResult:
+def _result(
+    data: Data, teacher: Obtained | None, baseline: Obtained | None, student: NetworkResult, spans: Sequence[str]
+) -> RunResult:
     result = RunResult(
         teacher=teacher.result if teacher else None,
         baseline=baseline.result if baseline else None,
@@ -102,7 +105,7 @@ def _result(data: Data, teacher: Obtained | None, baseline: Obtained | None, stu
         test_samples=len(data.test),
         num_classes=data.num_classes,
     )
-    return replace(result, remarks=tuple(remarks(result, data)))
+    return replace(result, remarks=tuple(remarks(result, spans)))
 
 
 def obtain_teacher(keeper: Keeper, *, measured: bool = True) -> Obtained | None:
@@ -128,7 +131,7 @@ def _baseline(keeper: Keeper, teacher: Obtained | None) -> Obtained | None:
     return replace(baseline, result=replace(baseline.result, measurement=baseline.result.measurement | found))
 
 
-def _student(keeper: Keeper, teacher: Obtained | None, baseline: Obtained | None) -> Obtained:
+def _student(keeper: Keeper, teacher: Obtained | None, baseline: Obtained | None, spans: Sequence[str]) -> Obtained:
     plan = keeper.plan
 
     def extra(measurement: Measurement) -> Measurement:
@@ -140,7 +143,7 @@ def _student(keeper: Keeper, teacher: Obtained | None, baseline: Obtained | None
         return alone if gap is None else {names.TEST_GAP_RECOVERED: gap, **alone}
 
     def done(run: Run, result: NetworkResult) -> None:
-        whole = _result(plan.data, teacher, baseline, result)
+        whole = _result(plan.data, teacher, baseline, result, spans)
         run.log_text(report_markdown(whole), names.ARTIFACT_REPORT)
         run.set_tags({names.TAG_NOTE: "\n\n".join([verdict(whole), *whole.remarks])})
         if whole.remarks:

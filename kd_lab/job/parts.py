@@ -58,9 +58,10 @@ def parts(plan: Plan) -> list[Part]:
 
 def sentence(plan: Plan) -> str:
     """`digits: 1x8x8 float32, 10 classes (10 labelled of each); 100 labelled for the teacher, ...`."""
-    found = [part for part in parts(plan) if part.purpose]
-    told = [f"{len(part.rows):,}{' labelled' * (part.name == TRAIN)} for {part.purpose}" for part in found]
-    return f"{_head(plan.data)} ({parts(plan)[0].of_class(plan.data)} labelled of each); {', '.join(told)}"
+    train, *others = parts(plan)
+    used = [part for part in (train, *others) if part.purpose]
+    told = [f"{len(part.rows):,}{' labelled' * (part is train)} for {part.purpose}" for part in used]
+    return f"{_head(plan.data)} ({train.of_class(plan.data)} labelled of each); {', '.join(told)}"
 
 
 def _head(data: Data) -> str:

@@ -1,6 +1,6 @@
 """What to know before believing a result: a sentence for each thing that is amiss, none where all is well."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kd_lab import names
 from kd_lab.inputs import facts
@@ -12,13 +12,9 @@ LOOKED_AT = 4096
 """So many samples show what the inputs span."""
 
 
-def remarks(result: RunResult, data: Data) -> list[str]:
-    """The sentences, the gravest first."""
-    return [
-        *_collapsed(result),
-        *_span(data),
-        *_compared(result),
-    ]
+def remarks(result: RunResult, spans: Sequence[str]) -> list[str]:
+    """The sentences, the gravest first; spans: those on the data, of `wide`."""
+    return [*_collapsed(result), *spans, *_compared(result)]
 
 
 def _collapsed(result: RunResult) -> Iterator[str]:
@@ -37,7 +33,8 @@ def _collapsed(result: RunResult) -> Iterator[str]:
             )
 
 
-def _span(data: Data) -> Iterator[str]:
+def wide(data: Data) -> Iterator[str]:
+    """A sentence for each input whose numbers no network is initialised for; reads samples."""
     seen = data.rows(data.transfer).batch(0, LOOKED_AT, "cpu")
     spans = facts(seen, lambda one: (float(one.min()), float(one.max())) if one.is_floating_point() else (0.0, 0.0))
     for name, (low, high) in spans.items() if isinstance(spans, dict) else [("", spans)]:

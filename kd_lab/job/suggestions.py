@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 
 from kd_lab.job.catalogue import NETWORKS
+from kd_lab.outside.text import listed
 
 MOST = 4
 """So many are named."""
@@ -46,10 +47,10 @@ def _one_of(key: str, found: Sequence[str], known: Sequence[str]) -> str:
     """`did you mean student.recipe.batch_size or teacher.recipe.batch_size?`, of one network only where it is named."""
     found = [one for one in found if _first(one) != "baseline"] or found  # as the student's, unless told
     found = sorted(found, key=lambda one: (*NETWORKS, _first(one)).index(_first(one)))[:MOST]
-    meant = f"did you mean {_or(found)}?"
+    meant = f"did you mean {listed(found, 'or')}?"
     root, others = _first(key), {_first(one) for one in found}
     if "." in key and root not in others and root in map(_first, known):
-        return f"only {_or(sorted(others))} has {_last(key)}; {meant}"
+        return f"only {listed(sorted(others), 'or')} has {_last(key)}; {meant}"
     return meant
 
 
@@ -77,9 +78,5 @@ def _first(key: str) -> str:
     return re.split(r"[./]", key)[0].lower()
 
 
-def _or(names: Sequence[str]) -> str:
-    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-
-
 def _listed(names: Sequence[str]) -> str:
-    return _or(names) if len(names) <= MOST else f"{', '.join(names[:MOST])} and others"
+    return listed(names, "or") if len(names) <= MOST else f"{', '.join(names[:MOST])} and others"

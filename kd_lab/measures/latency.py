@@ -62,7 +62,7 @@ def latency(
     module.to(target)
     many = moved(example, target)
     one, batch_size = each(many, lambda tensor: tensor[:1]), count(many)
-    with eval_mode(module), torch.inference_mode(), _threads(threads):
+    with eval_mode(module), torch.inference_mode(), torch_threads(threads):
         _time(module, one, target, clock, runs=warmup)
         singles = [_time(module, one, target, clock, runs=runs) for _ in range(repetitions)]
         _time(module, many, target, clock, runs=warmup, budget_s=THROUGHPUT_BUDGET_S)
@@ -106,7 +106,8 @@ def _nothing(_: torch.device) -> None:
 
 
 @contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """So many of them meanwhile; None leaves them."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from kd_lab.models.common.convs import average, conv, shortcut, start_from_he
+from kd_lab.models.common.convs import average, conv, shortcut, stage, start_from_he
 from kd_lab.models.common.inputs import check_num_classes, check_positive, image_shape
 
 
@@ -69,9 +69,9 @@ class ResNet(nn.Module):
         self.conv1 = conv(image_shape(input_shape, "resnet")[0], stem, 3)
         self.bn1 = nn.BatchNorm2d(stem)
         self.relu = nn.ReLU()
-        self.layer1 = _stage(blocks, stem, first, stride=1)
-        self.layer2 = _stage(blocks, first, second, stride=2)
-        self.layer3 = _stage(blocks, second, third, stride=2)
+        self.layer1 = stage(Block, stem, first, blocks, stride=1)
+        self.layer2 = stage(Block, first, second, blocks, stride=2)
+        self.layer3 = stage(Block, second, third, blocks, stride=2)
         self.fc = nn.Linear(third, num_classes)
         start_from_he(self)
 
@@ -80,8 +80,3 @@ class ResNet(nn.Module):
         maps = self.relu(self.bn1(self.conv1(inputs)))
         logits_bk: Tensor = self.fc(average(self.layer3(self.layer2(self.layer1(maps)))))
         return logits_bk
-
-
-def _stage(blocks: int, before: int, width: int, *, stride: int) -> nn.Sequential:
-    first = Block(before, width, stride)
-    return nn.Sequential(first, *(Block(width, width, 1) for _ in range(blocks - 1)))

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from kd_lab.models.common.convs import average, conv, shortcut, start_from_he
+from kd_lab.models.common.convs import average, conv, shortcut, stage, start_from_he
 from kd_lab.models.common.inputs import check_num_classes, check_positive, image_shape
 
 WIDTHS = (64, 128, 256, 512)
@@ -95,10 +95,8 @@ class ImageNetResNet(nn.Module):
         self.relu = nn.ReLU()
         stages, before = [], WIDTHS[0]
         for i, (count, width) in enumerate(zip(blocks, WIDTHS, strict=True)):
-            after = kind.expansion * width
-            first = kind(before, width, 1 if i == 0 else 2)
-            stages.append(nn.Sequential(first, *(kind(after, width, 1) for _ in range(count - 1))))
-            before = after
+            stages.append(stage(kind, before, width, count, stride=2 if i else 1, expansion=kind.expansion))
+            before = kind.expansion * width
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.linear = nn.Linear(before, num_classes)
         start_from_he(self)

@@ -8,12 +8,13 @@ Legend: B batch, C channels, H height, W width, K classes.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from kd_lab.models.common.convs import average, conv
+from kd_lab.models.common.convs import average, conv, stage
 from kd_lab.models.common.inputs import check_num_classes, check_positive, image_shape
 
 STEM = 24
@@ -82,8 +83,7 @@ class ShuffleNetV1(nn.Module):
         self.relu = nn.ReLU()
         stages = []
         for before, after, count in zip((STEM, *channels), channels, blocks, strict=False):
-            first = Block(before, after, 2, groups)
-            stages.append(nn.Sequential(first, *(Block(after, after, 1, groups) for _ in range(count - 1))))
+            stages.append(stage(partial(Block, groups=groups), before, after, count, stride=2))
         self.layer1, self.layer2, self.layer3 = stages
         self.linear = nn.Linear(channels[-1], num_classes)
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from kd_lab.models.common.convs import average, conv, start_from_he
+from kd_lab.models.common.convs import average, conv, stage, start_from_he
 from kd_lab.models.common.inputs import check_num_classes, check_positive, image_shape
 
 STEM = 16
@@ -46,8 +46,7 @@ class Stage(nn.Module):
 
     def __init__(self, blocks: int, before: int, width: int, stride: int) -> None:
         super().__init__()
-        first = Block(before, width, stride)
-        self.layer = nn.Sequential(first, *(Block(width, width, 1) for _ in range(blocks - 1)))
+        self.layer = stage(Block, before, width, blocks, stride=stride)
 
     def forward(self, maps: Tensor) -> Tensor:
         """[B, before, H, W] to [B, width, H / stride, W / stride]."""

@@ -132,9 +132,9 @@ def _cell(value: object) -> object:
     return FORMULA.sub("'", visible(value)) if isinstance(value, str) and not HARMLESS.match(value) else value
 
 
-def listed(words: Sequence[str]) -> str:
-    """`the teacher, the baseline and the student`."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """`the teacher, the baseline and the student`; last: what stands before the last one."""
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ from kd_lab import names
 from kd_lab.datasets.common.splits import Parts, assemble
 from kd_lab.job.console import in_a_line
 from kd_lab.job.report import measured_on, report_markdown, table
-from kd_lab.job.sanity import remarks
+from kd_lab.job.sanity import remarks, wide
 from kd_lab.types import Data, NetworkResult, RunResult
 
 
@@ -41,14 +41,14 @@ PLAIN = data(torch.randn(40, 3))
 
 
 def test_remarks__all_is_well__nothing() -> None:
-    assert remarks(result(0.95, 0.9, 0.93), PLAIN) == []
+    assert remarks(result(0.95, 0.9, 0.93), [*wide(PLAIN)]) == []
 
 
 def test_remarks__a_collapsed_teacher() -> None:
     """70% was reported as a success, and is what always answering one class reaches."""
     found = result(0.7, 0.3, 0.7, answered=1)
     found.teacher.measurement[names.TEST_CLASSES_ANSWERED] = 1.0
-    assert remarks(found, PLAIN) == [
+    assert remarks(found, [*wide(PLAIN)]) == [
         "The teacher answers one class only, whatever it sees: 70.00%.",
         "The student alone (30.00%) is no better than always answering the commonest class (70.00%).",
         "The student answers one class only, whatever it sees: 70.00%.",
@@ -56,19 +56,19 @@ def test_remarks__a_collapsed_teacher() -> None:
 
 
 def test_remarks__a_teacher_worse_than_the_student_alone() -> None:
-    (said,) = remarks(result(0.85, 0.925, 0.9), PLAIN)
+    (said,) = remarks(result(0.85, 0.925, 0.9), [*wide(PLAIN)])
     assert said == "The teacher (85.00%) is worse than the student alone (92.50%): a better teacher first."
 
 
 def test_remarks__a_gap_too_small_to_divide_by() -> None:
     found = result(0.93, 0.925, 0.9)
     del found.student.measurement[names.TEST_GAP_RECOVERED]
-    (said,) = remarks(found, PLAIN)
+    (said,) = remarks(found, [*wide(PLAIN)])
     assert said.startswith("The teacher is only 0.50 points better than the student alone, too few on these")
 
 
 def test_remarks__a_student_as_large_as_its_teacher() -> None:
-    (said,) = remarks(result(0.95, 0.9, 0.93, parameters=1000), PLAIN)
+    (said,) = remarks(result(0.95, 0.9, 0.93, parameters=1000), [*wide(PLAIN)])
     assert said == "The student is not smaller than its teacher (1,000 and 1,000 parameters)."
 
 
@@ -82,14 +82,14 @@ def test_remarks__a_student_as_large_as_its_teacher() -> None:
 def test_remarks__wide_inputs(inputs: torch.Tensor, name: str, said: str) -> None:
     inputs[0] = 18424.0 if name == "arrays" else -60.0
     inputs[1] = 0.0
-    (found,) = remarks(result(0.95, 0.9, 0.93), data(inputs, name))
+    (found,) = remarks(result(0.95, 0.9, 0.93), [*wide(data(inputs, name))])
     span = "0 to 18,424" if name == "arrays" else "-60 to 0"
     assert found.startswith(f"The inputs span {span}, ")
     assert found.endswith(said.replace("\\", ""))
 
 
 def test_remarks__tokens_have_no_span() -> None:
-    assert remarks(result(0.95, 0.9, 0.93), data(torch.full((40, 3), 30_000))) == []
+    assert remarks(result(0.95, 0.9, 0.93), [*wide(data(torch.full((40, 3), 30_000)))]) == []
 
 
 def test_report__says_what_was_measured_and_what_is_amiss() -> None:

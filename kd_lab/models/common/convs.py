@@ -3,6 +3,8 @@
 Legend: B batch, C channels, H height, W width.
 """
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 
@@ -16,6 +18,17 @@ def shortcut(before: int, after: int, stride: int) -> nn.Sequential:
     if stride == 1 and before == after:
         return nn.Sequential()
     return nn.Sequential(conv(before, after, 1, stride=stride), nn.BatchNorm2d(after))
+
+
+def stage(
+    block: Callable[[int, int, int], nn.Module], before: int, width: int, count: int, *, stride: int, expansion: int = 1
+) -> nn.Sequential:
+    """`count` blocks of one width, each built of the channels before it, its width and its stride.
+
+    The first one takes the map from `before` channels and divides it by `stride`; each gives `expansion * width`.
+    """
+    after = expansion * width
+    return nn.Sequential(block(before, width, stride), *(block(after, width, 1) for _ in range(count - 1)))
 
 
 def average(maps: Tensor) -> Tensor:
