@@ -151,7 +151,7 @@ def _shown(node: yaml.Node) -> str:
 
 
 def _told(target: str) -> dict[str, str]:
-    """What the docstring of a class or function of kd_lab says of each argument."""
+    """What the docstring of a class or function of kd_lab, and of those that it is derived from, says of arguments."""
     if not target.startswith("kd_lab."):
         return {}
     *inside, name = target.split(".")[1:]
@@ -159,11 +159,19 @@ def _told(target: str) -> dict[str, str]:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     kinds = (ast.ClassDef, ast.FunctionDef)
     found = next((node for node in tree.body if isinstance(node, kinds) and node.name == name), None)
-    inner = [node for node in getattr(found, "body", ()) if getattr(node, "name", "") == "__init__"]
     told: dict[str, str] = {}
+    for base in found.bases if isinstance(found, ast.ClassDef) else ():
+        told |= _told(_imported(tree).get(ast.unparse(base), ""))
+    inner = [node for node in getattr(found, "body", ()) if getattr(node, "name", "") == "__init__"]
     for node in filter(None, [found, *inner]):
         told |= _arguments(ast.get_docstring(node) or "")
     return told
+
+
+def _imported(tree: ast.Module) -> dict[str, str]:
+    """The dotted path of each name that a module takes from another."""
+    taken = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    return {one.asname or one.name: f"{node.module}.{one.name}" for node in taken for one in node.names}
 
 
 def _arguments(docstring: str) -> dict[str, str]:

@@ -89,6 +89,14 @@ def test_list__every_choice_has_a_page_that_is_typed_as_it_says(capsys: pytest.C
         assert "\nExample: kd-lab " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("choice", ["dataset=mnist", "dataset=fashion_mnist", "dataset=cifar10", "dataset=cifar100"])
+def test_list__what_a_class_takes_from_another_has_its_meaning(capsys: pytest.CaptureFixture[str], choice: str) -> None:
+    assert _main(["list", choice]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^  dataset.labels=null +how many labels are kept, stratified; None keeps all\.$", out, re.M)
+    assert re.search(r"^  dataset.path=\S+ +a folder with the files as they are distributed\.$", out, re.M)
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

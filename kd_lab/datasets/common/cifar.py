@@ -16,14 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kd_lab.datasets.common.download import fetch, may_download, nothing_came, nothing_there
+from kd_lab.datasets.common.download import fetch, nothing_came, nothing_there
+from kd_lab.datasets.common.published import Published
 from kd_lab.datasets.common.scaled import Scaled
-from kd_lab.datasets.common.splits import SplitSettings, assemble, cut
+from kd_lab.datasets.common.splits import assemble, cut
 from kd_lab.errors import UserError
 from kd_lab.outside.archives import check_memory
 from kd_lab.outside.pickles import read_pickle
 from kd_lab.outside.tars import DAMAGE, read_members
-from kd_lab.types import Augment, Data
+from kd_lab.types import Data
 
 _SITE = "https://www.cs.toronto.edu/~kriz/"
 _PIXELS = 3 * 32 * 32
@@ -118,41 +119,14 @@ class _Place(NamedTuple):
             yield member.rpartition("/")[2], raw
 
 
-class Cifar:
+class Cifar(Published):
     """Color images [60000, 3, 32, 32] uint8; a network is given (value / 255 - mean) / deviation of each channel.
 
-    The official test set is the test part. Labels are the fine ones.
+    The official test set is the test part. Labels are the fine ones. `path` holds the files of a version, in their own
+    folder or directly, or its archive; what is downloaded is the archive of the Python version.
     """
 
     kind: ClassVar[Kind]
-
-    def __init__(
-        self,
-        *,
-        path: str,
-        download: bool = False,
-        labels: int | None = None,
-        validation: int = 5000,
-        seed: int = 0,
-        augment: Augment | None = None,
-    ) -> None:
-        """Checks the settings, reads nothing.
-
-        Args:
-            path: a folder with the files of a version, in their own folder or directly, or with its archive.
-            download: fetch the archive of the Python version into `path` if nothing is there; the default folder is
-                filled without asking.
-            labels: how many labels are kept, stratified; None keeps all.
-            validation: how many points are cut from the official training set before labels are hidden.
-            seed: fixes the parts.
-            augment: the batch transform that training may apply.
-
-        Raises:
-            ValueError: a value that no dataset can meet.
-        """
-        self._settings = SplitSettings(labels, validation, seed, augment)
-        self._path, self._source = path, f"dataset.path={path}"
-        self._may_download = may_download(path, self.kind.default, asked=download)
 
     def load(self) -> Data:
         """Reads the files, after a download where there are none and that is allowed.
@@ -221,9 +195,9 @@ class Cifar:
             raise
         except DAMAGE as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            todo = "delete it to download it anew" if self._may_download else "put the right one there"
             raise UserError(
-                f"{self._source}: {name} in {place.path} is damaged or not of {self.kind.title} ({reason}), {todo}."
+                f"{self._source}: {name} in {place.path} is damaged or not of {self.kind.title} ({reason}), "
+                f"{self._todo}."
             ) from error
         return found
 

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_lab.datasets.common.download import fetch, may_download, nothing_came, nothing_there
+from kd_lab.datasets.common.download import fetch, nothing_came, nothing_there
+from kd_lab.datasets.common.published import Published
 from kd_lab.datasets.common.scaled import Scaled
-from kd_lab.datasets.common.splits import SplitSettings, assemble, cut
+from kd_lab.datasets.common.splits import assemble, cut
 from kd_lab.errors import UserError
 from kd_lab.outside.archives import GIB, check_memory, told
-from kd_lab.types import Augment, Data
+from kd_lab.types import Data
 
 _FILES = (
     "train-images-idx3-ubyte",
@@ -69,40 +70,14 @@ class Kind(NamedTuple):
         return f"{', '.join(_FILES)} (with or without .gz), directly or in {self.below}"
 
 
-class IdxImages:
+class IdxImages(Published):
     """Images [N, 1, 28, 28] uint8; a network is given (grey value / 255 - mean) / deviation.
 
-    The official test set is the test part. Any four files in this format with 10 classes do.
+    The official test set is the test part. Any four files in this format with 10 classes do, in the folder `path` or
+    where torchvision puts them below it, packed (.gz) or not.
     """
 
     kind: ClassVar[Kind]
-
-    def __init__(
-        self,
-        *,
-        path: str,
-        download: bool = False,
-        labels: int | None = None,
-        validation: int = 5000,
-        seed: int = 0,
-        augment: Augment | None = None,
-    ) -> None:
-        """Checks the settings, reads nothing.
-
-        Args:
-            path: a folder with the four IDX files, directly or where torchvision puts them, packed (.gz) or not.
-            download: let torchvision fetch into `path` what is not there; the default folder is filled without asking.
-            labels: how many labels are kept, stratified; None keeps all.
-            validation: how many points are cut from the official training set before labels are hidden.
-            seed: fixes the parts.
-            augment: the batch transform that training may apply.
-
-        Raises:
-            ValueError: a value that no dataset can meet.
-        """
-        self._settings = SplitSettings(labels, validation, seed, augment)
-        self._path = path
-        self._may_download = may_download(path, self.kind.default, asked=download)
 
     def load(self) -> Data:
         """Reads the four files, after a download where they are missing and that is allowed.
@@ -116,7 +91,7 @@ class IdxImages:
         for images, labels in pairs:
             if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
                 raise self._misfit(images, labels)
-        check_memory(sum(header.announced for header in headers), f"dataset.path={self._path}")
+        check_memory(sum(header.announced for header in headers), self._source)
         arrays = [self._payload(header) for header in headers]
         for (images, labels), found in zip(pairs, arrays[1::2], strict=True):
             if found.max() > 9:
@@ -167,13 +142,12 @@ class IdxImages:
 
     def _misfit(self, images: _Idx, labels: _Idx) -> UserError:
         return UserError(
-            f"dataset.path={self._path}: {images.file.name} has shape {list(images.shape)} and its labels "
+            f"{self._source}: {images.file.name} has shape {list(images.shape)} and its labels "
             f"{list(labels.shape)}, expected [N, 28, 28] and [N] with classes 0 to 9."
         )
 
     def _not_idx(self, file: Path, reason: str) -> UserError:
-        todo = "delete it to download it anew" if self._may_download else "put the right one there"
-        return UserError(f"dataset.path={self._path}: {file} is damaged or no IDX file ({reason}), {todo}.")
+        return UserError(f"{self._source}: {file} is damaged or no IDX file ({reason}), {self._todo}.")
 
     def _find(self) -> tuple[Path, ...] | None:
         """The four files in the order of `_FILES`, or None if one is missing."""
