@@ -4,12 +4,13 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from kd_lab.store.location import LOCAL
 from kd_lab.store.reading import connected
 
 COLUMNS = ["run_id", "step", "value"]
 
 
-def curves(run_ids: Iterable[str], key: str, uri: str = "sqlite:///mlflow.db") -> pd.DataFrame:
+def curves(run_ids: Iterable[str], key: str, uri: str = LOCAL) -> pd.DataFrame:
     """One row per run and step; runs that never logged this metric have no rows.
 
     Args:

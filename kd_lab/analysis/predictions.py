@@ -21,6 +21,7 @@ from kd_lab.names import (
 from kd_lab.outside.archives import read_npz
 from kd_lab.outside.text import visible
 from kd_lab.store.archive import Archive
+from kd_lab.store.location import LOCAL
 from kd_lab.store.reading import existing
 
 NUM_BINS = 15
@@ -52,7 +53,7 @@ class Bins(NamedTuple):
         return float((self.counts * np.abs(self.accuracy - self.confidence)).sum() / self.counts.sum())
 
 
-def predictions(run_id: str, uri: str = "sqlite:///mlflow.db") -> pd.DataFrame:
+def predictions(run_id: str, uri: str = LOCAL) -> pd.DataFrame:
     """One row per test sample: index, target, predicted, confidence, target_probability.
 
     Where samples times classes are at most a million, `probability_0`, `probability_1`, ... as well.
@@ -67,7 +68,7 @@ def predictions(run_id: str, uri: str = "sqlite:///mlflow.db") -> pd.DataFrame:
     return _read(Archive(existing(uri)), run_id)
 
 
-def predictions_of(run_ids: Iterable[str], uri: str = "sqlite:///mlflow.db") -> dict[str, pd.DataFrame]:
+def predictions_of(run_ids: Iterable[str], uri: str = LOCAL) -> dict[str, pd.DataFrame]:
     """The predictions of several runs by run id; runs that kept none, or something else, are left out.
 
     What is wrong with the store and not with a run, such as artifacts in a folder that it may not name, is told once.

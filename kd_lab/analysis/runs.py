@@ -29,6 +29,7 @@ from kd_lab.names import (
     TAG_THREADS,
     TEACHER,
 )
+from kd_lab.store.location import LOCAL
 from kd_lab.store.reading import Reader, reading
 from kd_lab.store.records import Record
 
@@ -37,7 +38,7 @@ SKIPPED = ("seed", "network", "loss_name")
 """Parameters that are columns of their own, or say in short what others say."""
 
 
-def studies(uri: str = "sqlite:///mlflow.db") -> list[str]:
+def studies(uri: str = LOCAL) -> list[str]:
     """The studies of a store that have a student, by name, the newest first.
 
     Raises:
@@ -48,7 +49,7 @@ def studies(uri: str = "sqlite:///mlflow.db") -> list[str]:
         return [names[key] for key in names if reader.has_role(key, STUDENT)]
 
 
-def runs(study: str | Sequence[str] | None = None, uri: str = "sqlite:///mlflow.db") -> pd.DataFrame:
+def runs(study: str | Sequence[str] | None = None, uri: str = LOCAL) -> pd.DataFrame:
     """One row per trained network, the newest first.
 
     Args:

@@ -15,9 +15,9 @@ from kd_lab.job.arguments import expand, parse
 from kd_lab.job.catalogue import choices_of, conf_dir
 from kd_lab.job.compose import Config, check_complete, composing, register
 from kd_lab.job.mistakes import COMPOSING
-from kd_lab.job.offline import default_uri, other_store
+from kd_lab.job.offline import other_store
 from kd_lab.outside.address import without_login
-from kd_lab.store.location import Location
+from kd_lab.store.location import LOCAL, Location
 from kd_lab.sweep.endings import terminate_like_interrupt
 from kd_lab.sweep.sweep import Sweep
 
@@ -117,7 +117,7 @@ def starting() -> Iterator[None]:
 
 def ui(arguments: list[str]) -> int:
     """`kd-lab ui [port=5000] [tracking.uri=URI]`: MLflow's own server on the store, until Ctrl-C."""
-    options = options_of(arguments[1:], {"port": "5000", "tracking.uri": default_uri()})
+    options = options_of(arguments[1:], {"port": "5000", "tracking.uri": LOCAL})
     uri = options["tracking.uri"]
     tell_waiting(uri)
     store = Location.parse(uri)
@@ -193,7 +193,7 @@ def options_of(arguments: list[str], defaults: dict[str, str]) -> dict[str, str]
 def predict(arguments: list[str]) -> int:
     """`kd-lab predict run=ID FILE [tracking.uri=URI]`: what a run's network says of samples, as CSV."""
     files = [argument for argument in arguments[1:] if not argument.startswith(("run=", "tracking.uri="))]
-    options = options_of([one for one in arguments[1:] if one not in files], {"run": "", "tracking.uri": default_uri()})
+    options = options_of([one for one in arguments[1:] if one not in files], {"run": "", "tracking.uri": LOCAL})
     if not options["run"] or len(files) != 1:
         raise UserError(f"{' '.join(arguments)}: expected a run and one file: kd-lab predict run=ID FILE.npz")
     from kd_lab.job.predict import predict as answer
@@ -205,7 +205,7 @@ def predict(arguments: list[str]) -> int:
 
 def evaluate(arguments: list[str]) -> int:
     """`kd-lab evaluate run=ID [tracking.uri=URI] [trainer=cpu]`: rebuild a run's network and measure it here."""
-    options = options_of(arguments[1:], {"run": "", "tracking.uri": default_uri(), "trainer": "cpu"})
+    options = options_of(arguments[1:], {"run": "", "tracking.uri": LOCAL, "trainer": "cpu"})
     if not options["run"]:
         raise UserError(
             "evaluate: expected run=ID, the id of a finished run or how it begins (see the console or the MLflow page)"

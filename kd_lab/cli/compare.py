@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from kd_lab.cli.commands import tell_waiting
 from kd_lab.errors import UserError, choices
-from kd_lab.job.offline import default_uri
 from kd_lab.outside.address import without_login
 from kd_lab.outside.text import visible
+from kd_lab.store.location import LOCAL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ def compare(arguments: list[str]) -> int:
     from kd_lab.analysis.runs import pairs, runs
     from kd_lab.outside.text import csv
 
-    uri = options.uri or default_uri()
+    uri = options.uri or LOCAL
     tell_waiting(uri)
     studies = options.studies or _only_study(uri)
     comparisons = compare_each(

@@ -18,8 +18,8 @@ from kd_lab.cli.manual import OF_COMMAND
 from kd_lab.job.arguments import expand
 from kd_lab.job.catalogue import NETWORKS, choices_of, groups
 from kd_lab.job.compose import ALIASES, Composer, composing
-from kd_lab.job.offline import default_uri
 from kd_lab.outside.address import is_server
+from kd_lab.store.location import LOCAL
 
 HARMLESS = re.compile(r"[\w./:=,+@%\[\]-]+")
 """The shell expands the words that it is given: names from a store may hold nothing that it would run."""
@@ -30,6 +30,7 @@ OF_COMPARE = ("metric=", "against=", "where=", "mix=", "format=", "--out", "trac
 WORDS = {
     "evaluate": ("run=", "trainer=", "tracking.uri="),
     "predict": ("run=", "tracking.uri="),
+    "notebook": ("tracking.uri=",),
     "ui": ("port=", "tracking.uri="),
     "sync": ("tracking.uri=",),
 }
@@ -135,7 +136,7 @@ def _runs(before: Sequence[str]) -> list[str]:
 def _uri(before: Sequence[str]) -> str:
     """The store of this line, if it is a file: nobody waits for a server at a TAB."""
     named = [word.partition("=")[2] for word in before if word.startswith("tracking.uri=")]
-    uri = named[-1] if named else default_uri()
+    uri = named[-1] if named else LOCAL
     if is_server(uri):
         raise ValueError(uri)
     return uri

@@ -15,6 +15,7 @@ from kd_lab.inputs import each, equal
 from kd_lab.job.lessons import Lessons
 from kd_lab.job.plan import Plan
 from kd_lab.measures.predict import autocast, smaller
+from kd_lab.outside.text import in_bytes
 from kd_lab.teachers.answers import packed
 from kd_lab.teachers.cached import CachedTeacher
 from kd_lab.teachers.shelf import Shelf, layout_of
@@ -213,12 +214,3 @@ def _same_views(one: Batch, other: Batch) -> bool:
 def _free(folder: Path) -> int:
     there = next(place for place in folder.parents if place.exists())
     return shutil.disk_usage(there).free
-
-
-def in_bytes(size: float) -> str:
-    """`48.0 KB`, `4.8 GB`: a thousand to a step."""
-    for unit in ("bytes", "KB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.1f} GB"

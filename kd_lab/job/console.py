@@ -14,6 +14,7 @@ from kd_lab.job.describe import loss_name, network_name
 from kd_lab.job.report import measured_on, steps_note, table, verdict
 from kd_lab.outside.console import console, narrated
 from kd_lab.outside.text import duration
+from kd_lab.store.location import LOCAL
 
 if TYPE_CHECKING:
     from kd_lab.types import NetworkResult, RunResult
@@ -93,7 +94,7 @@ class Reporter:
 
 
 def _ui_override(uri: str) -> str:
-    return "" if uri == "sqlite:///mlflow.db" else f" tracking.uri={uri}"
+    return "" if uri == LOCAL else f" tracking.uri={uri}"
 
 
 def _one_seed(result: "RunResult") -> str | None:

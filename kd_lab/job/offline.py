@@ -5,22 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kd_lab.errors import masked
-from kd_lab.job.catalogue import conf_dir
 from kd_lab.outside.address import is_server
-from kd_lab.store.location import Location
-
-
-def default_uri() -> str:
-    """The local store, of a job that is told nothing."""
-    import yaml
-
-    return str(yaml.safe_load((conf_dir() / "tracking" / "local.yaml").read_text())["uri"])
+from kd_lab.store.location import LOCAL, Location
 
 
 def other_store(uri: str) -> str | None:
     """A sentence on a store that the environment names, where it is not the one that a command uses unasked."""
     named = os.environ.get("MLFLOW_TRACKING_URI")
-    if not named or named == uri or uri != default_uri():
+    if not named or named == uri or uri != LOCAL:
         return None
     return masked(
         f"MLFLOW_TRACKING_URI={named} is set and not used: the store is {uri}; tracking.uri={named} takes that one"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from kd_lab.errors import UserError
+from kd_lab.outside.text import in_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,20 +139,9 @@ def check_memory(declared: int, source: str) -> None:
     free = int(psutil.virtual_memory().available)
     if declared > free:
         raise UserError(
-            f"{source}: declares {told(declared)}, expected at most the {told(free)} of memory that are available; "
-            "choose a smaller file, or more memory."
+            f"{source}: declares {in_bytes(declared)}, expected at most the {in_bytes(free)} of memory that are "
+            "available; choose a smaller file, or more memory."
         )
-
-
-def told(count: int) -> str:
-    """A number of bytes as a person reads it.
-
-    Examples:
-        >>> told(6_012_954_214)
-        '5.6 GiB'
-    """
-    power = min(max(count.bit_length() - 1, 0) // 10, 4)
-    return f"{count} bytes" if power == 0 else f"{count / 2 ** (10 * power):,.1f} {'KMGT'[power - 1]}iB"
 
 
 def _opened(file: IO[bytes]) -> zipfile.ZipFile:
@@ -180,13 +170,13 @@ def _judge(members: Iterable[zipfile.ZipInfo], size: int, source: str, stored: b
     declared = sum(member.file_size for member in members)
     if stored and declared > MAX_RATIO_STORED * size:
         raise UserError(
-            f"{source}: declares {told(declared)} in a file of {told(size)}, expected one that is not compressed; "
-            f"{todo}."
+            f"{source}: declares {in_bytes(declared)} in a file of {in_bytes(size)}, expected one that is not "
+            f"compressed; {todo}."
         )
     if declared > LARGE_BYTES and declared > MAX_RATIO * size:
         raise UserError(
-            f"{source}: declares {told(declared)} in a file of {told(size)}, expected at most {MAX_RATIO} times its "
-            "size; if it is yours, save it uncompressed, with numpy.savez."
+            f"{source}: declares {in_bytes(declared)} in a file of {in_bytes(size)}, expected at most "
+            f"{MAX_RATIO} times its size; if it is yours, save it uncompressed, with numpy.savez."
         )
     check_memory(declared, source)
 

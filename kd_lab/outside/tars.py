@@ -7,7 +7,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from kd_lab.outside.archives import GIB, check_memory, told
+from kd_lab.outside.archives import GIB, check_memory
+from kd_lab.outside.text import in_bytes
 
 DAMAGE = (OSError, EOFError, ValueError, zlib.error, tarfile.TarError)
 MOST_BYTES = GIB
@@ -58,5 +59,5 @@ class _Limited(io.BufferedIOBase):
         raw = self._stream.read(size)
         self._left -= len(raw)
         if self._left < 0:
-            raise ValueError(f"it unpacks to more than {told(MOST_BYTES)}")
+            raise ValueError(f"it unpacks to more than {in_bytes(MOST_BYTES)}")
         return raw

@@ -148,3 +148,17 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def in_bytes(size: float) -> str:
+    """A number of bytes as a person reads it, a thousand to a step.
+
+    Examples:
+        >>> in_bytes(600), in_bytes(48_000), in_bytes(6_012_954_214)
+        ('600 bytes', '48 KB', '6.0 GB')
+    """
+    for unit in ("bytes", "KB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"

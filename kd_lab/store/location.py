@@ -13,6 +13,8 @@ from kd_lab.outside.address import is_server, request, without_login
 from kd_lab.outside.paths import RESCUE
 
 SQLITE = "sqlite:///"
+LOCAL = f"{SQLITE}mlflow.db"
+"""The store of who is told nothing, as conf/tracking/local.yaml has it: a file in the folder that one stands in."""
 SERVER_TIMEOUT_S = 3.0
 
 
@@ -44,7 +46,7 @@ class Location:
         if not uri.startswith(SQLITE) or not file:
             raise UserError(
                 f"tracking.uri={uri}: expected sqlite:///FILE or the http(s) address of an MLflow server; "
-                "write for example tracking.uri=sqlite:///mlflow.db."
+                f"write for example tracking.uri={LOCAL}."
             )
         database = Path(file).absolute()
         return cls(f"{SQLITE}{database}{question}{options}", database, Path(f"{database}.locks"))

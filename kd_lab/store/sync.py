@@ -13,12 +13,9 @@ from kd_lab.store.client import StoreAwayError, away, first_line, one_sentence
 from kd_lab.store.delivery import Delivered, deliver
 from kd_lab.store.journal import Header, Journal, journals
 from kd_lab.store.lease import Lease, host, same_host
-from kd_lab.store.location import Location
+from kd_lab.store.location import LOCAL, Location
 from kd_lab.store.queries import SWEEP
 from kd_lab.store.store import Store
-
-LOCAL = "sqlite:///mlflow.db"
-"""The file that `kd-lab compare` and `kd-lab ui` read where they are told nothing."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kd_lab.errors import UserError
 from kd_lab.inputs import Inputs
-from kd_lab.job.answers import Around, check, in_bytes, kept, told
+from kd_lab.job.answers import Around, check, kept, told
 from kd_lab.job.distil import distil
 from kd_lab.job.lessons import Lessons
 from kd_lab.job.plan import Plan
@@ -356,10 +356,3 @@ def test_lessons__as_many_epochs_as_the_training_has(length: str, epochs: int) -
 def test_told__nothing_where_nothing_is_kept() -> None:
     given = lessons("teacher=mlp", *SHORT)
     assert told(given, given.teacher) is None
-
-
-@pytest.mark.parametrize(
-    ("size", "text"), [(12, "12 bytes"), (47_880, "47.9 KB"), (4.8e9, "4.8 GB"), (2e13, "20,000.0 GB")]
-)
-def test_in_bytes(size: float, text: str) -> None:
-    assert in_bytes(size) == text

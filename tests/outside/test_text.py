@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from kd_lab.outside.text import cell, code, csv, duration, line, listed, markdown, visible
+from kd_lab.outside.text import cell, code, csv, duration, in_bytes, line, listed, markdown, visible
 
 HARMLESS = ["mlp 32, kd", "± 0.40 ≥ é 日本 🙂", "a\n\tb", "[0.9, 0.95] < 0.05 & more", r"C:\x41", "", "\u200d\ufeff"]
 
@@ -153,3 +153,10 @@ def test_duration__in_the_unit_a_person_would_say(seconds: float, expected: str)
 )
 def test_listed__as_a_person_would_say_it(words: list[str], expected: str) -> None:
     assert listed(words) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(12, "12 bytes"), (47_880, "47.9 KB"), (4.8e9, "4.8 GB"), (2e13, "20,000.0 GB")]
+)
+def test_in_bytes(size: float, text: str) -> None:
+    assert in_bytes(size) == text

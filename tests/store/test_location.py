@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kd_lab.errors import UserError
-from kd_lab.store.location import Location
+from kd_lab.job.catalogue import conf_dir
+from kd_lab.store.location import LOCAL, Location
 
 
 def test_parse__relative_file__absolute(tmp_path, monkeypatch):
@@ -51,3 +53,7 @@ def test_check__folder_cannot_be_made__user_error(tmp_path):
 def test_check__no_server__user_error(uri):
     with pytest.raises(UserError, match=r"^tracking\.uri=http.*: no MLflow server answers there \(.*tracking=local"):
         Location.parse(uri).check()
+
+
+def test_local__is_what_a_job_is_told_by_default():
+    assert yaml.safe_load((conf_dir() / "tracking" / "local.yaml").read_text())["uri"] == LOCAL

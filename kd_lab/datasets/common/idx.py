@@ -16,7 +16,8 @@ from kd_lab.datasets.common.published import Published
 from kd_lab.datasets.common.scaled import Scaled
 from kd_lab.datasets.common.splits import assemble, cut
 from kd_lab.errors import UserError
-from kd_lab.outside.archives import GIB, check_memory, told
+from kd_lab.outside.archives import GIB, check_memory
+from kd_lab.outside.text import in_bytes
 from kd_lab.types import Data
 
 _FILES = (
@@ -118,7 +119,7 @@ class IdxImages(Published):
             raise self._not_idx(file, str(error)) from error
         if header.announced > _MAX_BYTES:
             raise self._not_idx(
-                file, f"its first bytes announce {told(header.announced)}, expected at most {told(_MAX_BYTES)}"
+                file, f"its first bytes announce {in_bytes(header.announced)}, expected at most {in_bytes(_MAX_BYTES)}"
             )
         most = size * _GZIP_RATIO if file.suffix == ".gz" else size - header.start
         if kind != _BYTES or not 0 < header.announced <= most:
