@@ -53,7 +53,7 @@ def trusting(arguments: list[str]) -> list[str]:
 
 
 def _command(arguments: list[str]) -> Callable[[list[str]], int]:
-    from kd_lab.cli import commands, compare, listing, sync
+    from kd_lab.cli import commands, compare, listing, notebook, sync
 
     named = {
         "list": listing.list_choices,
@@ -62,6 +62,7 @@ def _command(arguments: list[str]) -> Callable[[list[str]], int]:
         "predict": commands.predict,
         "doctor": commands.doctor,
         "compare": compare.compare,
+        "notebook": notebook.notebook,
         "sync": sync.sync,
     }
     first = arguments[0] if arguments else ""

@@ -14,6 +14,7 @@ student gained.
   kd-lab sync                  bring in runs kept while a server was away
   kd-lab list [GROUP[=NAME]]   what can be chosen, and what can be set of it
   kd-lab ui                    MLflow's own pages on the same runs
+  kd-lab notebook [STUDY]      JupyterLab on notebooks that read the runs
   kd-lab COMMAND --help        more of one of these
 
 Choose parts:
@@ -84,6 +85,16 @@ what the run recorded. What the run lacks is added to it.
   trust=MODULE       let the run name a class of your own module
 {URI}
 Example: kd-lab evaluate run=1a2b3c4d
+""",
+    "notebook": f"""\
+kd-lab notebook [STUDY] [KEY=VALUE ...]
+
+JupyterLab, until Ctrl-C, on kd-lab's notebooks: they are copied once into
+./kd_lab_notebooks, where yours stay as you change them.
+
+  STUDY              what they read; each its own study by default
+{URI}
+Example: kd-lab notebook digits
 """,
     "predict": f"""\
 kd-lab predict run=ID FILE [KEY=VALUE ...]

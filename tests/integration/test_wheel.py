@@ -1,4 +1,4 @@
-"""The wheel works outside the clone: conf/ ships in it."""
+"""The wheel works outside the clone: conf/ and notebooks/ ship in it."""
 
 import os
 import subprocess
@@ -24,6 +24,9 @@ def test_wheel__runs_elsewhere(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
+    shipped = {f"kd_lab/notebooks/{p.name}" for p in (ROOT / "notebooks").glob("*.ipynb")}
+    assert shipped
+    assert shipped <= set(names)
     assert {f"kd_lab/conf/{p.relative_to(ROOT / 'conf')}" for p in (ROOT / "conf").rglob("*.yaml")} <= set(names)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
