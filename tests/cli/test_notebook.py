@@ -60,8 +60,6 @@ def test_notebook__without_jupyterlab(
         (["tracking.uri=sqlite:///other.db"], "tracking.uri=sqlite:///other.db: no runs here yet; expected the file"),
     ],
 )
-def test_notebook__wrong_input(
-    folder: Path, typed: list[str], told: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_notebook__wrong_input(folder: Path, typed: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert _main(["notebook", *typed]) == 2
     assert told in capsys.readouterr().err

@@ -184,10 +184,9 @@ def test_folder__modules_of_a_known_name__not_imported(clone: Path, arguments: l
 @pytest.mark.slow
 def test_folder__modules_of_a_known_name__not_imported_by_jobs(clone: Path, empty_store: Path) -> None:
     shutil.copy(empty_store, clone / "mlflow.db")
-    sweep = in_a_process(clone, "-m", *ALONE, "seed=0,1", "sweep.jobs=2")
+    ddp = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]  # the processes of a worker's job as well
+    sweep = in_a_process(clone, "-m", *ALONE, "seed=0", "baseline=false", *ddp)
     assert sweep.returncode == 0, sweep.stderr
-    ddp = in_a_process(clone, *ALONE, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "seed=2")
-    assert ddp.returncode == 0, ddp.stderr
     assert owned(clone) == ""
 
 
@@ -211,7 +210,7 @@ def test_folder__modules_of_a_known_name__not_imported_by_mlflows_server(clone: 
 def test_folder__ones_own_class_is_found_there__by_workers_too(tmp_path: Path, empty_store: Path) -> None:
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     (tmp_path / "my_own_net.py").write_text(OWN)
-    sweep = in_a_process(tmp_path, "-m", *ALONE, "student._target_=my_own_net.Net", "seed=0,1", "sweep.jobs=2")
+    sweep = in_a_process(tmp_path, "-m", *ALONE, "student._target_=my_own_net.Net", "seed=0", "baseline=false")
     assert sweep.returncode == 0, sweep.stderr
 
 
@@ -245,33 +244,32 @@ def test_folder__repository_whose_settings_name_a_program__not_run(
 
 
 @pytest.mark.slow
-def test_login__of_a_server__used_by_all_processes_and_nowhere_told(tmp_path: Path) -> None:
+def test_login__of_a_server__used_by_all_processes_and_nowhere_told(
+    kd_lab: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "server").mkdir()
     (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     server = Server(tmp_path / "server")
     server.start()
     proxy = Proxy(server)
     proxy.login = f"Basic {base64.b64encode(b'me:hunter2').decode()}"
     uri = proxy.uri.replace("://", "://me:hunter2@")
     try:
-        refused = in_a_process(tmp_path / "here", *ALONE, f"tracking.uri={proxy.uri}")
-        assert refused.returncode == 2
-        job = in_a_process(tmp_path / "here", *ALONE, "study=alone", f"tracking.uri={uri}")
-        assert job.returncode == 0, job.stderr
+        assert kd_lab("", *ALONE, f"tracking.uri={proxy.uri}").code == 2
+        job = kd_lab("", *ALONE, "study=alone", "baseline=false", f"tracking.uri={uri}")
+        assert job.code == 0, job.err
         by_environment = {"MLFLOW_TRACKING_URI": uri}
-        sweep = in_a_process(
-            tmp_path / "here", "-m", *SMALL, "tracking=server", "seed=0,1", "sweep.jobs=2", **by_environment
-        )
+        sweep = in_a_process(tmp_path / "here", "-m", *SMALL, "tracking=server", "seed=0", **by_environment)
         assert sweep.returncode == 0, sweep.stderr
-        compared = in_a_process(tmp_path / "here", "compare", "synthetic", f"tracking.uri={uri}", "--out", "results")
-        assert compared.returncode == 0, compared.stderr
-        listed = in_a_process(tmp_path / "here", "ui", f"tracking.uri={uri}")
-        typed_wrong = in_a_process(tmp_path / "here", f"tracking.url={uri}")
+        compared = kd_lab("compare synthetic --out results", f"tracking.uri={uri}")
+        assert compared.code == 0, compared.err
+        listed, typed_wrong = kd_lab("ui", f"tracking.uri={uri}"), kd_lab("", f"tracking.url={uri}")
     finally:
         proxy.stop()
         server.stop()
-    assert typed_wrong.returncode == 2
-    told = "".join(said.stdout + said.stderr for said in (job, sweep, compared, listed, typed_wrong))
+    assert typed_wrong.code == 2
+    told = "".join(said.out + said.err for said in (job, compared, listed, typed_wrong)) + sweep.stdout + sweep.stderr
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"server.db", "config.yaml", "comparison.html"} <= {path.name for path in files}
     assert "hunter2" not in told

@@ -34,11 +34,11 @@ TWO_PROCESSES = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 
 def test_side_by_side__a_store_that_does_not_exist_and_one_teacher_for_all(tmp_path: Path) -> None:
     job = [*SMALL, "teacher.recipe.steps=800", "baseline=false"]
-    results = [finish(one) for one in [start(tmp_path, *job, f"seed={seed}") for seed in range(4)]]
-    assert [code for code, _, _ in results] == [0] * 4, results
-    assert sum("found again and verified" in out for _, out, _ in results) == 3
+    results = [finish(one) for one in [start(tmp_path, *job, f"seed={seed}") for seed in range(3)]]
+    assert [code for code, _, _ in results] == [0] * 3, results
+    assert sum("found again and verified" in out for _, out, _ in results) == 2
     found = all_runs(tmp_path)
-    assert roles(found) == {"teacher": 1, "student": 4}
+    assert roles(found) == {"teacher": 1, "student": 3}
     assert all(run.info.status == "FINISHED" for run in found)
 
 
@@ -73,13 +73,16 @@ def test_diverged__step_and_term_and_failed(kd_lab: Command, small: list[str], t
     assert "training stopped at step" in student.data.tags[names.TAG_REASON]
 
 
-def test_ddp__two_processes_end_where_one_does(tmp_path: Path) -> None:
+def test_ddp__two_processes_end_where_one_does(kd_lab: Command, tmp_path: Path) -> None:
     # 2400 transfer points in batches of 37: the last one is uneven, labels are spread unevenly, hard and soft terms.
     job = [*SMALL, "student.recipe.batch_size=37", "student.recipe.steps=80", "loss.hard_weight=0.5", "baseline=false"]
     job += ["student/recipe/optimizer=sgd", "student.recipe.optimizer.lr=0.02"]
-    for trainer in ([], TWO_PROCESSES):
-        code, _, err = kd_lab(tmp_path, *job, *trainer)
-        assert code == 0, err
+    one_process = kd_lab("", *job)
+    assert one_process.code == 0, one_process.err
+    said = kd_lab("", *job, *TWO_PROCESSES)
+    assert (said.code, said.err) == (0, "")
+    assert "teacher: every process answered from what it said once of" in " ".join(said.out.split())
+    assert len(list(tmp_path.glob("mlflow.db.answers/*/*"))) == 1
     assert roles(all_runs(tmp_path)) == {"teacher": 1, "student": 2}
     students = of_role(tmp_path, "student")
     one, two = (load_file(artifact(student, names.ARTIFACT_WEIGHTS)) for student in students)
@@ -92,10 +95,10 @@ def test_ddp__two_processes_end_where_one_does(tmp_path: Path) -> None:
 
 def test_ddp__a_sweep_trains_each_job_once(kd_lab: Command, small: list[str], tmp_path: Path) -> None:
     said = kd_lab(
-        "-m dataset=synthetic seed=0,1 loss=label_smoothing", *small, *TWO_PROCESSES, "teacher=none", "baseline=false"
+        "-m dataset=synthetic seed=0 loss=label_smoothing", *small, *TWO_PROCESSES, "teacher=none", "baseline=false"
     )
     assert said.code == 0, said.err
-    assert roles(all_runs(tmp_path)) == {"sweep": 1, "student": 2}
+    assert roles(all_runs(tmp_path)) == {"sweep": 1, "student": 1}
 
 
 @pytest.fixture

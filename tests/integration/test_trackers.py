@@ -74,7 +74,7 @@ def test_fallback__a_sweep_runs_and_is_seen_and_the_next_job_brings_all_of_it(
     kd_lab: Command, server: Server, empty_store: Path, tmp_path: Path
 ) -> None:
     job = [*JOB, "study=kept", f"tracking.uri={server.uri}", "tracking.offline=fallback"]
-    code, out, err = kd_lab("-m seed=0,1 sweep.jobs=2", *job)
+    code, out, err = kd_lab("-m seed=0,1", *job)
     assert code == 0, err
     assert out.count(f"tracking.uri={server.uri}: the store does not answer (") == 1
     assert "2 jobs: 2 done in " in out

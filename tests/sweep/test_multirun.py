@@ -55,6 +55,13 @@ def test_one_loss__or_told_so__tuned(line: str) -> None:
     assert kd.tuned["loss.terms.kd.temperature"] == 2
 
 
+@pytest.fixture
+def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep begins without the process that would take its jobs: it takes seconds to start."""
+    monkeypatch.setattr("kd_lab.sweep.workers.Workers.start", lambda _self: None)
+
+
+@pytest.mark.usefixtures("no_workers")
 def test_losses_side_by_side__says_what_is_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +119,7 @@ def test_grid__what_the_user_says_wins() -> None:
     assert len(jobs_of("sweep=seeds seed=1,2 loss=kd,dist")) == 4
 
 
+@pytest.mark.usefixtures("no_workers")
 @pytest.mark.parametrize(
     ("line", "message"),
     [
