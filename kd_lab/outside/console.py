@@ -44,5 +44,5 @@ def console(*, stderr: bool = False) -> PlainConsole:
 
 
 def narrated() -> bool:
-    """Whether what goes on is told line by line: where the output is kept, or no terminal shows a bar."""
-    return not (sys.stdout.isatty() and sys.stderr.isatty())
+    """Whether what goes on is told line by line: where the output is kept, or the terminal shows no bar (TERM=dumb)."""
+    return not (sys.stdout.isatty() and sys.stderr.isatty()) or PlainConsole().is_dumb_terminal

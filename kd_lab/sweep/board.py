@@ -29,6 +29,10 @@ from kd_lab.sweep.states import (
 )
 
 REFRESH_S = 0.25
+NARROW = 60
+"""A terminal of fewer columns has a list in the place of a table."""
+LINES_OF_A_JOB = 4
+"""In such a list, about."""
 OTHER_LINES = 7
 """Of a terminal: what stands around the rows of the table, and the line that the user typed."""
 COUNTS_S = 30.0
@@ -61,7 +65,7 @@ class Board:
     def __enter__(self) -> "Board":
         self._begin(self._jobs())
         self._counted = time.monotonic()
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
             rate = 1 / REFRESH_S
             self._live: Live | None = Live(
                 get_renderable=self._render, console=self._console, refresh_per_second=rate, transient=True
@@ -200,24 +204,33 @@ def seconds_left(jobs: Sequence[JobState], slots: int, now: float) -> float | No
 
 
 def rows(jobs: Sequence[JobState], on: Console) -> Table:
-    """As many jobs as the terminal has room for: those that run, some that failed, the last that ended, the next."""
-    room = max(3, on.height - OTHER_LINES)
+    """As many jobs as the terminal has room for: those that run, some that failed, the last that ended, the next.
+
+    A narrow terminal has a list of them, each with its result below it.
+    """
+    narrow = on.width < NARROW
+    shown = _shown(jobs, max(3, (on.height - OTHER_LINES) // (LINES_OF_A_JOB if narrow else 1)))
+    drawn = Table(box=None, pad_edge=False, expand=True, show_header=not narrow)
+    for column, share in (("job", 4), ("", None), ("time", None), ("result", 6))[: 1 if narrow else None]:
+        width = None if share else 11
+        drawn.add_column(column, no_wrap=not narrow, overflow="ellipsis", ratio=share, width=width)
+    now = time.time()
+    for job in shown:
+        taken = duration((job.ended or now) - job.started) if job.started is not None else ""
+        told = (name(job), job.state, taken, job.reason or job.result or job.doing)
+        cells = (f"{told[0]}: {' '.join(filter(None, told[1:3]))}\n  {told[3]}".rstrip(),) if narrow else told
+        drawn.add_row(*cells, style=STYLES.get(job.state))
+    if len(shown) < len(jobs):
+        drawn.add_row(f"... and {len(jobs) - len(shown)} more", style="dim")
+    return drawn
+
+
+def _shown(jobs: Sequence[JobState], room: int) -> list[JobState]:
+    """So many of the jobs, those first that one wants to see."""
     running = [job for job in jobs if job.state == RUNNING]
     ended = sorted((job for job in jobs if job.state in ENDED), key=lambda job: -(job.ended or 0.0))
     failed = [job for job in ended if job.state == FAILED][: max(1, room // 4)]
     others = [job for job in ended if job.state not in {FAILED, FOUND}]
     waiting = [job for job in jobs if job.state == WAITING]
     found = [job for job in ended if job.state == FOUND]
-    shown = [*running, *failed, *others, *waiting, *found][:room]
-    drawn = Table(box=None, pad_edge=False, expand=True)
-    for column, share in (("job", 4), ("", None), ("time", None), ("result", 6)):
-        drawn.add_column(column, no_wrap=True, overflow="ellipsis", ratio=share, width=None if share else 11)
-    now = time.time()
-    for job in shown:
-        taken = duration((job.ended or now) - job.started) if job.started is not None else ""
-        drawn.add_row(
-            *(name(job), job.state, taken, job.reason or job.result or job.doing), style=STYLES.get(job.state)
-        )
-    if len(shown) < len(jobs):
-        drawn.add_row(f"... and {len(jobs) - len(shown)} more", style="dim")
-    return drawn
+    return [*running, *failed, *others, *waiting, *found][:room]

@@ -2,7 +2,11 @@
 
 import io
 import itertools
+import os
+import pty
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,3 +110,15 @@ def test_console__any_markup__no_traceback_and_no_control(name: str) -> None:
     PlainConsole(file=out, width=80).print(table(name))
     assert "\x1b" not in out.getvalue()
     assert out.getvalue().count(name.replace("\x1b", "\\x1b")) >= 5
+
+
+@pytest.mark.parametrize(("term", "expected"), [("xterm", b"False"), ("dumb", b"True")])
+def test_narrated__on_a_terminal_that_shows_no_bar(term: str, expected: bytes) -> None:
+    ours, theirs = pty.openpty()
+    code = "from kd_lab.outside.console import narrated; print(narrated())"
+    environment = os.environ | {"TERM": term}
+    command = [sys.executable, "-c", code]
+    subprocess.run(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, check=True)
+    os.close(theirs)
+    assert os.read(ours, 100).strip() == expected
+    os.close(ours)

@@ -76,6 +76,23 @@ def test_rows__show_what_runs_and_failed_first_and_fit_the_terminal() -> None:
     assert all(len(line) <= 80 for line in lines)
 
 
+def test_rows__a_narrow_terminal_has_a_list_that_loses_no_word() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=40, height=30, force_terminal=True, color_system=None)
+    result = "student 60.80%, alone 58.85%, +1.95 points"
+    jobs = [job(0, FINISHED, started=0.0, ended=75.0, result=result), job(1, FAILED, reason="too large"), job(2)]
+    console.print(rows(jobs, console))
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert lines == [
+        "seed=1: failed",
+        "  too large",
+        "seed=0: finished 75 s",
+        "  student 60.80%, alone 58.85%, +1.95",
+        "points",
+        "seed=2: waiting",
+    ]
+
+
 def test_board__without_a_terminal_a_line_per_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = JobFolder(tmp_path)
     folder.write(job(0))
