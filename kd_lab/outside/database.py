@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -30,18 +31,28 @@ def has_runs(database: Path) -> bool:
         return False
 
 
-def prepare(database: Path, setting: str) -> None:
-    """Make the file where it is not there, with the mode that the umask says: SQLite's own keeps a group from writing.
+def prepare(database: Path, setting: str, fill: Callable[[Path], None]) -> None:
+    """Make the file where it is not there, whole: under another name first, so that no interruption leaves a half.
+
+    It has the mode that the umask says: SQLite's own keeps a group from writing. Whoever calls is alone with it.
 
     Args:
         database: the file.
         setting: the beginning of the message.
+        fill: makes the tables in an empty file.
 
     Raises:
         UserError: another program's tables are in it.
     """
-    if not database.exists():
-        os.close(os.open(database, os.O_WRONLY | os.O_CREAT, 0o666))
+    if not database.exists() or database.stat().st_size == 0:
+        whole = database.resolve()
+        new = whole.with_name(f"{whole.name}.new")
+        for left in (new, new.with_name(f"{new.name}-journal")):  # of a process that was killed here
+            left.unlink(missing_ok=True)
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        fill(new)
+        new.replace(whole)
+        return
     try:
         found = tables(database)
     except sqlite3.Error:  # it is no SQLite file, or cannot be read: MLflow tells, and leaves it as it is

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from filelock import FileLock
@@ -18,7 +19,7 @@ from kd_lab.store.client import (
     first_line,
     is_disk_full,
 )
-from kd_lab.store.location import Location
+from kd_lab.store.location import SQLITE, Location
 from kd_lab.store.view import TAG as VIEW
 from kd_lab.store.view import state
 
@@ -59,7 +60,7 @@ def _alone(location: Location) -> Iterator[None]:
         # Without the lock all but one process of a cold start fail and the file is lost (MLflow 3.17).
         with FileLock(lock):
             if location.database is not None:
-                prepare(location.database, f"tracking.uri={location.uri}")
+                prepare(location.database, f"tracking.uri={location.uri}", _fill)
             yield
     except (MlflowException, SQLAlchemyError, OSError, StoreAwayError) as error:
         if is_disk_full(error):
@@ -68,6 +69,11 @@ def _alone(location: Location) -> Iterator[None]:
         raise UserError(
             f"tracking.uri={location.uri}: MLflow cannot use this store ({cause}); choose another file or server."
         ) from error
+
+
+def _fill(file: Path) -> None:
+    """Have MLflow make its tables."""
+    client(f"{SQLITE}{file}").search_experiments(max_results=1)
 
 
 def study_id(location: Location, study: str) -> str:

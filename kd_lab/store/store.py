@@ -85,10 +85,10 @@ class Store(Archive):
                 f"tracking.uri={uri}: there is no file {location.database}; run kd-lab first, or name the right file."
             )
 
+        if location.database is not None and location.database.stat().st_size == 0:
+            raise UserError(f"tracking.uri={uri}: {location.database} is empty; run kd-lab first.")
+
         def there() -> None:
-            # An empty file is one that MLflow would fill.
-            if location.database is not None and location.database.stat().st_size == 0:
-                raise UserError(f"tracking.uri={uri}: {location.database} is empty; run kd-lab first.")
             asked(location.uri, lambda: client(location.uri).search_experiments(max_results=1))
 
         opened(location, there, although_away=although_away)
