@@ -32,15 +32,38 @@ One with a `node`, the config that builds it again, is kept with a network and d
 """
 
 
-class Share(NamedTuple):
-    """What turns the means of one process's piece of a batch into its part of the means of the whole, scalars.
+Mix = Callable[[Inputs, Inputs, int], tuple[Inputs, float]]
+"""Two batches [B, ...], as a network is given them, and a seed to one, and the share of the first in it, 0..1. What it
+draws follows from the seed alone, and is the same for all samples."""
 
-    DDP averages gradients over processes, so a mean over the whole batch is the average of
-    `own mean * own count * processes / count of the whole`; hard: of labelled samples, soft: of all.
+
+class Mixed(NamedTuple):
+    """What is in the inputs of a mixed batch beside its own samples.
+
+    targets: [B] int64, of the others. share: of the own ones, 0..1.
+    """
+
+    targets: Tensor
+    share: float
+
+
+def labelled(targets: Tensor, mixed: Mixed | None) -> Tensor:
+    """How much of each sample has a label [B]: bool, or of samples that were mixed a float, 0..1."""
+    own = targets != UNLABELLED
+    return own if mixed is None else mixed.share * own + (1 - mixed.share) * (mixed.targets != UNLABELLED)
+
+
+class Share(NamedTuple):
+    """What turns the means of a piece of the samples of a step into its part of the means over all, scalars.
+
+    Gradients are summed over the batches of a step and averaged over processes, so a mean over all its samples is made
+    of `own mean * own count * processes / count of all`; hard: of labelled samples, soft: of all, gathered: of all,
+    where one has seen the pieces of all processes.
     """
 
     hard: Tensor
     soft: Tensor
+    gathered: Tensor | float = 1.0
 
 
 class Batch(NamedTuple):
@@ -48,8 +71,9 @@ class Batch(NamedTuple):
 
     inputs: [B, ...], as a network is given them. targets: [B] int64, `UNLABELLED` where there is no label.
     index: [B] int64, the row of each sample in its dataset, the same in every epoch. views: the same samples under
-    other augmentations, one for each view that a loss asks for. share: of a batch that several processes divide.
-    draw: inputs and views of a row are the same wherever this number is; 0 throughout where nothing is augmented.
+    other augmentations, one for each view that a loss asks for. share: of what several processes or batches divide.
+    draw: inputs and views of a row are the same wherever this number is, unless they are mixed; 0 throughout where
+    nothing is augmented. mixed: what else is in inputs and views. last: whether the optimizer steps after it.
     """
 
     inputs: Inputs
@@ -58,6 +82,8 @@ class Batch(NamedTuple):
     views: tuple[Inputs, ...] = ()
     share: Share | None = None
     draw: int = 0
+    mixed: Mixed | None = None
+    last: bool = True
 
 
 class Source(Protocol):
@@ -144,8 +170,8 @@ class Rows(NamedTuple):
 class Feed(Protocol):
     """The batches of one training, epoch by epoch: `iter()` gives the next epoch, until `total_steps` are taken.
 
-    Order and augmentation follow from (seed, epoch, row) alone: the same on every device, with any number of workers
-    and processes, and from whichever step it is started.
+    A step is one batch, or several, the last of which says so. Order, augmentation and mixing follow from (seed, epoch,
+    row) alone: the same on every device, with any number of workers and processes, from whichever step it starts.
     """
 
     total_steps: int
@@ -155,7 +181,7 @@ class Feed(Protocol):
         """How many are left, the last one perhaps cut short."""
 
     def start(self, step: int) -> Self:
-        """The next batch is that of this step, from 0."""
+        """The next batch is the first of this step, from 0."""
 
     def to(self, device: torch.device | str) -> Self:
         """Batches come on that device from now on."""

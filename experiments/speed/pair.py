@@ -185,22 +185,22 @@ class Clock:
     def __enter__(self) -> "Clock":
         from kd_lab.training.callbacks.cost import Cost
 
-        self._before = before = Cost.after_step
+        self._before = before = Cost.after_batch
         self._at = time.perf_counter()
 
-        def after_step(cost: Any, *arguments: Any) -> None:
+        def after_batch(cost: Any, *arguments: Any) -> None:
             now = time.perf_counter()
             self.times.append(now - self._at)
             self._at = now
             before(cost, *arguments)
 
-        Cost.after_step = after_step  # type: ignore[method-assign]
+        Cost.after_batch = after_batch  # type: ignore[method-assign]
         return self
 
     def __exit__(self, *_: object) -> None:
         from kd_lab.training.callbacks.cost import Cost
 
-        Cost.after_step = self._before  # type: ignore[method-assign]
+        Cost.after_batch = self._before  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -149,6 +149,8 @@ def _fill(lessons: Lessons, made: CachedTeacher) -> None:
 def _unfit(lessons: Lessons, said: Outputs, folder: Path) -> str | None:
     """Why so many answers, or answers in this form, cannot be kept; None where they can."""
     settings, size = lessons.settings, lessons.size(said)
+    if lessons.recipe.mix is not None:
+        return "every step mixes its samples anew (student.recipe.mix)"
     if lessons.is_augmented and settings.cache == "memory" and lessons.draws == lessons.epochs:
         return (
             "every epoch draws its views anew, which only teacher.cache=disk keeps, or student.recipe.draws=N repeats"

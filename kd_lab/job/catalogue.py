@@ -21,6 +21,7 @@ CHOSEN = {"model": "student", "augment": "dataset/augment"} | {
     "recipe": "student/recipe",
     "optimizer": "student/recipe/optimizer",
     "schedule": "student/recipe/schedule",
+    "mix": "student/recipe/mix",
 }
 """How a group is chosen on the command line, where not by its own name."""
 OF_OBJECTIVE = {
@@ -96,7 +97,7 @@ def chosen(group: str, network: str = "student") -> str:
 def choices_with() -> Mapping[str, tuple[str, ...]]:
     """Each setting of a choice (`dataset.path`), and the choices that have it (`dataset=arrays`)."""
     found: dict[str, tuple[str, ...]] = {}
-    for group in ("dataset", "model", "loss", "optimizer", "schedule", "augment"):
+    for group in ("dataset", "model", "loss", "optimizer", "schedule", "mix", "augment"):
         for network in NETWORKS if "student" in chosen(group) else NETWORKS[:1]:
             for name in choices_of(group):
                 for one in settings(group, name, network):

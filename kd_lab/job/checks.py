@@ -17,7 +17,7 @@ from kd_lab.job.strict import Node
 from kd_lab.measures.predict import eval_mode
 from kd_lab.models.common.weights import load_weights
 from kd_lab.outside.ids import RUN
-from kd_lab.types import Data
+from kd_lab.types import Data, Mix
 
 
 def check_terms(settings: Settings) -> None:
@@ -25,6 +25,12 @@ def check_terms(settings: Settings) -> None:
     for name, term in settings.loss.terms.items():
         key = f"loss.terms.{name}"
         kind = loss_class(name, term)
+        if settings.student.recipe.mixes and (kind.reads_labels or kind.has_memory):
+            what = "reads the label of each sample" if kind.reads_labels else "remembers each sample"
+            raise UserError(
+                f"student.recipe.mix._target_={(settings.student.recipe.mix or {})['_target_']}: loss={name} {what}, and "
+                "these are two samples in one; choose student/recipe/mix=none or another loss, such as loss=kd"
+            )
         if kind.needs_teacher and settings.teacher is None:
             raise UserError(
                 f"teacher=none: loss={'+'.join(settings.loss.terms)} needs a teacher; "
@@ -42,6 +48,20 @@ def check_optimizer(key: str, recipe: RecipeSettings) -> None:
     """Build the optimizer once for one parameter: its own checks speak now, not later."""
     call(f"{key}.optimizer", build(f"{key}.optimizer", recipe.optimizer), {"params": [nn.Parameter(torch.zeros(1))]})
     build(f"{key}.schedule", recipe.schedule)
+
+
+def mix_of(key: str, recipe: RecipeSettings) -> Mix | None:
+    """What mixes samples under a recipe, if anything does."""
+    mix: Mix | None = build(key, recipe.mix) if recipe.mixes and recipe.mix is not None else None
+    return mix
+
+
+def check_mix(key: str, recipe: RecipeSettings, data: Data) -> None:
+    """Mix two samples: what does not fit the data speaks now."""
+    mix = mix_of(f"{key}.mix", recipe)
+    if mix is not None:
+        one, other = data.example(2), data.example(2)
+        call(f"{key}.mix", mix, {"inputs": one, "others": other, "seed": 0})
 
 
 def callbacks_of(settings: Settings) -> list[pl.Callback]:
@@ -79,12 +99,17 @@ def check_weights(weights: str | None, network: nn.Module) -> None:
         raise UserError(f"teacher.{error}") from error
 
 
-def check_batch(key: str, batch_size: int, num_rows: int) -> None:
-    """Raise a UserError if there are fewer samples than one batch takes."""
-    if batch_size > num_rows:
+def check_batch(key: str, recipe: RecipeSettings, num_rows: int) -> None:
+    """Raise a UserError if there are fewer samples than one batch, or one optimizer step, takes."""
+    if recipe.batch_size > num_rows:
         raise UserError(
-            f"{key}.batch_size={batch_size}: larger than the {num_rows} samples it is drawn from; "
+            f"{key}.batch_size={recipe.batch_size}: larger than the {num_rows} samples it is drawn from; "
             f"expected at most {num_rows}"
+        )
+    if recipe.step_size > num_rows:
+        raise UserError(
+            f"{key}.accumulate={recipe.accumulate}: so many batches of {recipe.batch_size} are more than the "
+            f"{num_rows} samples they are drawn from; expected at most {num_rows // recipe.batch_size}"
         )
 
 

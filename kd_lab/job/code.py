@@ -36,6 +36,7 @@ ROOMS = (
     "insight",
     "losses",
     MEASURES,
+    "mixing",
     "models",
     "norm",
     "schedules",

@@ -40,6 +40,7 @@ ALIASES = {
     "optimizer": "optimizer",
     "schedule": "schedule",
     "augment": "augment",
+    "mix": "mix",
 }
 """The last named group of a path decides: teacher/member is model, student/recipe/schedule is schedule."""
 TUNED, TUNED_LOSS = "tuned", "tuned/loss"

@@ -61,8 +61,8 @@ def _first_stage(plan: Plan, bound: Bound, name: str, main: Fit, run: Sink) -> M
     """Minimise the stage's loss alone, at the student's learning rate without decay; its parts are frozen then."""
     stage, term = bound.stages[name]
     stage.loss.requires_grad_(True)
-    epoch = -(-len(main.rows) // main.recipe.batch_size)
-    recipe: Recipe = replace(main.recipe, steps=stage.epochs * epoch, schedule=constant)
+    epoch = -(-len(main.rows) // main.recipe.step_size)
+    recipe: Recipe = replace(main.recipe, steps=stage.epochs * epoch, schedule=constant, ema=None)
     job = replace(
         main,
         label=f"student, first stage of {name}",

@@ -12,7 +12,7 @@ from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.insight.probe import SAMPLES, Probe
 from kd_lab.insight.stages import stages
-from kd_lab.job import parts, tuned
+from kd_lab.job import parts, recipes, tuned
 from kd_lab.job.bind import Bound, meet
 from kd_lab.job.console import busy
 from kd_lab.job.describe import network_name
@@ -54,7 +54,7 @@ def doctor(config: Mapping[str, Any]) -> list[Pull]:
     if teacher is not None:
         meet(bound, student, teacher, plan.data)
     out = console()
-    for line in plan.described():
+    for line in [*plan.described(), *recipes.described(plan)]:
         out.print(line, soft_wrap=True)
     out.print(parts.table(plan))
     if plan.settings.tuned:

@@ -18,6 +18,7 @@ from kd_lab.insight.taps import Tap
 from kd_lab.job.checks import callbacks_of
 from kd_lab.job.plan import Plan
 from kd_lab.measures.latency import torch_threads
+from kd_lab.training.callbacks.average import Average
 from kd_lab.training.callbacks.cost import Cost
 from kd_lab.training.callbacks.process_group import ProcessGroup
 from kd_lab.training.callbacks.progress import ProgressBar, ProgressLines
@@ -116,9 +117,13 @@ def _callbacks(plan: Plan, job: Fit, sink: Sink) -> list[pl.Callback]:
     ]
     if job.lines:
         callbacks.append(ProgressLines(job.label, job.recipe.steps))
+    average = None if job.recipe.ema is None else Average(job.recipe.ema)
+    if average is not None:
+        callbacks.append(average)
     rows = plan.data.validation
     if len(rows) and job.validate:
-        callbacks.append(Validation(sink, plan.data.rows(rows), job.rename, job.report, cost=cost))
+        validation = Validation(sink, plan.data.rows(rows), job.rename, job.report, cost=cost, average=average)
+        callbacks.append(validation)
     return callbacks
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from kd_lab import names
-from kd_lab.job import parts, threads, tuned
+from kd_lab.job import parts, recipes, threads, tuned
 from kd_lab.job.answers import check
 from kd_lab.job.bind import described
 from kd_lab.job.console import Reporter, busy
@@ -42,6 +42,7 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
         *_tuned(plan),
         *threads.described(plan),
         *plan.described(),
+        *recipes.described(plan),
         *built.bound.described(),
     ]:
         reporter.note(line)

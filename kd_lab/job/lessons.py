@@ -54,7 +54,7 @@ class Lessons:
     @cached_property
     def epochs(self) -> int:
         """How many, the last one perhaps cut short."""
-        return self._feed(self.recipe.batch_size).epochs
+        return self._feed(self.recipe.step_size).epochs
 
     @property
     def draws(self) -> int:
@@ -66,7 +66,7 @@ class Lessons:
         return next(iter(self._feed(size).to(self.plan.devices.main)))
 
     def _feed(self, batch_size: int) -> Feed:
-        recipe = replace(self.recipe, batch_size=batch_size)
+        recipe = replace(self.recipe, batch_size=batch_size, accumulate=1)
         return self.plan.feed(self.rows, recipe, self.plan.settings.seed, self.bound.views, workers=0)
 
     def all(self, size: int) -> Iterator[Batch]:

@@ -19,10 +19,12 @@ from kd_lab.job.checks import (
     callbacks_of,
     check_batch,
     check_logits,
+    check_mix,
     check_optimizer,
     check_pretrained,
     check_terms,
     check_weights,
+    mix_of,
 )
 from kd_lab.job.class_weights import class_weights
 from kd_lab.job.describe import network_name
@@ -93,12 +95,14 @@ class Plan:
         for key, network in _networks(self.settings):
             rows = self.data.train if key == names.TEACHER else self.student_rows()
             if network.weights in {None, PRETRAINED}:
-                check_batch(f"{key}.recipe", network.recipe.batch_size, len(rows))
+                check_batch(f"{key}.recipe", network.recipe, len(rows))
+                check_mix(f"{key}.recipe", network.recipe, self.data)
                 self._check_schedule(f"{key}.recipe", network.recipe, len(rows))
                 class_weights(f"{key}.recipe", network.recipe.class_weights, self.data, rows)
         if self.settings.baseline is not None:
             own = self.baseline_recipe()
-            check_batch("baseline.recipe", own.batch_size, len(self.seen.train))
+            check_batch("baseline.recipe", own, len(self.seen.train))
+            check_mix("baseline.recipe", own, self.data)
             class_weights("baseline.recipe", own.class_weights, self.data, self.seen.train)
 
     def _build(self) -> Built:
@@ -214,12 +218,11 @@ class Plan:
         return TRANSFER if self.distils else TRAIN
 
     def recipe(self, key: str, settings: RecipeSettings, num_rows: int) -> Recipe:
-        """The recipe with its length in steps; the last, incomplete batch of an epoch is a step too."""
-        steps = settings.steps or (settings.epochs or 0) * -(-num_rows // settings.batch_size)
+        """The recipe with its length in steps."""
         return Recipe(
             optimizer=build(f"{key}.optimizer", settings.optimizer),
             schedule=build(f"{key}.schedule", settings.schedule),
-            steps=steps,
+            steps=settings.steps_over(num_rows),
             batch_size=settings.batch_size,
             label_smoothing=settings.label_smoothing,
             clip_norm=settings.clip_norm,
@@ -228,18 +231,21 @@ class Plan:
             draws=settings.draws,
             channels_last=settings.channels_last,
             compile=settings.compile,
+            mix=mix_of(f"{key}.mix", settings),
+            accumulate=settings.accumulate,
+            ema=settings.ema,
+            no_decay=settings.no_decay,
         )
 
     def _check_schedule(self, key: str, settings: RecipeSettings, num_rows: int) -> None:
         """Ask for the first learning rate: a warm-up longer than the training speaks now."""
         recipe = self.recipe(key, settings, num_rows)
-        base = recipe.build_optimizer([nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"]
+        base = recipe.build_optimizer(nn.Linear(1, 1)).param_groups[0]["lr"]
         call(f"{key}.schedule", recipe.schedule, {"step": 0, "base": base, "total_steps": recipe.steps})
 
     def student_steps(self) -> int:
         """How many optimizer steps the student takes."""
-        recipe = self.settings.student.recipe
-        return recipe.steps or (recipe.epochs or 0) * -(-len(self.student_rows()) // recipe.batch_size)
+        return self.settings.student.recipe.steps_over(len(self.student_rows()))
 
     def baseline_recipe(self) -> RecipeSettings:
         """The student's recipe with the baseline's differences; as many steps as the student unless told otherwise."""
@@ -271,6 +277,8 @@ class Plan:
             augment=recipe.augment,
             views=views,
             draws=recipe.draws,
+            mix=recipe.mix,
+            accumulate=recipe.accumulate,
         )
         if isinstance(feed, StreamingFeed):
             feed.read_by(self.settings.trainer.workers if workers is None else workers)

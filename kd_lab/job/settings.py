@@ -15,6 +15,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 Smoothing = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ClassWeights = Literal["balanced"] | list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None
+Decay = Annotated[float, Field(ge=0, lt=1)]
 PrecisionName = Annotated[Literal["32", "bf16-mixed", "16-mixed"], BeforeValidator(str)]
 
 
@@ -32,8 +33,26 @@ class RecipeSettings(Strict):
     draws: PositiveInt | None = None
     channels_last: bool = False
     compile: bool = False
+    accumulate: PositiveInt = 1
+    ema: Decay | None = None
+    no_decay: bool = False
+    mix: Node | None = None
     optimizer: Node
     schedule: Node
+
+    @property
+    def step_size(self) -> int:
+        """Samples per optimizer step."""
+        return self.batch_size * self.accumulate
+
+    @property
+    def mixes(self) -> bool:
+        """Whether samples are mixed with one another."""
+        return self.mix is not None and self.mix.get("_target_") is not None
+
+    def steps_over(self, num_rows: int) -> int:
+        """Optimizer steps of a training on so many rows; the last, incomplete one of an epoch is a step too."""
+        return self.steps or (self.epochs or 0) * -(-num_rows // self.step_size)
 
 
 class BaselineOptimizer(Strict):
@@ -57,6 +76,10 @@ class BaselineRecipe(Strict):
     draws: PositiveInt | None = None
     channels_last: bool | None = None
     compile: bool | None = None
+    accumulate: PositiveInt | None = None
+    ema: Decay | None = None
+    no_decay: bool | None = None
+    mix: Node | None = None
     optimizer: BaselineOptimizer = BaselineOptimizer()
 
 

@@ -53,7 +53,8 @@ def _asks_in_every_step(plan: Plan) -> bool:
     assert plan.built is not None
     settings = plan.settings
     off = settings.teacher is not None and settings.teacher.cache == "off"
-    return plan.distils and (off or settings.student.recipe.augment or bool(plan.built.bound.views))
+    recipe = settings.student.recipe
+    return plan.distils and (off or recipe.augment or recipe.mixes or bool(plan.built.bound.views))
 
 
 def _step(plan: Plan, networks: Sequence[nn.Module], batch_size: int) -> float:

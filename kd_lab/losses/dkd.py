@@ -52,6 +52,7 @@ class DKD(Loss):
     zero_at_equality: ClassVar[bool] = True
     shift_invariant: ClassVar[bool] = True
     symmetric: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, *, temperature: float = 4.0, alpha: float = 1.0, beta: float = 8.0) -> None:
         super().__init__()

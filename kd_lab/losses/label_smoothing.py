@@ -44,6 +44,7 @@ class LabelSmoothing(Loss):
     symmetric: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
     labelled_only: ClassVar[bool] = True
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, *, epsilon: float = 0.1) -> None:
         super().__init__()

@@ -49,6 +49,7 @@ class NKD(Loss):
     zero_at_equality: ClassVar[bool] = False
     shift_invariant: ClassVar[bool] = True
     symmetric: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, *, temperature: float = 3.0, gamma: float = 3.5) -> None:
         super().__init__()

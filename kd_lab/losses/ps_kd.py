@@ -60,6 +60,7 @@ class PSKD(Loss):
     has_memory: ClassVar[bool] = True
     needs_teacher: ClassVar[bool] = False
     labelled_only: ClassVar[bool] = True
+    reads_labels: ClassVar[bool] = True
     refuses_masked = "PSKD multiplies a remembered probability by a logarithm, which is no number for an excluded class"
     memory: Tensor
     """[N, K] probabilities; a row of a sample without a label begins even."""

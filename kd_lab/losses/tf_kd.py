@@ -52,6 +52,7 @@ class TFKD(Loss):
     symmetric: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
     labelled_only: ClassVar[bool] = True
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, *, temperature: float = 20.0, correct: float = 0.99) -> None:
         super().__init__()

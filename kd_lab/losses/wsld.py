@@ -51,6 +51,7 @@ class WSLD(Loss):
     zero_at_equality: ClassVar[bool] = False
     shift_invariant: ClassVar[bool] = True
     symmetric: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
 
     def __init__(self, *, temperature: float = 4.0) -> None:
         super().__init__()

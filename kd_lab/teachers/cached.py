@@ -80,7 +80,13 @@ class CachedTeacher:
         self._begun = None
 
     def __call__(self, batch: Batch) -> Outputs:
-        """Logits, features and the logits of the views, without a graph."""
+        """Logits, features and the logits of the views, without a graph.
+
+        Raises:
+            ValueError: samples are mixed, so that no answer belongs to one row.
+        """
+        if batch.mixed is not None:
+            raise ValueError("Expected samples as they are, each by itself, to keep what is said of them; got mixed ones.")
         kept = self._held.get(batch.draw) or self._found(batch.draw)
         if kept is not None:
             self.answered += 1

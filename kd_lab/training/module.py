@@ -19,13 +19,13 @@ from kd_lab.types import Batch, Feed, LossTerms, Step
 
 
 class StepCallback(pl.Callback):
-    """A callback that follows every optimizer step, whoever counts them: Lightning's loop or the module's."""
+    """A callback that follows every batch, whoever counts them: Lightning's loop or the module's."""
 
-    def before_step(self, trainer: pl.Trainer, module: "TrainingModule") -> None:
-        """The step is about to be taken."""
+    def before_batch(self, trainer: pl.Trainer, module: "TrainingModule") -> None:
+        """One that belongs to the next optimizer step is about to be seen."""
 
-    def after_step(self, trainer: pl.Trainer, module: "TrainingModule", batch: Batch) -> None:
-        """It was taken on this batch; the terms are in `module.last_terms`."""
+    def after_batch(self, trainer: pl.Trainer, module: "TrainingModule", batch: Batch) -> None:
+        """Its gradient is there, its terms in `module.last_terms`; the step is taken if it was the last of the step."""
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -33,7 +33,7 @@ class StepCallback(pl.Callback):
         """Lightning counts."""
         module = cast("TrainingModule", pl_module)
         if not module.by_epoch:
-            self.before_step(trainer, module)
+            self.before_batch(trainer, module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -41,7 +41,7 @@ class StepCallback(pl.Callback):
         """Lightning counts."""
         module = cast("TrainingModule", pl_module)
         if not module.by_epoch:
-            self.after_step(trainer, module, batch)
+            self.after_batch(trainer, module, batch)
 
 
 class TrainingModule(pl.LightningModule):
@@ -66,6 +66,8 @@ class TrainingModule(pl.LightningModule):
         self.by_epoch = False
         """Whether one `training_step` is a whole epoch."""
         self._watched = watched
+        self._fresh = True
+        """Whether the next batch is the first of an optimizer step."""
         self._ddp_params_and_buffers_to_ignore = [f"step.{name}" for name in step.own_buffers()]
 
     def on_fit_start(self) -> None:
@@ -78,7 +80,7 @@ class TrainingModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimizer over every trainable part of the step."""
-        return self.recipe.build_optimizer([p for p in self.parameters() if p.requires_grad])
+        return self.recipe.build_optimizer(self)
 
     def train_dataloader(self) -> Iterable[Batch] | Iterable[Iterator[Batch]]:
         """This process's share of every batch, on this device; or epochs of such."""
@@ -91,7 +93,7 @@ class TrainingModule(pl.LightningModule):
         return batch
 
     def training_step(self, batch: Batch | Iterator[Batch], batch_idx: int) -> None:
-        """One optimizer step, or an epoch of them; the terms of the last are in `last_terms`."""
+        """One batch, or an epoch of them; the terms of the last are in `last_terms`."""
         if isinstance(batch, Batch):
             self._count(batch, self._through_lightning)
             return
@@ -99,34 +101,42 @@ class TrainingModule(pl.LightningModule):
         callbacks = [one for one in trainer.callbacks if isinstance(one, StepCallback)]  # type: ignore[attr-defined]
         for one in batch:
             for callback in callbacks:
-                callback.before_step(trainer, self)
-            self._count(one, lambda total: self._bare(total, optimizer))
+                callback.before_batch(trainer, self)
+            self._count(one, lambda total, last: self._bare(total, optimizer, last=last))
             for callback in callbacks:
-                callback.after_step(trainer, self, one)
+                callback.after_batch(trainer, self, one)
 
-    def _count(self, batch: Batch, optimize: Callable[[Tensor], None]) -> None:
+    def _count(self, batch: Batch, optimize: Callable[[Tensor, bool], None]) -> None:
         terms = self.step(batch)
-        optimize(terms.total)
+        optimize(terms.total, batch.last)
         self.last_terms = terms
-        self.steps_done += 1
+        self.steps_done += batch.last
+        self._fresh = batch.last
 
-    def _bare(self, total: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        for parameter in self._trained:
-            parameter.grad = None  # what optimizer.zero_grad() does, without torch's wrapper around it
+    def _bare(self, total: Tensor, optimizer: torch.optim.Optimizer, *, last: bool) -> None:
+        if self._fresh:
+            for parameter in self._trained:
+                parameter.grad = None  # what optimizer.zero_grad() does, without torch's wrapper around it
         total.backward()  # type: ignore[no-untyped-call]
+        if not last:
+            return
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._trained, self.recipe.clip_norm)
         optimizer.step()
 
-    def _through_lightning(self, total: Tensor) -> None:
+    def _through_lightning(self, total: Tensor, last: bool) -> None:  # noqa: FBT001
         """Precision, exchange of gradients and `global_step` are Lightning's."""
         optimizer: Any = self.optimizers()
 
         def backward() -> None:
-            optimizer.zero_grad()
+            if self._fresh:
+                optimizer.zero_grad()
             self.manual_backward(total)
 
-        optimizer.step(closure=backward)
+        if last:
+            optimizer.step(closure=backward)
+        else:
+            backward()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip, where Lightning steps: it has taken the scale of 16-mixed out of the gradients by now."""

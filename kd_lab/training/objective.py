@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from kd_lab.losses.common.loss import Loss, standardized
 from kd_lab.schedules.common.temperature import tempered
 from kd_lab.training.recipe import Schedule
-from kd_lab.types import UNLABELLED, Batch, LossTerms, Outputs
+from kd_lab.types import UNLABELLED, Batch, LossTerms, Outputs, labelled
 
 HARD = "hard"
 """The name of the hard-label cross-entropy among the terms."""
@@ -103,11 +103,15 @@ class Objective(nn.Module):
 
         Where processes hold pieces of a batch, each weighs its means by its share: the mean of their gradients, which
         DDP takes, is then exactly the gradient of the mean over the whole batch. A loss that gathers has seen that.
+        Where the optimizer steps after several batches, the sum of their gradients is that of the mean over all their
+        samples in the same way. A loss that compares samples compares those of one batch.
 
         Args:
             student: logits [B, K] and features.
             teacher: logits [B, K] and features, or None where there is no teacher.
-            batch: targets [B], `UNLABELLED` where there is no label.
+            batch: targets [B], `UNLABELLED` where there is no label. Of mixed samples the cross-entropy is mixed:
+                `lambda CE(y) + (1 - lambda) CE(y')` (Zhang et al. 2018; Yun et al. 2019), a mean over what of them is
+                labelled.
 
         Returns:
             The total, and the terms before weight and share, in nats: "hard" (absent when its weight is 0) and each
@@ -116,12 +120,12 @@ class Objective(nn.Module):
         Raises:
             ValueError: a term needs a teacher, but there is none.
         """
-        share: tuple[float | Tensor, float | Tensor] = batch.share or (1.0, 1.0)
-        of_labelled, of_all = share
+        share: tuple[float | Tensor, float | Tensor, float | Tensor] = batch.share or (1.0, 1.0, 1.0)
+        of_labelled, of_all, of_gathered = share
         terms: dict[str, Tensor] = {}
         parts: list[Tensor] = []
         if self._with_hard:
-            terms[HARD] = self._cross_entropy(student.logits, batch.targets)
+            terms[HARD] = self._hard(student.logits, batch)
             parts.append(_times(terms[HARD], self.hard_weight * of_labelled))
         for name, term in self.terms.items():
             loss = term.loss
@@ -130,7 +134,7 @@ class Objective(nn.Module):
             own = _seen(student, term, term.student_slots)
             theirs = None if teacher is None else _seen(teacher, term, term.teacher_slots)
             terms[name] = loss(own, theirs, batch)
-            scale = 1.0 if loss.gather else of_labelled if loss.labelled_only else of_all
+            scale = of_gathered if loss.gather else of_labelled if loss.labelled_only else of_all
             parts.append(_times(terms[name], self.weights[name] * scale))
         return LossTerms(sum(parts[1:], start=parts[0]), terms, self._labelled)
 
@@ -159,22 +163,30 @@ class Objective(nn.Module):
             found |= {f"{name}_{what}": value for what, value in cast("Loss", loss).readings().items()}
         return found
 
-    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def _hard(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean over the labelled points; 0 with a gradient of 0 when there is none."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        targets, mixed = batch.targets, batch.mixed
+        if mixed is not None:
+            total = mixed.share * self._summed(wide, targets) + (1 - mixed.share) * self._summed(wide, mixed.targets)
+            count = labelled(targets, mixed).sum()
+            return total / torch.where(count > 0, count, 1.0)
         if self.class_weights is None and targets.device.type == "cpu" and int(targets.min()) >= 0:
             # Where looking needs no synchronisation it is cheaper than the count below: 55 against 85 us a step.
             return F.cross_entropy(wide, targets, label_smoothing=self.label_smoothing)
         # Not reduction="mean": that is 0/0 in a batch without labels.
-        total = F.cross_entropy(
-            wide,
+        return self._summed(wide, targets) / (targets != UNLABELLED).sum().clamp(min=1)
+
+    def _summed(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The cross-entropy of all labelled points together."""
+        return F.cross_entropy(
+            logits,
             targets,
             weight=self.class_weights,
             ignore_index=UNLABELLED,
             reduction="sum",
             label_smoothing=self.label_smoothing,
         )
-        return total / (targets != UNLABELLED).sum().clamp(min=1)
 
     def extra_repr(self) -> str:
         """The settings, for `print(module)`."""

@@ -22,6 +22,7 @@ PACKAGES = {
     "loss": "losses",
     "schedule": "schedules",
     "augment": "augment",
+    "mix": "mixing",
 }
 """The group in conf/ to the package in kd_lab/."""
 

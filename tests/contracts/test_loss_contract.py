@@ -37,6 +37,7 @@ DECLARATIONS = (
     "batch_normalized",
     "needs_teacher",
     "labelled_only",
+    "reads_labels",
     "draws",
     "has_memory",
 )

@@ -43,6 +43,7 @@ class Loss(nn.Module):
     - has_memory: keeps something of what it saw in buffers, by `batch.index`; a call changes it.
     - needs_teacher: False for a regularizer that is used as a control.
     - labelled_only: a mean over the labelled samples alone, 0 where there is none.
+    - reads_labels: another label of a sample is another value, so that samples of two labels have none.
     - layers: which layers it compares, None for the logits alone. maps: these must have positions, not vectors alone.
       places: it compares these positions, so a pair that has one in common is not proposed.
       pre_activation: it wants them before their activation function.
@@ -60,6 +61,7 @@ class Loss(nn.Module):
     has_memory: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = True
     labelled_only: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = False
     layers: ClassVar[Layers | None] = None
     maps: ClassVar[bool] = False
     places: ClassVar[bool] = False

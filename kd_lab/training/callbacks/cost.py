@@ -39,7 +39,7 @@ class Cost(StepCallback):
             _wait_for(device)
             self._elsewhere_s += time.perf_counter() - began
 
-    def after_step(self, trainer: pl.Trainer, module: TrainingModule, batch: Batch) -> None:
+    def after_batch(self, trainer: pl.Trainer, module: TrainingModule, batch: Batch) -> None:
         """Count."""
         self._samples += len(batch.targets)
 

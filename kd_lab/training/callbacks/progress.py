@@ -30,7 +30,7 @@ class ProgressBar(StepCallback):
         self._due = time.perf_counter() + PATIENCE_S
         self._wanted = trainer.is_global_zero and sys.stderr.isatty()
 
-    def after_step(self, trainer: pl.Trainer, module: TrainingModule, batch: Batch) -> None:
+    def after_batch(self, trainer: pl.Trainer, module: TrainingModule, batch: Batch) -> None:
         """Show, a few times a second at the most."""
         if not self._wanted:
             return
@@ -72,13 +72,13 @@ class ProgressLines(StepCallback):
         self._began = time.perf_counter()
         self._due = self._began + LINE_S
 
-    def after_step(self, trainer: pl.Trainer, module: TrainingModule, batch: Batch) -> None:
+    def after_batch(self, trainer: pl.Trainer, module: TrainingModule, batch: Batch) -> None:
         """Print, where it is time to."""
         now = time.perf_counter()
-        if now < self._due or not trainer.is_global_zero:
+        if now < self._due or not trainer.is_global_zero or not module.steps_done:
             return
         self._due = now + LINE_S
-        done, epoch = module.steps_done, len(module.feed)
+        done, epoch = module.steps_done, -(-len(module.feed) // module.recipe.accumulate)
         left = (now - self._began) / done * (self.total_steps - done)
         told = [
             f"{self.label}: step {done:,} of {self.total_steps:,}",

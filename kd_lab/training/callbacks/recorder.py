@@ -1,6 +1,6 @@
 """Keeps what training says of itself (each loss term, the learning rate used) and stops a loss that is not finite.
 
-Legend: S steps of a window, T terms.
+Legend: N batches of a window, S steps of it, T terms.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from torch import Tensor
 from kd_lab import names
 from kd_lab.errors import TrainingFailedError
 from kd_lab.training.module import StepCallback, TrainingModule
-from kd_lab.types import UNLABELLED, Batch
+from kd_lab.types import Batch, Mixed, labelled
 
 
 class Sink(Protocol):
@@ -40,13 +40,15 @@ class Recorder(StepCallback):
         self.every = every
         self.rename = rename
         self._window: list[Tensor] = []
-        self._targets: list[Tensor] = []
+        self._targets: list[tuple[Tensor, Mixed | None]] = []
+        self._step_of: list[int] = []
+        self._steps = 0
         self._teacher: list[Tensor] = []
         self._names: list[str] = []
         self._labelled: list[int] = []
 
-    def after_step(self, trainer: pl.Trainer, module: TrainingModule, batch: Batch) -> None:
-        """Keep this step's terms; at the end of a window, hand them on."""
+    def after_batch(self, trainer: pl.Trainer, module: TrainingModule, batch: Batch) -> None:
+        """Keep this batch's terms; at the end of a window, hand them on."""
         assert module.last_terms is not None
         loss = module.last_terms
         if not self._names:
@@ -55,8 +57,10 @@ class Recorder(StepCallback):
         self._window.append(torch.stack([loss.total.detach(), *(t.detach() for t in loss.terms.values())]))
         if loss.teacher_top is not None:
             self._teacher.append(loss.teacher_top)
-        self._targets.append(batch.targets)
-        if len(self._window) >= self.every:
+        self._targets.append((batch.targets, batch.mixed))
+        self._step_of.append(self._steps)
+        self._steps += batch.last
+        if self._steps >= self.every:
             self._hand_on(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -88,9 +92,9 @@ class Recorder(StepCallback):
         else:
             sums[:, 0] *= counts[:, 0]
         sums, counts = sums.cpu(), counts.cpu()
-        first_step = module.steps_done - len(self._window)
+        first_step = module.steps_done - self._steps
         self._check_teacher(first_step)
-        self._window, self._targets, self._teacher = [], [], []
+        self._window, self._targets, self._teacher, self._step_of, self._steps = [], [], [], [], 0
         self._check(sums / counts.clamp(min=1), first_step)
         if trainer.is_global_zero:
             found = zip(self._names, sums.sum(0).tolist(), counts.sum(0).tolist(), strict=True)
@@ -100,26 +104,35 @@ class Recorder(StepCallback):
             self.sink.log(module.steps_done, values)
 
     def _summed(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Of this process: the total as it is and each term summed over its samples, and their number, [S, 1 + T]."""
+        """Of this process: the total as it is and each term summed over its samples, and their number, [S, 1 + T].
+
+        Of several batches of a step the totals are parts of that of the step, by their shares.
+        """
         values = torch.stack(self._window).to(device).double()  # a sum of what float32 can just hold is beyond it
-        samples = torch.tensor([len(targets) for targets in self._targets]).to(values)
+        samples = torch.tensor([len(targets) for targets, _ in self._targets]).to(values)
         counts = samples[:, None].repeat(1, values.shape[1])
         if self._labelled:
-            known = torch.stack([(targets != UNLABELLED).sum() for targets in self._targets])
+            known = torch.stack([labelled(*one).sum() for one in self._targets])
             counts[:, self._labelled] = known.to(counts)[:, None]
         sums = values * counts
         sums[:, 0] = values[:, 0]
-        return sums, counts
+        steps = self._step_of[-1] + 1
+        if steps == len(sums):
+            return sums, counts
+        of_step = torch.tensor(self._step_of, device=device)
+        return sums.new_zeros(steps, sums.shape[1]).index_add(0, of_step, sums), counts.new_zeros(
+            steps, counts.shape[1]
+        ).index_add(0, of_step, counts)
 
     def _check_teacher(self, first_step: int) -> None:
         """Stop at the first step whose teacher did not answer with numbers, whether or not a loss shows it."""
         tops = torch.stack(self._teacher).cpu() if self._teacher else torch.zeros(1)
         if bool(tops.isfinite().all()):
             return
-        step = int((~tops.isfinite()).nonzero()[0, 0])
+        batch = int((~tops.isfinite()).nonzero()[0, 0])
         raise TrainingFailedError(
-            f"training stopped at step {first_step + step + 1}: the teacher answered with a logit of "
-            f"{float(tops[step])}, so there is nothing to learn from it; train it anew with a lower learning rate "
+            f"training stopped at step {first_step + self._step_of[batch] + 1}: the teacher answered with a logit of "
+            f"{float(tops[batch])}, so there is nothing to learn from it; train it anew with a lower learning rate "
             "(teacher.recipe.optimizer.lr) or teacher.recipe.precision=32, or choose another teacher"
         )
 

@@ -23,7 +23,7 @@ class Schedules(StepCallback):
         """Remember each group's base rate."""
         self._groups = [(group, group["lr"]) for optimizer in trainer.optimizers for group in optimizer.param_groups]
 
-    def before_step(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+    def before_batch(self, trainer: pl.Trainer, module: TrainingModule) -> None:
         """Set this step's values."""
         for group, base in self._groups:
             group["lr"] = self.learning_rate(module.steps_done, base=base, total_steps=self.total_steps)

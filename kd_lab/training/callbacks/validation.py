@@ -9,6 +9,7 @@ import torch
 
 from kd_lab import names
 from kd_lab.measures.predict import predict
+from kd_lab.training.callbacks.average import Average
 from kd_lab.training.callbacks.cost import Cost
 from kd_lab.training.callbacks.recorder import Sink
 from kd_lab.training.module import TrainingModule
@@ -19,7 +20,10 @@ EpochReport = Callable[[int, int, Mapping[str, float]], None]
 
 
 class Validation(pl.Callback):
-    """Predicts the whole validation part in one process: nothing is padded or counted twice under DDP."""
+    """Predicts the whole validation part in one process: nothing is padded or counted twice under DDP.
+
+    With averaged weights, where these are kept.
+    """
 
     def __init__(
         self,
@@ -29,12 +33,14 @@ class Validation(pl.Callback):
         report: EpochReport | None = None,
         *,
         cost: Cost | None = None,
+        average: Average | None = None,
     ) -> None:
         self.sink = sink
         self.rows = rows
         self.rename = rename
         self.report = report
         self.cost = cost
+        self.average = average
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure and hand on; the other processes need not wait, the next gradient exchange does."""
@@ -45,7 +51,8 @@ class Validation(pl.Callback):
 
     def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = cast("TrainingModule", pl_module)
-        logits = predict(module.step.network, self.rows, device=module.device, precision=module.recipe.precision)
+        network = module.step.network if self.average is None else self.average.network
+        logits = predict(network, self.rows, device=module.device, precision=module.recipe.precision)
         if not bool(logits.isfinite().all()):
             return  # the recorder is about to stop this training, with the step and the term that did it
         targets = self.rows.targets

@@ -85,7 +85,7 @@ def test_progress__a_label_of_others__is_text(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("kd_lab.training.callbacks.progress.PATIENCE_S", 0.0)
     bar, trainer = ProgressBar("[/b] \x1b[2J", 2), SimpleNamespace(is_global_zero=True)
     bar.on_train_start(trainer, None)  # type: ignore[arg-type]
-    bar.after_step(trainer, SimpleNamespace(steps_done=1), None)  # type: ignore[arg-type]
+    bar.after_batch(trainer, SimpleNamespace(steps_done=1), None)  # type: ignore[arg-type]
     bar.on_train_end(trainer, None)  # type: ignore[arg-type]
     assert "[/b] \\x1" in screen.getvalue()
     assert "\x1b[2J" not in screen.getvalue()
@@ -102,7 +102,8 @@ def lines(
     told, trainer = ProgressLines("student", 10), SimpleNamespace(is_global_zero=rank == 0)
     told.on_train_start(trainer, None)  # type: ignore[arg-type]
     for step in range(1, 11):
-        told.after_step(trainer, SimpleNamespace(steps_done=step, feed=range(4)), None)  # type: ignore[arg-type]
+        module = SimpleNamespace(steps_done=step, feed=range(4), recipe=SimpleNamespace(accumulate=1))
+        told.after_batch(trainer, module, None)  # type: ignore[arg-type]
     return capsys.readouterr().out.splitlines()
 
 
