@@ -13,6 +13,10 @@ TRAIN_LOSS_HARD = "train/loss_hard"
 TRAIN_LEARNING_RATE = "train/learning_rate"
 VAL_ACCURACY_TOP1 = "val/accuracy_top1"
 VAL_NLL_NATS = "val/nll_nats"
+# Of the epoch whose weights did best there, where they are kept beside the last ones; never in one field with these.
+VAL_BEST_ACCURACY_TOP1 = "val/best_accuracy_top1"
+VAL_BEST_EPOCH = "val/best_epoch"
+TRAIN_STOPPED_EPOCH = "train/stopped_after_epoch"  # where nothing had become better for long enough
 
 # After training, on the test part, read once. Accuracies, agreements and calibration errors are fractions 0..1.
 TEST_ACCURACY_TOP1 = "test/accuracy_top1"
@@ -54,7 +58,7 @@ COST_TRAIN_STEPS = "cost/train_steps"
 COST_TRAIN_PEAK_MEMORY_BYTES = "cost/train_peak_memory_bytes"
 COST_TRACKING_S = "cost/tracking_s"
 
-HIGHER_IS_BETTER = frozenset(
+_HIGHER = frozenset(
     {
         VAL_ACCURACY_TOP1,
         TEST_ACCURACY_TOP1,
@@ -68,6 +72,7 @@ HIGHER_IS_BETTER = frozenset(
         COST_TRAIN_SAMPLES_PER_S,
     }
 )
+HIGHER_IS_BETTER = _HIGHER | {key.replace("/", "/best_", 1) for key in _HIGHER if key.startswith(("test/", "val/"))}
 """Of every other metric less is better; agreeing with the teacher where it is wrong is copying its errors."""
 
 
@@ -113,6 +118,7 @@ TAG_NOTE = "mlflow.note.content"
 # Artifacts, as paths inside a run.
 ARTIFACT_CONFIG = "config.yaml"
 ARTIFACT_WEIGHTS = "model/weights.safetensors"
+ARTIFACT_WEIGHTS_BEST = "model/weights_best.safetensors"
 ARTIFACT_NETWORK = "model/network.json"
 ARTIFACT_MLMODEL = "model/MLmodel"
 ARTIFACT_REPORT = "report.md"
@@ -131,6 +137,11 @@ SAMPLE_PREDICTED = "predicted"
 SAMPLE_CONFIDENCE = "confidence"
 SAMPLE_TARGET_PROBABILITY = "target_probability"
 SAMPLE_PROBABILITIES = "probabilities"
+
+
+def of_best(key: str) -> str:
+    """The key of the same fact of the best epoch's weights: `test/best_accuracy_top1`."""
+    return key.replace("/", "/best_", 1)
 
 
 def train_loss(term: str) -> str:

@@ -204,8 +204,9 @@ def predict(arguments: list[str]) -> int:
 
 
 def evaluate(arguments: list[str]) -> int:
-    """`kd-lab evaluate run=ID [tracking.uri=URI] [trainer=cpu]`: rebuild a run's network and measure it here."""
-    options = options_of(arguments[1:], {"run": "", "tracking.uri": LOCAL, "trainer": "cpu"})
+    """`kd-lab evaluate run=ID [weights=last] [trainer=cpu] ...`: rebuild a run's network and measure it here."""
+    defaults = {"run": "", "tracking.uri": LOCAL, "trainer": "cpu", "weights": "last"}
+    options = options_of(arguments[1:], defaults)
     if not options["run"]:
         raise UserError(
             "evaluate: expected run=ID, the id of a finished run or how it begins (see the console or the MLflow page)"
@@ -216,8 +217,11 @@ def evaluate(arguments: list[str]) -> int:
     if options["trainer"] not in choices_of("trainer"):
         known = choices(options["trainer"], choices_of("trainer"))
         raise UserError(f"trainer={options['trainer']}: no such trainer; {known}")
+    if options["weights"] not in ("last", "best"):
+        raise UserError(f"weights={options['weights']}: expected last, or best (runs with checkpoint.keep=both)")
     from kd_lab.job.evaluate import evaluate as measure_again
 
     _tell_other_store(options["tracking.uri"])
-    measure_again(options["run"], options["tracking.uri"], yaml.safe_load(file.read_text()))
+    node, best = yaml.safe_load(file.read_text()), options["weights"] == "best"
+    measure_again(options["run"], options["tracking.uri"], node, best=best)
     return 0

@@ -28,7 +28,7 @@ INSIDE = {*ALIASES.values(), "hydra", "tuned"}
 MOST_RUNS = 50
 OF_COMPARE = ("metric=", "against=", "where=", "mix=", "format=", "--out", "tracking.uri=")
 WORDS = {
-    "evaluate": ("run=", "trainer=", "tracking.uri="),
+    "evaluate": ("run=", "trainer=", "weights=", "tracking.uri="),
     "predict": ("run=", "tracking.uri="),
     "notebook": ("tracking.uri=",),
     "ui": ("port=", "tracking.uri="),

@@ -71,11 +71,13 @@ def _example(group: str, choice: str, network: str, found: Sequence[Setting]) ->
         needed = [one for one in plain if one.value == "???"]
         words += [f"{one.key}={'...' if one.value == '???' else one.value}" for one in needed or plain[:1]]
     if choice == "custom":
-        words = ["kd-lab", f"{chosen(group, network)}._target_=my_module.{EXAMPLES[group]}"]
+        place = chosen(group, network)
+        own = f"{place.replace('/', '.')}._target_=my_module.{EXAMPLES[group]}"
+        words = ["kd-lab", *([f"{place}=custom"] if "/" in place else []), own]
     return " ".join(word if re.fullmatch(r"[\w./:=,\[\]-]+", word) else shlex.quote(word) for word in words)
 
 
-EXAMPLES = {"model": "Net", "dataset": "Data", "loss": "MyLoss"}
+EXAMPLES = {"model": "Net", "dataset": "Data", "loss": "MyLoss", "optimizer": "MyOptimizer"}
 
 
 def _real(name: str) -> str:

@@ -81,6 +81,8 @@ Rebuild the network of a finished run, measure it here, and print that beside
 what the run recorded. What the run lacks is added to it.
 
   run=ID             the run; the first characters of its id are enough
+  weights=best       those of its best epoch on the validation part, where
+                     checkpoint.keep=both kept them
   trainer=NAME       cpu by default, or gpu
   trust=MODULE       let the run name a class of your own module
 {URI}

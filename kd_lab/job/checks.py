@@ -14,6 +14,7 @@ from kd_lab.job.build import build, call, check_arguments, is_node, locate, para
 from kd_lab.job.settings import RecipeSettings, Settings
 from kd_lab.job.specs import PRETRAINED
 from kd_lab.job.strict import Node
+from kd_lab.losses.common.loss import Loss
 from kd_lab.measures.predict import eval_mode
 from kd_lab.models.common.weights import load_weights
 from kd_lab.outside.ids import RUN
@@ -25,12 +26,8 @@ def check_terms(settings: Settings) -> None:
     for name, term in settings.loss.terms.items():
         key = f"loss.terms.{name}"
         kind = loss_class(name, term)
-        if settings.student.recipe.mixes and (kind.reads_labels or kind.has_memory):
-            what = "reads the label of each sample" if kind.reads_labels else "remembers each sample"
-            raise UserError(
-                f"student.recipe.mix._target_={(settings.student.recipe.mix or {})['_target_']}: loss={name} {what}, and "
-                "these are two samples in one; choose student/recipe/mix=none or another loss, such as loss=kd"
-            )
+        if settings.student.recipe.mixes:
+            _check_mixed(name, kind, settings.student.recipe.mix)
         if kind.needs_teacher and settings.teacher is None:
             raise UserError(
                 f"teacher=none: loss={'+'.join(settings.loss.terms)} needs a teacher; "
@@ -42,6 +39,17 @@ def check_terms(settings: Settings) -> None:
             build(key, term.node)  # it wants to know nothing of data and networks: its own checks speak now
         for setting, node in term.schedules.items():
             build(f"{key}.schedules.{setting}", node)
+
+
+def _check_mixed(name: str, kind: type[Loss], mix: Node | None) -> None:
+    """Raise a UserError for a loss that asks whose label, or which sample, it is."""
+    label = kind.reads_labels or kind.labelled_only
+    if label or kind.has_memory:
+        what = "reads the label of each sample" if label else "remembers each sample"
+        raise UserError(
+            f"student.recipe.mix._target_={(mix or {}).get('_target_')}: loss={name} {what}, and these are two samples "
+            "in one; choose student/recipe/mix=none or another loss, such as loss=kd"
+        )
 
 
 def check_optimizer(key: str, recipe: RecipeSettings) -> None:
@@ -62,6 +70,20 @@ def check_mix(key: str, recipe: RecipeSettings, data: Data) -> None:
     if mix is not None:
         one, other = data.example(2), data.example(2)
         call(f"{key}.mix", mix, {"inputs": one, "others": other, "seed": 0})
+
+
+def check_validated(settings: Settings, data: Data) -> None:
+    """Raise a UserError if an epoch is to be chosen on the validation part, and there is none."""
+    if len(data.validation):
+        return
+    networks = {"student": settings.student, "baseline": settings.baseline, "teacher": settings.teacher}
+    patience = {key: network.recipe.early_stopping for key, network in networks.items() if network is not None}
+    told = [f"{key}.recipe.early_stopping={epochs}" for key, epochs in patience.items() if epochs is not None]
+    told += ["checkpoint.keep=both"] if settings.checkpoint.keep == "both" else []
+    if told:
+        raise UserError(
+            f"{told[0]}: needs a validation part, and there is none; expected one, such as dataset.validation=100"
+        )
 
 
 def callbacks_of(settings: Settings) -> list[pl.Callback]:

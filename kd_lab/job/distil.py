@@ -3,6 +3,7 @@
 import functools
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,13 @@ from kd_lab.types import Measurement
 
 
 def distil(
-    plan: Plan, network: nn.Module, run: Sink, around: Around, *, report: EpochReport | None = None
+    plan: Plan,
+    network: nn.Module,
+    run: Sink,
+    around: Around,
+    *,
+    report: EpochReport | None = None,
+    best: Path | None = None,
 ) -> Measurement:
     """Train `network`, the student that the plan built, in place; what it cost, first stages included."""
     assert plan.built is not None
@@ -49,6 +56,7 @@ def distil(
         report=report,
         lines=around.lines,
         threads=threads(plan, plan.specs.student, network),
+        best=best,
     )
     costs = [_first_stage(plan, bound, name, main, run) for name in bound.stages]
     costs.append(fit(plan, main, run))
@@ -73,6 +81,7 @@ def _first_stage(plan: Plan, bound: Bound, name: str, main: Fit, run: Sink) -> M
         rename=functools.partial(names.of_stage, name),
         validate=False,
         report=None,
+        best=None,
     )
     modes = [(part, part.training) for part in main.network.modules()]
     cost = fit(plan, job, run)

@@ -31,8 +31,10 @@ from kd_lab.store.stored_run import StoredRun
 from kd_lab.types import Data, Measurement
 
 
-def evaluate(run_id: str, uri: str, trainer: Mapping[str, Any]) -> Measurement:
-    """Measure and print beside what the run recorded; writes only what the run lacks.
+def evaluate(run_id: str, uri: str, trainer: Mapping[str, Any], *, best: bool = False) -> Measurement:
+    """Measure and print beside what the run recorded; writes only what the run lacks, and of its best epoch nothing.
+
+    best: the weights of its best epoch on the validation part, in the place of the last ones.
 
     Raises:
         UserError: No such run, it kept no network, or its network or dataset cannot be made here.
@@ -45,16 +47,18 @@ def evaluate(run_id: str, uri: str, trainer: Mapping[str, Any]) -> Measurement:
     out = console()
     if bench.data.fingerprint != stored.tags.get(names.TAG_DATA_FINGERPRINT):
         out.print("The data is not what the run was measured on: its fingerprint differs.", style="yellow")
-    network, description = rebuild(stored)
-    if weights_sha256(network) != stored.tags.get(names.TAG_WEIGHTS_SHA256):
+    network, description = rebuild(stored, names.ARTIFACT_WEIGHTS_BEST if best else names.ARTIFACT_WEIGHTS)
+    if not best and weights_sha256(network) != stored.tags.get(names.TAG_WEIGHTS_SHA256):
         out.print("The weights are not what the run recorded: their sha256 differs.", style="yellow")
     teacher_logits = _teacher_logits(store, stored, bench)
     label = f"{stored.tags.get(names.TAG_ROLE, 'network')} {network_name(description.node)}"
     found = measure(bench, network, precision=_precision(stored, config), teacher_logits=teacher_logits, label=label)
-    out.print(_table(stored, found.measurement, f"{label}, run {stored.run_id}", devices.main.type))
+    whose = f", best epoch ({stored.metrics.get(names.VAL_BEST_EPOCH, 0):.0f})" if best else ""
+    recorded = {key: stored.metrics.get(names.of_best(key) if best else key) for key in found.measurement}
+    out.print(_table(recorded, found.measurement, f"{label}, run {stored.run_id}{whose}", devices.main.type))
     for what, why in found.failed.items():
         out.print(f"{label}: {what} could not be measured ({why})", style="yellow")
-    if stored.tags.get(names.TAG_UNMEASURED, NOTHING) != NOTHING:
+    if not best and stored.tags.get(names.TAG_UNMEASURED, NOTHING) != NOTHING:
         out.print(_complete(store, stored, bench, description, found))
     return found.measurement
 
@@ -104,9 +108,9 @@ def _precision(stored: StoredRun, config: Mapping[str, Any]) -> str:
     return "32"
 
 
-def rebuild(stored: StoredRun) -> tuple[nn.Module, Description]:
+def rebuild(stored: StoredRun, artifact: str = names.ARTIFACT_WEIGHTS) -> tuple[nn.Module, Description]:
     """A run's network with its weights, and what is known of it; see `Description` for errors."""
-    with stored.opened(names.ARTIFACT_NETWORK) as file, stored.opened(names.ARTIFACT_WEIGHTS) as weights:
+    with stored.opened(names.ARTIFACT_NETWORK) as file, stored.opened(artifact) as weights:
         description = Description.of_file(file, f"run:{stored.run_id}: network")
         return rebuilt(description, weights), description
 
@@ -123,11 +127,12 @@ def _teacher_logits(store: Store, stored: StoredRun, bench: Bench) -> torch.Tens
     return predict(network, inputs, device=device, precision=precision, batch_size=bench.settings.predict_batch)
 
 
-def _table(stored: StoredRun, found: Measurement, title: str, device: str) -> Table:
+def _table(recorded: Mapping[str, float | None], found: Measurement, title: str, device: str) -> Table:
     table = Table(title=title, title_justify="left")
     for name in ("", "recorded", f"here ({device})"):
         table.add_column(name, justify="right" if name else "left")
     for label, key, form in ROWS:
         if key in found:
-            table.add_row(label, form(stored.metrics[key]) if key in stored.metrics else "-", form(found[key]))
+            before = recorded[key]
+            table.add_row(label, "-" if before is None else form(before), form(found[key]))
     return table

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -19,6 +20,7 @@ from kd_lab.job.checks import callbacks_of
 from kd_lab.job.plan import Plan
 from kd_lab.measures.latency import torch_threads
 from kd_lab.training.callbacks.average import Average
+from kd_lab.training.callbacks.best import Best
 from kd_lab.training.callbacks.cost import Cost
 from kd_lab.training.callbacks.process_group import ProcessGroup
 from kd_lab.training.callbacks.progress import ProgressBar, ProgressLines
@@ -41,7 +43,7 @@ class Fit:
 
     taps: the student's layers that are listened to. validate: whether accuracy on the validation part is followed.
     report: who is told of it, after each epoch. lines: whether its progress is told in lines, for want of a terminal.
-    threads: torch's, meanwhile; None leaves them.
+    threads: torch's, meanwhile; None leaves them. best: the file that the weights of the best epoch go to, if any.
     """
 
     label: str
@@ -58,6 +60,7 @@ class Fit:
     report: EpochReport | None = None
     lines: bool = False
     threads: int | None = None
+    best: Path | None = None
 
 
 def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
@@ -89,6 +92,9 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
             names.COST_TRAIN_PEAK_MEMORY_BYTES,
             names.VAL_ACCURACY_TOP1,
             names.VAL_NLL_NATS,
+            names.VAL_BEST_ACCURACY_TOP1,
+            names.VAL_BEST_EPOCH,
+            names.TRAIN_STOPPED_EPOCH,
         )
         if key in trainer.callback_metrics
     }
@@ -122,8 +128,18 @@ def _callbacks(plan: Plan, job: Fit, sink: Sink) -> list[pl.Callback]:
         callbacks.append(average)
     rows = plan.data.validation
     if len(rows) and job.validate:
-        validation = Validation(sink, plan.data.rows(rows), job.rename, job.report, cost=cost, average=average)
-        callbacks.append(validation)
+        callbacks.append(
+            Validation(
+                sink,
+                plan.data.rows(rows),
+                job.rename,
+                job.report,
+                cost=cost,
+                average=average,
+                best=None if job.best is None else Best(job.best),
+                patience=job.recipe.early_stopping,
+            )
+        )
     return callbacks
 
 

@@ -1,7 +1,10 @@
 """Finds a trained network in the store or trains it there: once, however many jobs ask at the same time."""
 
+import copy
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +34,10 @@ from kd_lab.types import Measurement, NetworkResult
 
 VERIFY_TOLERANCE = 0.005
 """How far the accuracy of a network found again may lie from the recorded one (another device rounds differently)."""
+
+
+OF_CHOICE = (names.VAL_BEST_ACCURACY_TOP1, names.VAL_BEST_EPOCH)
+"""What a best epoch was chosen by, and which it is."""
 
 
 @dataclass(frozen=True)
@@ -154,17 +161,20 @@ class Keeper:
         return replace(obtained, result=replace(obtained.result, reused=True))
 
     def _train(self, order: Order, key: str | None = None) -> Obtained:
-        with self.open(order, key) as run:
-            trained = self.trained(order, run)
+        with self.open(order, key) as run, tempfile.TemporaryDirectory() as scratch:
+            best = Path(scratch, Path(names.ARTIFACT_WEIGHTS_BEST).name)
+            trained = self.trained(order, run, best if self.plan.settings.checkpoint.keep == "both" else None)
             sha256 = save_network(run, self.plan.data, order.spec.node, order.network, trained)
             obtained = self._measured(run, order, sha256, trained)
+            if best.is_file():
+                obtained = self._with_best(run, order, obtained, best)
             run.flush()
             run.log_measurement({names.COST_TRACKING_S: run.seconds})
         return obtained
 
-    def trained(self, order: Order, run: Run) -> Measurement:
-        """Train the ordered network in place, for this run; what it cost."""
-        return train(
+    def trained(self, order: Order, run: Run, best: Path | None = None) -> Measurement:
+        """Train the ordered network in place, for this run; what it cost. best: where the best epoch's weights go."""
+        cost = train(
             self.plan,
             order.spec,
             order.network,
@@ -173,7 +183,29 @@ class Keeper:
             tell=self.reporter.note,
             lines=self.reporter.lines,
             report=order.report,
+            best=best,
         )
+        if names.TRAIN_STOPPED_EPOCH in cost:
+            self.reporter.note(
+                f"{order.role}: stopped after epoch {cost[names.TRAIN_STOPPED_EPOCH]:,.0f}, "
+                f"{cost[names.COST_TRAIN_STEPS]:,.0f} steps: no better on the validation part for "
+                f"{order.spec.recipe.early_stopping} epochs"
+            )
+        return cost
+
+    def _with_best(self, run: Run, order: Order, obtained: Obtained, weights: Path) -> Obtained:
+        """Keep the best epoch's weights beside the last ones, and what they answer under names of their own."""
+        run.log_file(weights, names.ARTIFACT_WEIGHTS_BEST)
+        network = copy.deepcopy(order.network)
+        load_weights(network, weights)
+        precision, taught = order.spec.recipe.precision, order.teacher_logits
+        label = f"{order.role} of its best epoch"
+        bench = self.plan.bench
+        answers = measure(bench, network, precision=precision, teacher_logits=taught, label=label, costs=False)
+        found = {names.of_best(key): value for key, value in answers.measurement.items()}
+        measurement = obtained.result.measurement
+        run.log_measurement(found | {key: measurement[key] for key in OF_CHOICE})
+        return replace(obtained, result=replace(obtained.result, measurement=measurement | found))
 
     def _measured(self, run: Run, order: Order, sha256: str, trained: Measurement) -> Obtained:
         """A saved network, measured, with all that its run keeps of that."""
@@ -248,5 +280,6 @@ class Keeper:
 
 
 def _costs(found: StoredRun) -> Measurement:
-    """What the training of a stored network cost."""
-    return {key: value for key, value in found.metrics.items() if key.startswith("cost/train_")}
+    """What the training of a stored network cost, and what was measured of its best epoch."""
+    kept = ("cost/train_", "test/best_", "val/best_", names.TRAIN_STOPPED_EPOCH)
+    return {key: value for key, value in found.metrics.items() if key.startswith(kept)}

@@ -86,7 +86,13 @@ def _key(bench: Bench, facts: object) -> object:
 
 
 def measure(
-    bench: Bench, network: nn.Module, *, precision: str, teacher_logits: Tensor | None = None, label: str = "network"
+    bench: Bench,
+    network: nn.Module,
+    *,
+    precision: str,
+    teacher_logits: Tensor | None = None,
+    label: str = "network",
+    costs: bool = True,
 ) -> Measured:
     """Predictive quality, fidelity to the teacher (where there is one) and the cost of running it.
 
@@ -96,6 +102,7 @@ def measure(
         precision: of its answers; latency is measured in float32.
         teacher_logits: [N, K] on the test part.
         label: what the spinner calls it.
+        costs: whether what running it costs is measured too, which does not follow from its weights.
     """
     data, device = bench.data, bench.devices.main
     found: Measurement = {}
@@ -120,11 +127,13 @@ def measure(
         attempt("answers to the test part", answers)
         if teacher_logits is not None and len(logits):
             attempt("fidelity", lambda: fidelity(logits, teacher_logits, data.targets[data.test]))
-        if not isinstance(network, Fitted):  # it has neither
+        if costs and not isinstance(network, Fitted):  # it has neither
             attempt("parameters", lambda: parameters(network))
             attempt("MACs", lambda: macs(network, data.example(1)))
-        attempt("size", lambda: weights_bytes(network))
-    attempt("latency", lambda: timed(bench, network))  # a spinner's thread would be timed too
+        if costs:
+            attempt("size", lambda: weights_bytes(network))
+    if costs:
+        attempt("latency", lambda: timed(bench, network))  # a spinner's thread would be timed too
     return Measured(found, logits, failed)
 
 

@@ -23,6 +23,7 @@ from kd_lab.job.checks import (
     check_optimizer,
     check_pretrained,
     check_terms,
+    check_validated,
     check_weights,
     mix_of,
 )
@@ -92,6 +93,7 @@ class Plan:
         return replace(plan, built=plan._build())
 
     def _check_lengths(self) -> None:
+        check_validated(self.settings, self.data)
         for key, network in _networks(self.settings):
             rows = self.data.train if key == names.TEACHER else self.student_rows()
             if network.weights in {None, PRETRAINED}:
@@ -219,22 +221,13 @@ class Plan:
 
     def recipe(self, key: str, settings: RecipeSettings, num_rows: int) -> Recipe:
         """The recipe with its length in steps."""
+        own = settings.model_dump(exclude={"epochs", "steps", "class_weights", "mix", "optimizer", "schedule"})
         return Recipe(
             optimizer=build(f"{key}.optimizer", settings.optimizer),
             schedule=build(f"{key}.schedule", settings.schedule),
             steps=settings.steps_over(num_rows),
-            batch_size=settings.batch_size,
-            label_smoothing=settings.label_smoothing,
-            clip_norm=settings.clip_norm,
-            precision=settings.precision,
-            augment=settings.augment,
-            draws=settings.draws,
-            channels_last=settings.channels_last,
-            compile=settings.compile,
             mix=mix_of(f"{key}.mix", settings),
-            accumulate=settings.accumulate,
-            ema=settings.ema,
-            no_decay=settings.no_decay,
+            **own,
         )
 
     def _check_schedule(self, key: str, settings: RecipeSettings, num_rows: int) -> None:
@@ -255,7 +248,16 @@ class Plan:
         changes = {k: v for k, v in own.model_dump(exclude={"optimizer", "epochs", "steps"}).items() if v is not None}
         optimizer = {**student.optimizer, **own.optimizer.model_dump(exclude_none=True)}
         steps = own.steps if own.epochs is not None or own.steps is not None else self.student_steps()
-        return student.model_copy(update={**changes, "optimizer": optimizer, "epochs": own.epochs, "steps": steps})
+        recipe = student.model_copy(
+            update={**changes, "optimizer": optimizer, "epochs": own.epochs, "steps": steps},
+        )
+        if student.early_stopping is None or own.early_stopping is not None:
+            return recipe
+        # As many steps as the student's, whose epochs are longer where it has more points.
+        patience = student.early_stopping * student.steps_per_epoch(len(self.student_rows()))
+        return recipe.model_copy(
+            update={"early_stopping": -(-patience // recipe.steps_per_epoch(len(self.seen.train)))}
+        )
 
     def feed(
         self,

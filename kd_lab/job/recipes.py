@@ -3,6 +3,7 @@
 from kd_lab import names
 from kd_lab.job.plan import Plan
 from kd_lab.job.settings import RecipeSettings
+from kd_lab.models.ensemble import Ensemble
 
 
 def described(plan: Plan) -> list[str]:
@@ -10,6 +11,7 @@ def described(plan: Plan) -> list[str]:
     specs, taught = plan.specs, []
     if specs.teacher is not None and specs.teacher.is_trained:
         taught = _of(names.TEACHER, specs.teacher.recipe, len(plan.data.train))
+        taught += _ensemble(plan)
     return [*taught, *_of(names.STUDENT, specs.student.recipe, len(plan.student_rows())), *_relational(plan)]
 
 
@@ -27,11 +29,19 @@ def _of(role: str, recipe: RecipeSettings, num_rows: int) -> list[str]:
     return told
 
 
+def _ensemble(plan: Plan) -> list[str]:
+    """Its members are trained one by one, and none of their epochs is one of the ensemble."""
+    if plan.settings.checkpoint.keep == "last" or plan.built is None or not isinstance(plan.built.teacher, Ensemble):
+        return []
+    return ["teacher: an ensemble has no best epoch, so its last weights alone are kept"]
+
+
 def _averaged(role: str, decay: float, steps: int) -> str:
     """Which weights are kept, and whether the training is too short for such an average."""
     reach = 1 / (1 - decay)
     told = f"{role}: the moving average of its weights is kept, over about the last {reach:,.0f} of {steps:,} steps"
-    return told if reach <= steps else f"{told}; it ends near its beginning (ema={1 - 10 / max(steps, 20):.3g} would not)"
+    short = f"; it ends near its beginning, which ema={1 - 10 / max(steps, 20):.3g} would not"
+    return told if reach <= steps else f"{told}{short}"
 
 
 def _relational(plan: Plan) -> list[str]:

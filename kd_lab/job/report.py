@@ -41,6 +41,8 @@ ROWS: tuple[tuple[str, str, Format], ...] = (
     ("NLL, nats", names.TEST_NLL_NATS, _fixed(3)),
     ("ECE (15 bins), %", names.TEST_ECE, _percent),
     ("gap recovered", names.TEST_GAP_RECOVERED, _fixed(2)),
+    ("best epoch on validation", names.VAL_BEST_EPOCH, _count),
+    ("its accuracy, %", names.of_best(names.TEST_ACCURACY_TOP1), _percent),
     ("parameters", names.COST_PARAMS_TOTAL, _count),
     ("MACs per sample", names.COST_MACS, _count),
     ("size, KiB", names.COST_WEIGHTS_BYTES, _kib),

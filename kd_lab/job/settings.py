@@ -36,6 +36,7 @@ class RecipeSettings(Strict):
     accumulate: PositiveInt = 1
     ema: Decay | None = None
     no_decay: bool = False
+    early_stopping: PositiveInt | None = None
     mix: Node | None = None
     optimizer: Node
     schedule: Node
@@ -50,9 +51,13 @@ class RecipeSettings(Strict):
         """Whether samples are mixed with one another."""
         return self.mix is not None and self.mix.get("_target_") is not None
 
+    def steps_per_epoch(self, num_rows: int) -> int:
+        """Optimizer steps of an epoch of so many rows, the last, incomplete one among them."""
+        return -(-num_rows // self.step_size)
+
     def steps_over(self, num_rows: int) -> int:
-        """Optimizer steps of a training on so many rows; the last, incomplete one of an epoch is a step too."""
-        return self.steps or (self.epochs or 0) * -(-num_rows // self.step_size)
+        """Optimizer steps of a training on so many rows."""
+        return self.steps or (self.epochs or 0) * self.steps_per_epoch(num_rows)
 
 
 class BaselineOptimizer(Strict):
@@ -79,6 +84,7 @@ class BaselineRecipe(Strict):
     accumulate: PositiveInt | None = None
     ema: Decay | None = None
     no_decay: bool | None = None
+    early_stopping: PositiveInt | None = None
     mix: Node | None = None
     optimizer: BaselineOptimizer = BaselineOptimizer()
 
@@ -117,6 +123,12 @@ class MeasureSettings(Strict):
     predict_batch: PositiveInt = 1024
     threads: PositiveInt | None
     figures: bool | None = None
+
+
+class CheckpointSettings(Strict):
+    """`checkpoint`."""
+
+    keep: Literal["last", "both"] = "last"
 
 
 class SweepSettings(Strict):
@@ -179,6 +191,7 @@ class Settings(Strict):
     callbacks: dict[str, Node] = Field(default_factory=dict)
     tracking: TrackingSettings
     measure: MeasureSettings
+    checkpoint: CheckpointSettings = CheckpointSettings()
     sweep: SweepSettings
     tuned: dict[str, Any] = Field(default_factory=dict)
 
@@ -209,6 +222,7 @@ class Settings(Strict):
             callbacks=_callbacks(config.get("callbacks")),
             tracking=parsed("tracking", config["tracking"], TrackingSettings),
             measure=parsed("measure", config["measure"], MeasureSettings),
+            checkpoint=parsed("checkpoint", config.get("checkpoint") or {}, CheckpointSettings),
             sweep=parsed("sweep", config["sweep"], SweepSettings),
             tuned=config.get("tuned") or {},
         )

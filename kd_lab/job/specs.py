@@ -63,18 +63,23 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class World:
-    """What all networks of a job follow from: data, augmentation, classes no student sees, the user's callbacks."""
+    """What all networks of a job follow from: data, augmentation, classes no student sees, the user's callbacks.
+
+    keep: which weights are kept.
+    """
 
     fingerprint: str
     augment: object
     without_classes: tuple[int, ...]
     callbacks: Mapping[str, Node]
+    keep: str = "last"
 
     @classmethod
     def of(cls, settings: Settings, data: Data) -> "World":
         """That of a job."""
         without = tuple(sorted({*settings.student.without_classes}))
-        return cls(data.fingerprint, settings.dataset.get("augment"), without, settings.callbacks)
+        augment = settings.dataset.get("augment")
+        return cls(data.fingerprint, augment, without, settings.callbacks, settings.checkpoint.keep)
 
     def key(self, spec: NetworkSpec) -> str:
         """What the trained network is found again by: data, network, recipe, seed, lesson, and the code of all."""
@@ -86,6 +91,8 @@ class World:
             content = Path(spec.source).expanduser().read_bytes()
             return _hashed({**facts, "weights": hashlib.sha256(content).hexdigest()})
         facts |= {"recipe": spec.recipe.model_dump(), "augment": self._augment(spec), "seed": spec.seed}
+        if self.keep != "last":
+            facts["keep"] = self.keep
         if self.callbacks:
             facts["callbacks"] = dict(self.callbacks)
         if self.without_classes and spec.role != names.TEACHER:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -37,6 +38,7 @@ def train(
     tell: Callable[[str], None],
     lines: bool,
     report: EpochReport | None = None,
+    best: Path | None = None,
 ) -> Measurement:
     """Train the network in place, hand curves to the run, and say what it cost; nothing for one that comes trained.
 
@@ -49,19 +51,21 @@ def train(
         tell: hears what a user may want to know meanwhile.
         lines: whether progress is told in lines.
         report: told of the validation part after each epoch.
+        best: the file that the weights of the best epoch go to, if they are wanted.
     """
     if not spec.is_trained:
         with weights_of(store, spec.source) as path:
             load_weights(network, path)
         return {}
     if spec.lesson is not None:
-        return distil(plan, network, run, Around(store.location.answers, store.lock, tell, lines), report=report)
+        around = Around(store.location.answers, store.lock, tell, lines)
+        return distil(plan, network, run, around, report=report, best=best)
     if isinstance(network, Fitted):
         return _fitted(plan, spec, network)
     if isinstance(network, Ensemble):
         return _members(plan, spec, network, run, lines=lines)
     label = "student alone" if spec.role == names.BASELINE else spec.role
-    return fit(plan, replace(_alone(plan, spec, network, label), lines=lines), run)
+    return fit(plan, replace(_alone(plan, spec, network, label), lines=lines, best=best), run)
 
 
 def _fitted(plan: Plan, spec: NetworkSpec, network: Fitted) -> Measurement:
@@ -97,7 +101,7 @@ def _members(plan: Plan, spec: NetworkSpec, network: Ensemble, run: Run, *, line
             member.load_state_dict(plan.network(own).state_dict())
         job = _alone(plan, own, member, f"teacher {i + 1}/{len(network.members)}")
         costs.append(fit(plan, replace(job, rename=_Member(i), lines=lines), run))
-    return together(costs)
+    return {key: value for key, value in together(costs).items() if key != names.TRAIN_STOPPED_EPOCH}
 
 
 class _Member:

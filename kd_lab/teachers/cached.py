@@ -86,7 +86,7 @@ class CachedTeacher:
             ValueError: samples are mixed, so that no answer belongs to one row.
         """
         if batch.mixed is not None:
-            raise ValueError("Expected samples as they are, each by itself, to keep what is said of them; got mixed ones.")
+            raise ValueError("Expected samples that are not mixed, because answers are kept by row.")
         kept = self._held.get(batch.draw) or self._found(batch.draw)
         if kept is not None:
             self.answered += 1

@@ -124,7 +124,7 @@ class TrainingModule(pl.LightningModule):
             nn.utils.clip_grad_norm_(self._trained, self.recipe.clip_norm)
         optimizer.step()
 
-    def _through_lightning(self, total: Tensor, last: bool) -> None:  # noqa: FBT001
+    def _through_lightning(self, total: Tensor, last: bool) -> None:
         """Precision, exchange of gradients and `global_step` are Lightning's."""
         optimizer: Any = self.optimizers()
 

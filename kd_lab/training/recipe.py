@@ -30,7 +30,8 @@ class Recipe:
     augment: whether the dataset's batch transform is applied. draws: how many views of a sample it makes in all; None:
     a new one in every epoch. channels_last: the order of a map in memory. compile: by torch.compile. mix: of each
     sample with another, or None. accumulate: how many batches an optimizer step takes. ema: the decay of the moving
-    average of the weights that is kept, or None. no_decay: no weight decay on biases and norms.
+    average of the weights that is kept, or None. no_decay: no weight decay on biases and norms. early_stopping: after
+    so many epochs without a better accuracy on the validation part, or None.
     """
 
     optimizer: OptimizerFactory
@@ -48,6 +49,7 @@ class Recipe:
     accumulate: int = 1
     ema: float | None = None
     no_decay: bool = False
+    early_stopping: int | None = None
 
     @property
     def step_size(self) -> int:

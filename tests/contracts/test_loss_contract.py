@@ -122,6 +122,14 @@ def test_declaration__draws(name: str) -> None:
     assert torch.equal(case.value(), case.value())
 
 
+def test_declaration__reads_labels(name: str) -> None:
+    """Other labels are another value where it says so, and nowhere else."""
+    case = Case.of(name)
+    others = batch(targets=(case.batch.targets + 1) % CLASSES)
+
+    assert torch.equal(case.value(batch=others), case.value()) is not kind(name).reads_labels
+
+
 def test_declaration__zero_at_equality(name: str) -> None:
     if kind(name).zero_at_equality:
         value, gradients = Case.of(name, equal=True).value_and_gradients()

@@ -10,6 +10,7 @@ import torch
 from kd_lab import names
 from kd_lab.measures.predict import predict
 from kd_lab.training.callbacks.average import Average
+from kd_lab.training.callbacks.best import Best
 from kd_lab.training.callbacks.cost import Cost
 from kd_lab.training.callbacks.recorder import Sink
 from kd_lab.training.module import TrainingModule
@@ -23,6 +24,16 @@ class Validation(pl.Callback):
     """Predicts the whole validation part in one process: nothing is padded or counted twice under DDP.
 
     With averaged weights, where these are kept.
+
+    Args:
+        sink: where what was measured goes.
+        rows: the validation part.
+        rename: maps a key to the one it is kept under.
+        report: told of it.
+        cost: its clock stands still meanwhile.
+        average: of the weights, if that is what is kept.
+        best: keeps the weights of the best epoch.
+        patience: so many epochs without a better accuracy end the training.
     """
 
     def __init__(
@@ -34,6 +45,8 @@ class Validation(pl.Callback):
         *,
         cost: Cost | None = None,
         average: Average | None = None,
+        best: Best | None = None,
+        patience: int | None = None,
     ) -> None:
         self.sink = sink
         self.rows = rows
@@ -41,13 +54,25 @@ class Validation(pl.Callback):
         self.report = report
         self.cost = cost
         self.average = average
+        self.best = best
+        self.patience = patience
+        self._most, self._most_at = -1.0, 0
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure and hand on; the other processes need not wait, the next gradient exchange does."""
-        if not trainer.is_global_zero:
-            return
-        with self.cost.paused(pl_module.device) if self.cost is not None else nullcontext():
-            self._measure(trainer, pl_module)
+        if trainer.is_global_zero:
+            with self.cost.paused(pl_module.device) if self.cost is not None else nullcontext():
+                self._measure(trainer, pl_module)
+        if self.patience is not None:
+            self._stop_if_all_is_said(trainer, self.patience)
+
+    def _stop_if_all_is_said(self, trainer: pl.Trainer, patience: int) -> None:
+        """In every process or in none, and not after the last epoch, which ends by itself."""
+        epoch, total = trainer.current_epoch + 1, trainer.max_epochs
+        tired = trainer.is_global_zero and epoch - self._most_at >= patience and epoch != total
+        if trainer.strategy.reduce_boolean_decision(tired, all=False):
+            trainer.should_stop = True
+            trainer.callback_metrics[names.TRAIN_STOPPED_EPOCH] = torch.tensor(float(epoch))
 
     def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = cast("TrainingModule", pl_module)
@@ -61,6 +86,11 @@ class Validation(pl.Callback):
         values = {names.VAL_ACCURACY_TOP1: accuracy, names.VAL_NLL_NATS: nll}
         trainer.callback_metrics.update(values)
         measured = {key: float(value) for key, value in values.items()}
+        if measured[names.VAL_ACCURACY_TOP1] > self._most:
+            self._most, self._most_at = measured[names.VAL_ACCURACY_TOP1], trainer.current_epoch + 1
+        if self.best is not None and self.best.see(network, self._most):
+            best = {names.VAL_BEST_ACCURACY_TOP1: accuracy, names.VAL_BEST_EPOCH: torch.tensor(float(self._most_at))}
+            trainer.callback_metrics.update(best)
         self.sink.log(module.steps_done, {self.rename(key): value for key, value in measured.items()})
         if self.report is not None:
             assert trainer.max_epochs is not None
