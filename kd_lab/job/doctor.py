@@ -18,7 +18,7 @@ from kd_lab.job.console import busy
 from kd_lab.job.describe import network_name
 from kd_lab.job.plan import Plan
 from kd_lab.job.settings import Settings
-from kd_lab.job.sources import weights_of
+from kd_lab.job.sources import take_weights
 from kd_lab.models.common.weights import load_weights
 from kd_lab.outside.console import console
 from kd_lab.outside.ids import RUN
@@ -81,8 +81,7 @@ def _teacher(plan: Plan, network: nn.Module | None) -> tuple[nn.Module | None, s
     uri = plan.settings.tracking.uri
     if not spec.is_trained:
         if spec.source.startswith(RUN):
-            with weights_of(Store.existing(uri), spec.source) as path:
-                load_weights(network, path)
+            take_weights(network, Store.existing(uri), spec.source)
         return network, f"The teacher is that of {spec.source}."
     if settings.reuse:
         try:

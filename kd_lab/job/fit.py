@@ -67,7 +67,7 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
     """Train `job.network` in place and say what it cost (`cost/train_*`).
 
     Raises:
-        TrainingFailedError: The loss stopped being finite.
+        TrainingFailedError: The loss stopped being finite, or no step changed a weight.
         PrunedError: The report stopped it.
         KeyboardInterrupt: Somebody stopped it.
     """
@@ -75,6 +75,7 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
     step = Distiller(job.network, job.objective, teacher=job.teacher, taps=job.taps, compiled=job.recipe.compile)
     own = callbacks_of(plan.settings)
     module = TrainingModule(step, job.recipe, feed, watched=bool(own))
+    before = _sums(module)
     torch.manual_seed(job.seed)
     with tempfile.TemporaryDirectory() as scratch, quiet(), _in_order(job), torch_threads(job.threads):
         trainer = _trainer(plan, job, [*_callbacks(plan, job, sink), *own], feed.epochs, scratch)
@@ -82,6 +83,11 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
             _run(trainer, module)
         finally:
             step.release()
+    if _sums(module) == before:
+        raise TrainingFailedError(
+            f"{job.label}: {job.recipe.steps:,} steps changed no weight; expected a larger learning rate, and "
+            f"gradients that are finite at precision {job.recipe.precision}"
+        )
     job.network.eval()
     return {
         key: float(trainer.callback_metrics[key])
@@ -98,6 +104,11 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
         )
         if key in trainer.callback_metrics
     }
+
+
+def _sums(module: TrainingModule) -> list[float]:
+    """What a training that does anything changes."""
+    return [float(p.detach().double().sum()) for p in module.parameters() if p.requires_grad]
 
 
 @contextmanager

@@ -1,28 +1,42 @@
 """Weights that a network comes with: those that an MLflow run kept, or a file of the user's."""
 
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+
+from torch import nn
 
 from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.job.pyfunc import Description
 from kd_lab.job.strict import Node
+from kd_lab.models.common.weights import load_weights, weights_sha256
 from kd_lab.outside.ids import RUN
 from kd_lab.store.store import Store
 from kd_lab.store.stored_run import StoredRun
 from kd_lab.types import Data
 
 
-def weights_of(store: Store, source: str) -> AbstractContextManager[Path]:
-    """The file of weights, for as long as the context is open.
+def take_weights(network: nn.Module, store: Store, source: str) -> None:
+    """Give a network the weights of a run, or of a file.
 
     Args:
+        network: built for them.
         store: where `run:ID` is looked up.
         source: `run:ID` or the path of a file.
+
+    Raises:
+        UserError: they do not fit, or are not those that the run recorded.
     """
-    if source.startswith(RUN):
-        return store.get(source.removeprefix(RUN)).opened(names.ARTIFACT_WEIGHTS)
-    return nullcontext(Path(source).expanduser())
+    if not source.startswith(RUN):
+        load_weights(network, Path(source).expanduser())
+        return
+    stored = store.get(source.removeprefix(RUN))
+    with stored.opened(names.ARTIFACT_WEIGHTS) as path:
+        load_weights(network, path)
+    if stored.tags.get(names.TAG_WEIGHTS_SHA256) not in {None, weights_sha256(network)}:
+        raise UserError(
+            f"teacher.weights={source}: its weights are not those that the run recorded (their sha256 differs); "
+            "expected an undamaged file, so restore it or take another run"
+        )
 
 
 def look_up(data: Data, uri: str, source: str, *, although_away: bool = False) -> tuple[StoredRun, Node]:

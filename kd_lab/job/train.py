@@ -15,11 +15,10 @@ from kd_lab.job.console import busy
 from kd_lab.job.distil import distil, together
 from kd_lab.job.fit import Fit, fit
 from kd_lab.job.plan import Plan
-from kd_lab.job.sources import weights_of
+from kd_lab.job.sources import take_weights
 from kd_lab.job.specs import NetworkSpec
 from kd_lab.job.threads import threads
 from kd_lab.models.common.fitted import Fitted
-from kd_lab.models.common.weights import load_weights
 from kd_lab.models.ensemble import Ensemble
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
@@ -54,8 +53,7 @@ def train(
         best: the file that the weights of the best epoch go to, if they are wanted.
     """
     if not spec.is_trained:
-        with weights_of(store, spec.source) as path:
-            load_weights(network, path)
+        take_weights(network, store, spec.source)
         return {}
     if spec.lesson is not None:
         around = Around(store.location.answers, store.lock, tell, lines)

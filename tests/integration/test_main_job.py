@@ -181,6 +181,30 @@ def test_main_job__teacher_from_a_run_and_from_files(kd_lab: Command, tmp_path: 
     assert names.COST_TRAIN_STEPS not in teachers[1].data.metrics
 
 
+def test_main_job__teacher_of_a_run_whose_file_was_damaged(kd_lab: Command, tmp_path: Path, done: list[str]) -> None:
+    teacher = the_run(tmp_path, "teacher")
+    file = artifact(teacher, names.ARTIFACT_WEIGHTS)
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 1  # a bit of the last weight
+    file.write_bytes(content)
+    source = f"teacher.weights=run:{teacher.info.run_id}"
+    for line in (f"{LINE} baseline=false", f"doctor {LINE}"):
+        said = kd_lab(line, *done, source)
+        assert said.code == 2
+        assert f"{source}: its weights are not those that the run recorded (their sha256 differs)" in said.err
+
+
+def test_main_job__training_that_changes_no_weight_is_no_result(
+    kd_lab: Command, small: list[str], tmp_path: Path
+) -> None:
+    said = kd_lab(f"{LINE} baseline=false student.recipe.optimizer.lr=1e-30", *small)
+    assert said.code == 1
+    assert said.err.splitlines()[-1].startswith("kd-lab: student: 60 steps changed no weight; expected a larger")
+    student = the_run(tmp_path, "student")
+    assert student.info.status == "FAILED"
+    assert "changed no weight" in student.data.tags[names.TAG_REASON]
+
+
 @pytest.mark.usefixtures("small")
 def test_main_job__loss_none_without_a_teacher_in_a_study_that_looks_like_markup(
     kd_lab: Command, tmp_path: Path
