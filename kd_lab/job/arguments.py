@@ -5,6 +5,7 @@ from argparse import ArgumentError, ArgumentParser, Namespace
 from collections.abc import Iterator
 
 from kd_lab.errors import UserError
+from kd_lab.job import published
 from kd_lab.job.quoting import quoted
 
 OF_HYDRA = ("hydra.searchpath", "hydra.sweeper.params")
@@ -71,7 +72,8 @@ def expand(overrides: list[str]) -> list[str]:
     - `student._target_=my.Net student.width=64`: student=custom, whose arguments are those of the class; likewise of
       dataset, teacher and loss.
     - `student.recipe.epochs=3`: steps is null, and the other way round.
-    - `loss=[kd,soft_label]`: no settings tuned for a single loss.
+    - `loss=[kd,soft_label]`: no settings tuned for a single loss; those published for each, in an experiment.
+    - `loss.standardize=true`: those published for the loss with standardized logits.
     """
     given = [quoted(override) for override in overrides if override.lower() != "study=null"]
     keys = {key_of(override) for override in given if "=" in override}
@@ -99,6 +101,9 @@ def _short(override: str, own: set[str]) -> str:
 
 def _implied(overrides: list[str], keys: set[str], own: set[str]) -> Iterator[str]:
     yield from (f"{one}=custom" for one in CUSTOM if one in own and one not in keys)
+    said = published.chosen(overrides, {key_of(one): one.partition("=")[2] for one in overrides if "=" in one})
+    if said is not None:
+        yield said
     for override in overrides:
         key, _, value = override.partition("=")
         if key == "loss" and "[" in value and "tuned/loss" not in keys:

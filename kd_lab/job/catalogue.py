@@ -15,7 +15,7 @@ import yaml
 
 import kd_lab
 
-HIDDEN = ("tuned", "__pycache__")
+HIDDEN = ("tuned", "published", "__pycache__")
 NETWORKS = ("student", "teacher")
 CHOSEN = {"model": "student", "augment": "dataset/augment"} | {
     "recipe": "student/recipe",
@@ -53,7 +53,9 @@ def groups() -> dict[str, Path]:
 
 def choices_of(group: str) -> list[str]:
     """The names that can be chosen in a group."""
-    return sorted((path.stem for path in groups()[group].glob("*.yaml")), key=_natural)
+    folder = groups()[group]
+    named = (path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    return sorted(named, key=_natural)
 
 
 def _natural(name: str) -> list[tuple[str, int]]:

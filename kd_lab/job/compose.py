@@ -1,5 +1,6 @@
 """A config, composed by Hydra of conf/ and of overrides: one YAML per network whoever uses it, short messages."""
 
+import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,9 +21,10 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kd_lab.errors import UserError
-from kd_lab.job.arguments import expand
+from kd_lab.job.arguments import expand, key_of
 from kd_lab.job.catalogue import conf_dir
 from kd_lab.job.mistakes import COMPOSING, explain
+from kd_lab.job.published import PUBLISHED, changed, for_all_pairs
 from kd_lab.job.tuned import in_effect
 from kd_lab.outside.address import hide_login
 from kd_lab.outside.ids import RUN, is_run_id
@@ -45,10 +47,14 @@ ALIASES = {
 """The last named group of a path decides: teacher/member is model, student/recipe/schedule is schedule."""
 TUNED, TUNED_LOSS = "tuned", "tuned/loss"
 """The groups of what was tuned for a dataset, and for a loss on it."""
+EXPERIMENT = "experiment"
 
 
 class AliasSource(ConfigSource):
-    """Serves `teacher/mlp` and `student/mlp` from the one file conf/model/mlp.yaml, and likewise below them."""
+    """Serves `teacher/mlp` and `student/mlp` from the one file conf/model/mlp.yaml, and likewise below them.
+
+    Also `published/cifar100/PAIR/ft` from published/cifar100/ft.yaml, where the pair has none of its own.
+    """
 
     @staticmethod
     def scheme() -> str:
@@ -56,9 +62,10 @@ class AliasSource(ConfigSource):
         return "kdlab"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """The real file's content."""
+        """The real file's content; what stands in one for all pairs says itself where it belongs."""
         config = OmegaConf.load(_file(config_path))
-        return ConfigResult(self.provider, f"kdlab://{self.path}", config, {"package": None})
+        package = "_global_" if config_path.startswith(f"{PUBLISHED}/") else None
+        return ConfigResult(self.provider, f"kdlab://{self.path}", config, {"package": package})
 
     def available(self) -> bool:
         """Always."""
@@ -83,7 +90,7 @@ def names(group: str) -> list[str]:
     """The choices in a group of conf/ or an alias of one; without a group, what a command line can choose."""
     if group:
         folder = _group(group) if _group(group).is_dir() else conf_dir() / group
-        return sorted(path.stem for path in folder.glob("*.yaml"))
+        return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
     groups = sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name not in ALIASES.values())
     return [*groups, "teacher", "student"]
 
@@ -104,6 +111,8 @@ def _group(path: str) -> Path:
 
 def _file(path: str) -> Path:
     """The real file behind an alias; its own name may be that of a group (student/recipe/student)."""
+    if (general := for_all_pairs(path.removesuffix(".yaml"))) is not None:
+        return conf_dir() / f"{general}.yaml"
     group, slash, name = path.removesuffix(".yaml").rpartition("/")
     return (_group(group) if slash else conf_dir() / "no alias") / f"{name}.yaml"
 
@@ -134,6 +143,7 @@ class Composer:
     def __init__(self, name: str) -> None:
         self._name = name
         self._files: dict[str, Any] = {}
+        self._plain: dict[tuple[str, ...], Config] = {}
         self.set_aside: set[str] = set()
         """The files of conf/tuned/loss that would have acted, and did not."""
 
@@ -145,24 +155,52 @@ class Composer:
         """
         config = self.whole(overrides)
         HydraConfig.instance().set_config(config)  # `${hydra:...}` is looked up there
-        brought = self._tuned(config.hydra.runtime.choices)
+        choices = config.hydra.runtime.choices
+        said = {key_of(one): one.partition("=")[2] for one in expand(list(overrides)) if "=" in one}
+        brought, published = self._tuned(choices), self._published(choices.get(PUBLISHED) or said.get(PUBLISHED))
         with open_dict(config):
             del config["hydra"]
         resolved: Any = OmegaConf.to_container(config, resolve=True)
-        return _with_whole_id(hide_login({**resolved, "tuned": in_effect(brought, resolved)}))
+        own = {"tuned": in_effect(brought, resolved), "published": in_effect(published, resolved)}
+        if choices.get(EXPERIMENT) is not None:
+            plain = self._as_it_is(said) if said.keys() - {EXPERIMENT, "loss"} else resolved
+            own[EXPERIMENT] = {"name": choices[EXPERIMENT], "changed": changed(resolved, plain)}
+        return _with_whole_id(hide_login({**resolved, **own}))
+
+    def _published(self, named: str | None) -> dict[str, Any]:
+        """What the files of conf/published bring for this experiment with this loss, as far as there are any."""
+        files = [f"{PUBLISHED}/{name}" for name in re.findall(r"[\w./-]+", str(named))]
+        found = [self._content(file) for file in files if _is_there(file) or _file(file).is_file()]
+        return OmegaConf.to_container(OmegaConf.merge(*found)) if found else {}  # type: ignore[return-value]
+
+    def _as_it_is(self, said: Mapping[str, str]) -> Config:
+        """The experiment with this loss, as published, and nothing else that was said."""
+        groups = [group for group in (EXPERIMENT, "loss", PUBLISHED) if said.get(group, "none") != "none"]
+        words = tuple(f"{group}={said[group]}" for group in groups)
+        if words not in self._plain:
+            plain = self._composed(expand(list(words)))
+            HydraConfig.instance().set_config(plain)
+            with open_dict(plain):
+                del plain["hydra"]
+            self._plain[words] = OmegaConf.to_container(plain, resolve=True)  # type: ignore[assignment]
+        return self._plain[words]
 
     def _tuned(self, chosen: Mapping[str, str]) -> dict[str, Any]:
         """What the files of conf/tuned bring for what was chosen, as far as there are any."""
         brought: dict[str, Any] = {}
         for file in (f"{group}/{chosen.get(group)}" for group in (TUNED, TUNED_LOSS)):
             if _is_there(file):
-                if file not in self._files:
-                    self._files[file] = OmegaConf.to_container(hydra.compose(file))
-                brought |= self._files[file]
+                brought |= self._content(file)
         ours = f"{chosen.get('dataset')}_{chosen.get('loss')}"
         if chosen.get(TUNED_LOSS) != ours and _is_there(f"{TUNED_LOSS}/{ours}"):
             self.set_aside.add(ours)
         return brought
+
+    def _content(self, file: str) -> dict[str, Any]:
+        """A file of conf/, composed, once."""
+        if file not in self._files:
+            self._files[file] = OmegaConf.to_container(hydra.compose(file))
+        return dict(self._files[file])
 
     def single(self, overrides: Sequence[str], instead: str) -> Config:
         """The config of the only job, resolved.

@@ -12,7 +12,7 @@ from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.insight.probe import SAMPLES, Probe
 from kd_lab.insight.stages import stages
-from kd_lab.job import parts, recipes, tuned
+from kd_lab.job import parts, published, recipes, tuned
 from kd_lab.job.bind import Bound, meet
 from kd_lab.job.console import busy
 from kd_lab.job.describe import network_name
@@ -59,6 +59,8 @@ def doctor(config: Mapping[str, Any]) -> list[Pull]:
     out.print(parts.table(plan))
     if plan.settings.tuned:
         out.print(tuned.sentence(plan.settings.tuned, plan.data.name), soft_wrap=True)
+    for line in published.described(plan.settings):
+        out.print(line, soft_wrap=True)
     for role, network, spec in (("teacher", teacher, plan.specs.teacher), ("student", student, None)):
         if network is not None:
             named = network_name(spec.node if spec else plan.built.student_node)

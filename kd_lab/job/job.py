@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from kd_lab import names
-from kd_lab.job import parts, recipes, threads, tuned
+from kd_lab.job import parts, published, recipes, threads, tuned
 from kd_lab.job.answers import check
 from kd_lab.job.bind import described
 from kd_lab.job.console import Reporter, busy
@@ -39,7 +39,7 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
     plan, built = keeper.plan, keeper.built
     for line in [
         parts.sentence(plan),
-        *_tuned(plan),
+        *_not_typed(plan),
         *threads.described(plan),
         *plan.described(),
         *recipes.described(plan),
@@ -57,10 +57,10 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
     return result
 
 
-def _tuned(plan: Plan) -> list[str]:
-    """What acts in this job although nobody typed it, a sentence."""
+def _not_typed(plan: Plan) -> list[str]:
+    """What acts in this job although nobody typed it, a sentence each."""
     brought = plan.settings.tuned
-    return [tuned.sentence(brought, plan.data.name)] if brought else []
+    return [*([tuned.sentence(brought, plan.data.name)] if brought else []), *published.described(plan.settings)]
 
 
 def _told(reporter: Reporter, phase: str, obtain: Callable[[], MaybeObtained]) -> MaybeObtained:

@@ -18,6 +18,7 @@ from kd_lab.job.describe import network_name, role_params, run_name, sweep_name
 from kd_lab.job.inputs import inputs
 from kd_lab.job.measured import Measured, known, measure, remember, runtime
 from kd_lab.job.plan import Built, Plan
+from kd_lab.job.published import tags
 from kd_lab.job.saved import save_answers, save_network
 from kd_lab.job.specs import NetworkSpec
 from kd_lab.job.threads import threads
@@ -231,6 +232,8 @@ class Keeper:
         config = {**self.config, "loss": self.plan.settings.loss.in_effect()}
         facts = {names.TAG_JOB: self.context.label, names.TAG_SWEEP: self.context.sweep, names.TAG_KEY: key}
         facts[names.TAG_TUNED] = of_role(self.plan.settings.tuned, order.role)
+        if order.role in (names.STUDENT, names.TRIAL):
+            facts |= tags(self.plan.settings)
         own = {tag: value for tag, value in facts.items() if value}
         if self.context.tried is not None and order.role == names.STUDENT:
             own[names.TAG_CONFIGURATIONS_TRIED] = str(self.context.tried)

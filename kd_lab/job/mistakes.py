@@ -57,6 +57,9 @@ def _no_override(override: str) -> str:
 
 def _no_choice(error: MissingConfigException, known: Callable[[str], Sequence[str]]) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
+    if group.partition("/")[0] == "experiment":  # cifar100/NAME is one name
+        whole = f"{group}/{name}".removeprefix("experiment/")
+        return f"experiment={whole}: no such experiment; {choices(whole, list(known('experiment')))}"
     given = f"{group}={name}" if error.options is not None else f"{group}=[...{name}...]"
     kind = group.split("/")[-1]
     told = f"{given}: no such {kind}; {choices(name, list(error.options or known(group)))}"

@@ -177,8 +177,15 @@ class StudentSettings(NetworkSettings):
 N = TypeVar("N", bound=NetworkSettings)
 
 
+class ExperimentSettings(Strict):
+    """The experiment that was chosen by name, and what of it is otherwise in this job, as it is typed."""
+
+    name: str
+    changed: list[str] = Field(default_factory=list)
+
+
 class Settings(Strict):
-    """The config of one job."""
+    """The config of one job; `tuned` and `published` are settings that nobody typed, by key."""
 
     seed: int
     study: str
@@ -194,6 +201,8 @@ class Settings(Strict):
     checkpoint: CheckpointSettings = CheckpointSettings()
     sweep: SweepSettings
     tuned: dict[str, Any] = Field(default_factory=dict)
+    published: dict[str, Any] = Field(default_factory=dict)
+    experiment: ExperimentSettings | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Settings":
@@ -225,6 +234,8 @@ class Settings(Strict):
             checkpoint=parsed("checkpoint", config.get("checkpoint") or {}, CheckpointSettings),
             sweep=parsed("sweep", config["sweep"], SweepSettings),
             tuned=config.get("tuned") or {},
+            published=config.get("published") or {},
+            experiment=config.get("experiment"),
         )
 
 

@@ -29,7 +29,7 @@ from kd_lab.job.arguments import expand
         (["student.recipe.epochs=3"], ["student.recipe.epochs=3", "student.recipe.steps=null"]),
         (["teacher.recipe.steps=3"], ["teacher.recipe.steps=3", "teacher.recipe.epochs=null"]),
         (["student.recipe.epochs=3", "student.recipe.steps=4"], ["student.recipe.epochs=3", "student.recipe.steps=4"]),
-        (["loss=[kd,soft_label]"], ["loss=[kd,soft_label]", "tuned/loss=none"]),
+        (["loss=[kd,soft_label]"], ["loss=[kd,soft_label]", "published=none", "tuned/loss=none"]),
         (["-m", "seed=0,1"], ["-m", "seed=0,1"]),
     ],
 )
