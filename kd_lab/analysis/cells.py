@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from kd_lab.analysis.columns import column, each_run
+from kd_lab.analysis.published import COLUMN
 from kd_lab.analysis.statistics import spread
 from kd_lab.analysis.unit import Unit
 from kd_lab.analysis.wording import DASH, fixed, number, p_value, percent
@@ -90,8 +91,8 @@ def cells_of(arms: pd.DataFrame, metric: str) -> list[dict[str, Cell]]:
         metric: `Comparison.metric`.
 
     Returns:
-        By name: arm, group, kd_arm, n, mean (written with its sd), interval; behind `to_baseline_` and `to_kd_` each
-        mean, interval, p (of the t-test, after Holm), wilcoxon, wins, verdict, pairs; the keys of COSTS.
+        By name: arm, group, kd_arm, n, mean (written with its sd), interval, published; behind `to_baseline_` and
+        `to_kd_` each mean, interval, p (of the t-test, after Holm), wilcoxon, wins, verdict, pairs; the keys of COSTS.
     """
     return [_cells(arm, Unit(metric)) for arm in arms.to_dict(orient="records")]
 
@@ -125,6 +126,7 @@ def _cells(arm: Mapping[Any, Any], unit: Unit) -> dict[str, Cell]:
     found = {name: Cell(str(arm[name]), str(arm[name])) for name in ("arm", "group", "kd_arm")}
     found["n"] = Cell(arm["n"], str(int(arm["n"])))
     found["mean"] = Cell(arm["mean"], unit.with_sd(arm["mean"], arm["sd"]))
+    found[COLUMN] = Cell(arm.get(COLUMN), unit.value(arm.get(COLUMN)))
     found["interval"] = Cell(arm["low"], unit.interval(arm["low"], arm["high"], signed=False))
     for prefix in ("to_baseline", "to_kd"):
         found |= {f"{prefix}_{name}": cell for name, cell in _gain(arm, prefix, unit).items()}

@@ -10,7 +10,9 @@ import pandas as pd
 from kd_lab.names import BASELINE, OF_ALONE
 
 IDENTITY = ["study", "run_id", "name", "role", "status", "seed", "dataset", "network", "loss"]
-LINKS = ["teacher_run", "baseline_run", "sweep", "tried", "start_time", "remarks"]
+EXPERIMENT = ["experiment", "experiment_loss", "experiment_changed"]
+"""Which one a student is of, by name; its loss, as tables of figures call it; what is otherwise, as it is typed."""
+LINKS = ["teacher_run", "baseline_run", "sweep", "tried", "start_time", "remarks", *EXPERIMENT]
 PROTOCOL = ["fingerprint", "teacher_weights", "machine", "code", "test_samples"]
 PARAMS = "params."
 SHARED = ", jobs at once="

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from kd_lab import names
-from kd_lab.analysis import remarks
+from kd_lab.analysis import published, remarks
 from kd_lab.analysis.arms import as_text, with_arms
 from kd_lab.analysis.columns import PARAMS, SHARED, column
 from kd_lab.analysis.groups import comparable
@@ -34,7 +34,8 @@ class Comparison:
     arms: one row per arm, the best first: arm, group, network, loss, n, mean, sd, low, high of `metric`; the baselines'
         mean and sd, the teachers' mean; `to_baseline_` and `to_kd_` mean, low, high, p_t, p_wilcoxon, wins, pairs,
         p_holm, verdict; `kd_arm`, the arm that `to_kd_` compares with; gap_recovered; MEANS and ON_A_MACHINE of
-        `kd_lab.analysis.reached`. NaN, or an empty text, where there is none.
+        `kd_lab.analysis.reached`; where figures of a paper are known, `published` and what
+        `kd_lab.analysis.published.with_published` tells of it. NaN, or an empty text, where there is none.
     notes: what a reader must know, a sentence each.
     reference: what `to_kd_` compares with: plain kd, or what `against` names.
     name: what tells these students from those of other groups; empty where there are no others.
@@ -151,6 +152,7 @@ def _compared(
     arms = reached(students, metric, timed=timed)
     arms = arms.assign(kd_arm=lambda found: found["arm"].map(reference.chosen).astype(object).fillna(""))
     arms = with_differences(arms, students, metric, higher_is_better=higher)
+    arms = published.with_published(arms, students, metric)
     arms = arms.sort_values(["group", "mean"], ascending=[True, not higher], kind="stable").reset_index(drop=True)
     notes = [
         *remarks.amiss(students),
@@ -164,6 +166,7 @@ def _compared(
         *remarks.one_split(students, arms, metric),
         *reference.notes,
         *remarks.baselines(students),
+        *published.notes(arms),
     ]
     return Comparison(students, arms, notes, metric, reference.called, name)
 

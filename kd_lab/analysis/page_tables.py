@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from kd_lab.analysis.cells import Cell, beside, cells_of, known_costs
+from kd_lab.analysis.published import COLUMN
 from kd_lab.analysis.references import PLAIN_KD
 from kd_lab.analysis.unit import Unit
 from kd_lab.analysis.wording import DASH, number, p_in_words
@@ -53,6 +54,7 @@ def results(
     against = [prefix for prefix in known if arms[f"{prefix}_mean"].notna().any()]
     columns = [Column("arm", numeric=False), *([Column("data", numeric=False)] if grouped else []), Column("seeds")]
     columns.append(Column(unit.heading, "mean ± sample sd, 95% interval"))
+    columns += [Column(f"{COLUMN}, %", "by others, not measured here")] if COLUMN in arms else []
     for prefix in against:
         columns.append(Column(f"to {known[prefix]}", f"{unit.of_difference.strip() or 'difference'}, 95% interval"))
         columns.append(Column("verdict", "p after Holm, wins of pairs"))
@@ -60,10 +62,11 @@ def results(
     for arm in cells_of(arms, metric):
         row = [_word(arm["arm"]), *([_word(arm["group"])] if grouped else []), _number(arm["n"])]
         row.append(_number(arm["mean"], small=arm["interval"]))
+        row += [_number(arm[COLUMN])] if COLUMN in arms else []
         for prefix in against:
             row += _gain(arm, prefix)
         found.append(row)
-    blank = [PageCell("")] * (2 * len(against))
+    blank = [PageCell("")] * (2 * len(against) + (COLUMN in arms))
     group = [PageCell("")] if grouped else []
     below = [
         [PageCell(one.name, one.name), *group, PageCell(str(one.num_runs)), PageCell(one.reached), *blank]

@@ -10,6 +10,7 @@ from kd_lab.analysis.cells import Cell, beside, cells_of, known_costs
 from kd_lab.analysis.comparison import Comparison, Comparisons
 from kd_lab.analysis.headline import headline
 from kd_lab.analysis.layout import TextTable, drawn
+from kd_lab.analysis.published import COLUMN
 from kd_lab.analysis.unit import Unit
 from kd_lab.names import BASELINE, TEACHER
 from kd_lab.outside.console import PlainConsole
@@ -114,6 +115,7 @@ def _results(comparison: Comparison, head: str, cells: Cells) -> TextTable:
     below = [f"{one.name} {one.reached}" + (f" ({one.num_runs})" if one.num_runs > 1 else "") for one in found]
     more = f"; and {len(below) - MAX_BESIDE} more" if len(below) > MAX_BESIDE else ""
     columns = {"arm": head, "n": "n", "mean": Unit(comparison.metric).symbol, "interval": "95% interval"}
+    columns |= {COLUMN: COLUMN} if COLUMN in comparison.arms else {}
     return _table(
         f"{title}, mean ± sample sd over n; gain over the same student alone, paired",
         "; ".join(below[:MAX_BESIDE]) + more,
