@@ -23,7 +23,7 @@ from kd_lab.store.location import LOCAL
 
 HARMLESS = re.compile(r"[\w./:=,+@%\[\]-]+")
 """The shell expands the words that it is given: names from a store may hold nothing that it would run."""
-INSIDE = {*ALIASES.values(), "hydra", "tuned"}
+INSIDE = {*ALIASES.values(), "hydra", "tuned", "published"}
 """What nobody chooses by itself: there is student/recipe=, and no recipe=."""
 MOST_RUNS = 50
 OF_COMPARE = ("metric=", "against=", "where=", "mix=", "format=", "--out", "tracking.uri=")
@@ -31,6 +31,7 @@ WORDS = {
     "evaluate": ("run=", "trainer=", "weights=", "tracking.uri="),
     "predict": ("run=", "tracking.uri="),
     "notebook": ("tracking.uri=",),
+    "import-recipe": ("out=",),
     "ui": ("port=", "tracking.uri="),
     "sync": ("tracking.uri=",),
 }

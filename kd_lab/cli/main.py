@@ -53,7 +53,7 @@ def trusting(arguments: list[str]) -> list[str]:
 
 
 def _command(arguments: list[str]) -> Callable[[list[str]], int]:
-    from kd_lab.cli import commands, compare, listing, notebook, sync
+    from kd_lab.cli import commands, compare, import_recipe, listing, notebook, sync
 
     named = {
         "list": listing.list_choices,
@@ -62,11 +62,12 @@ def _command(arguments: list[str]) -> Callable[[list[str]], int]:
         "predict": commands.predict,
         "doctor": commands.doctor,
         "compare": compare.compare,
+        "import-recipe": import_recipe.import_recipe,
         "notebook": notebook.notebook,
         "sync": sync.sync,
     }
     first = arguments[0] if arguments else ""
-    if re.fullmatch("[A-Za-z]+", first) and first not in named:
+    if re.fullmatch("[A-Za-z]+(-[A-Za-z]+)*", first) and first not in named:
         told = choices(first, list(named))
         raise UserError(f"{first}: no such command, and no override of the form key=value; {told}")
     return named.get(first, commands.run)

@@ -11,6 +11,7 @@ student gained.
   kd-lab doctor [KEY=VALUE..]  what would be compared; trains nothing
   kd-lab evaluate run=ID       measure a finished run's network again, here
   kd-lab predict run=ID FILE   what a finished run says of new samples, as CSV
+  kd-lab import-recipe FILE    another framework's recipe, as a command
   kd-lab sync                  bring in runs kept while a server was away
   kd-lab list [GROUP[=NAME]]   what can be chosen, and what can be set of it
   kd-lab ui                    MLflow's own pages on the same runs
@@ -19,7 +20,7 @@ student gained.
 
 Choose parts:
   dataset=digits teacher=ensemble student=mlp loss=kd trainer=cpu
-  tracking=local experiment=article
+  tracking=local experiment=cifar100/resnet32x4_resnet8x4
 Change values:
   student.recipe.epochs=50 student.recipe.optimizer.lr=1e-3 seed=1 study=NAME
   loss.temperature=4 loss.hard_weight=0.1 teacher.weights=run:ID
@@ -110,6 +111,19 @@ output: the class, how sure, and the probability of each class.
   trust=MODULE       let the run name a class of your own module
 {URI}
 Example: kd-lab predict run=1a2b3c4d new.npz > predictions.csv
+""",
+    "import-recipe": """\
+kd-lab import-recipe FILE [out=FILE.yaml]
+
+Read a recipe of another framework, print the kd-lab command that does the
+same, and say what of it has no counterpart.
+
+  FILE               a shell script with RepDistiller's train_student.py and
+                     its flags, a YAML of mdistiller, or one of torchdistill
+  out=FILE.yaml      also written as FOLDER/experiment/NAME.yaml, which
+                     --config-dir=FOLDER experiment=NAME then chooses
+
+Example: kd-lab import-recipe run_crd.sh
 """,
     "list": """\
 kd-lab list [GROUP ...] [GROUP=NAME ...]

@@ -17,7 +17,9 @@ def test_help__imports_nothing_heavy() -> None:
         assert f"'{heavy}'" not in out
 
 
-@pytest.mark.parametrize("command", ["compare", "evaluate", "doctor", "sync", "ui", "list", "notebook"])
+@pytest.mark.parametrize(
+    "command", ["compare", "evaluate", "doctor", "sync", "ui", "list", "notebook", "import-recipe"]
+)
 @pytest.mark.parametrize("typed", ["{} --help", "{} -h", "help {}", "{} something -h"])
 def test_help__of_a_subcommand(command: str, typed: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert _main(typed.format(command).split()) == 0
