@@ -28,6 +28,8 @@ def test_wheel__runs_elsewhere(tmp_path: Path) -> None:
     assert shipped
     assert shipped <= set(names)
     assert {f"kd_lab/conf/{p.relative_to(ROOT / 'conf')}" for p in (ROOT / "conf").rglob("*.yaml")} <= set(names)
+    tables = (ROOT / "kd_lab" / "analysis" / "tables").glob("*.csv")
+    assert {f"kd_lab/analysis/tables/{p.name}" for p in tables} <= set(names)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     line = "dataset=synthetic teacher=mlp teacher.recipe.steps=20 student.recipe.steps=20"
