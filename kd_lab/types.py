@@ -3,9 +3,9 @@
 Legend: B batch, K classes, N samples of a dataset, R rows, C channels.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +91,58 @@ class Source(Protocol):
 
     def read(self, rows: Tensor) -> Inputs:
         """The rows [R], int64 numbers on the CPU: inputs [R, ...] as the dataset has them."""
+
+
+@runtime_checkable
+class Pictures(Source, Protocol):
+    """A source of pictures of any size. What `read` gives of them has one; an augmentation may cut from the whole ones.
+
+    size: height and width of what `read` gives, [R, C, *size].
+    """
+
+    size: tuple[int, int]
+
+    def whole(self, rows: Tensor) -> Sequence[Tensor]:
+        """The pictures of the rows [R] as they are, each [C, H, W] with a height and width of its own."""
+
+    def shown(self, pictures: Sequence[Tensor]) -> Tensor:
+        """What `read` gives of these pictures."""
+
+
+class Cutting(Protocol):
+    """A batch transform that begins with a piece cut out of each sample: out of the whole one where there are pictures.
+
+    cuts: whether it does.
+    """
+
+    @property
+    def cuts(self) -> bool:
+        """Whether it does: a transform made of others may not."""
+
+    def cut(self, pictures: Sequence[Tensor], seeds: Tensor, size: tuple[int, int]) -> Inputs:
+        """Pictures [C, H, W], each of its own size, and a seed for each [B] int64 to inputs [B, C, *size]."""
+
+
+def cuts(augment: Augment) -> TypeGuard[Cutting]:
+    """Whether a batch transform begins with a piece cut out of each sample."""
+    return bool(getattr(augment, "cuts", False))
+
+
+def read_as(source: Source, rows: Tensor, changes: Sequence[tuple[Augment | None, Tensor]]) -> tuple[Inputs, ...]:
+    """The rows [R], read once, under each augmentation with its seeds [R] int64; None leaves them."""
+    if not isinstance(source, Pictures):
+        raw = source.read(rows)
+        return tuple(raw if change is None else change(raw, seeds) for change, seeds in changes)
+    whole, size = source.whole(rows), source.size
+    shown = None if all(change is not None and cuts(change) for change, _ in changes) else source.shown(whole)
+
+    def made(change: Augment | None, seeds: Tensor) -> Inputs:
+        if change is not None and cuts(change):
+            return change.cut(whole, seeds, size)
+        assert shown is not None
+        return shown if change is None else change(shown, seeds)
+
+    return tuple(made(change, seeds) for change, seeds in changes)
 
 
 class InMemory(NamedTuple):

@@ -1,12 +1,12 @@
 """Several augmentations, one after the other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from kd_lab.inputs import Inputs
 from kd_lab.seeds import mixed, of_samples
-from kd_lab.types import Augment
+from kd_lab.types import Augment, cuts
 
 
 class Chain:
@@ -35,6 +35,21 @@ class Chain:
         Returns:
             What the last part makes.
         """
-        for number, part in enumerate(self.parts.values()):
+        return self._through(inputs, seeds, 0)
+
+    @property
+    def cuts(self) -> bool:
+        """Whether the first part cuts, as whole pictures are cut."""
+        return cuts(next(iter(self.parts.values())))
+
+    def cut(self, pictures: Sequence[Tensor], seeds: Tensor, size: tuple[int, int]) -> Inputs:
+        """What the last part makes, where the first one cuts; see `kd_lab.types.Cutting`."""
+        first = next(iter(self.parts.values()))
+        assert cuts(first)
+        return self._through(first.cut(pictures, of_samples(mixed(0), seeds), size), seeds, 1)
+
+    def _through(self, inputs: Inputs, seeds: Tensor, done: int) -> Inputs:
+        """The parts from this one on."""
+        for number, part in list(enumerate(self.parts.values()))[done:]:
             inputs = part(inputs, of_samples(mixed(number), seeds))
         return inputs

@@ -22,4 +22,4 @@ class MemoryFeed(Order):
     def __iter__(self) -> Iterator[Batch]:
         """The next epoch."""
         for place in self.places():
-            yield self.batch(place, augmented(self._source.read(place.index), place.seeds, self._augments))
+            yield self.batch(place, augmented(self._source, place.index, place.seeds, self._augments))

@@ -11,7 +11,7 @@ from torch import Tensor
 from kd_lab.errors import UserError
 from kd_lab.inputs import Inputs, each
 from kd_lab.seeds import mixed, of_samples
-from kd_lab.types import Augment, Batch, Data, Mix, Mixed, Share, labelled
+from kd_lab.types import Augment, Batch, Data, Mix, Mixed, Share, Source, labelled, read_as
 
 MIXING = 1
 """Sets what is drawn to mix a step's samples apart from all else that follows from the seed."""
@@ -188,10 +188,10 @@ class Order:
         return self
 
 
-def augmented(raw: Inputs, seeds: Tensor, augments: Sequence[Augment | None]) -> tuple[Inputs, ...]:
-    """The samples [B, ...] under each augmentation; None leaves them. The first one has the seeds [B] themselves."""
+def augmented(source: Source, rows: Tensor, seeds: Tensor, augments: Sequence[Augment | None]) -> tuple[Inputs, ...]:
+    """The rows [B] under each augmentation; None leaves them. The first one has the seeds [B] themselves."""
     own = [seeds, *(of_samples(n, seeds) for n in range(1, len(augments)))]
-    return tuple(raw if change is None else change(raw, s) for change, s in zip(augments, own, strict=True))
+    return read_as(source, rows, list(zip(augments, own, strict=True)))
 
 
 def _mixed(place: Place, made: Sequence[Inputs], mix: Mix) -> Batch:

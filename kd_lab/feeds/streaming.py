@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from kd_lab.errors import UserError
 from kd_lab.feeds.order import Order, augmented
 from kd_lab.inputs import Inputs, moved
 from kd_lab.types import Augment, Batch, Source
@@ -18,6 +19,9 @@ class StreamingFeed(Order):
 
     What the dataset reads as a row follows from the row alone. The batches are those of a `MemoryFeed` of the same
     data, whatever the number of workers.
+
+    Raises:
+        UserError: a row cannot be read; whoever reads it, the message is the source's own.
     """
 
     _workers = 0
@@ -30,7 +34,7 @@ class StreamingFeed(Order):
     def __iter__(self) -> Iterator[Batch]:
         """The next epoch."""
         places = list(self.places())
-        loader: DataLoader[tuple[Inputs, ...]] = DataLoader(
+        loader: DataLoader[tuple[Inputs, ...] | UserError] = DataLoader(
             _Reads(self._source, self._augments, [(place.index.cpu(), place.seeds.cpu()) for place in places]),
             batch_size=None,
             num_workers=self._workers,
@@ -38,11 +42,13 @@ class StreamingFeed(Order):
             generator=torch.Generator(),  # else it draws from the one that dropout draws from
         )
         for place, read in zip(places, loader, strict=True):
+            if isinstance(read, UserError):
+                raise read
             yield self.batch(place, [moved(one, self.device) for one in read])
 
 
 @dataclass(frozen=True)
-class _Reads(Dataset[tuple[Inputs, ...]]):
+class _Reads(Dataset[tuple[Inputs, ...] | UserError]):
     """What a worker does: the samples of one batch, and its views, before they are prepared."""
 
     source: Source
@@ -52,6 +58,21 @@ class _Reads(Dataset[tuple[Inputs, ...]]):
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, step: int) -> tuple[Inputs, ...]:
+    def __getitem__(self, step: int) -> tuple[Inputs, ...] | UserError:
+        """An error is handed over as it is: one that is raised here would reach the training as a traceback."""
         index, seeds = self.places[step]
-        return augmented(self.source.read(index), seeds, self.augments)
+        try:
+            return augmented(self.source, index, seeds, self.augments)
+        except UserError as error:
+            return error
+
+
+def lost_worker(error: str) -> str | None:
+    """What a user is told if this is what PyTorch says of a process that reads and is gone; else None."""
+    if "DataLoader worker" not in error or not ("killed by signal" in error or "exited unexpectedly" in error):
+        return None
+    return (
+        "a worker, one of the processes that read the data, was killed or ended by itself, most likely for want of "
+        "memory; take fewer workers (trainer.workers=1, or 0 for none) or smaller batches, or give more memory, "
+        "/dev/shm included"
+    )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kd_lab.errors import UserError
 from kd_lab.inputs import shapes
-from kd_lab.types import UNLABELLED, Augment, Data, InMemory, Prepare
+from kd_lab.types import UNLABELLED, Augment, Data, InMemory, Prepare, Source, read_as
 
 
 @dataclass(frozen=True)
@@ -214,17 +214,21 @@ def check_every_class(targets: Tensor, rows: Tensor, num_classes: int, setting: 
         )
 
 
-def fingerprint(inputs: Tensor, targets: Tensor, parts: Iterable[Tensor], prepare: Prepare | None = None) -> str:
+def fingerprint(
+    inputs: Tensor | bytes, targets: Tensor, parts: Iterable[Tensor], prepare: Prepare | None = None
+) -> str:
     """The sha256 (hex, 64 characters) over the type, shape and bytes of each tensor, in order.
 
     Args:
-        inputs: [N, ...].
+        inputs: [N, ...]; of rows that are not in memory, a digest of them.
         targets: [N] int64.
         parts: row numbers, int64.
         prepare: what is done to every batch; its text says all of it.
     """
     digest = hashlib.sha256(repr(prepare).encode() if prepare is not None else b"")
-    for tensor in (inputs, targets, *parts):
+    if isinstance(inputs, bytes):
+        digest.update(inputs)
+    for tensor in (targets, *parts) if isinstance(inputs, bytes) else (inputs, targets, *parts):
         digest.update(f"{tensor.dtype} {list(tensor.shape)};".encode())
         digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
@@ -246,22 +250,49 @@ def assemble(
     Raises:
         UserError: the batch transform does not fit these inputs.
     """
+    source = InMemory(inputs)
     if augment is not None:
-        _check_augment(augment, inputs[:1])
+        _check_augment(augment, source)
     rows = (parts.train, parts.transfer, parts.validation, parts.test)
     known_by = fingerprint(inputs, targets, rows, prepare)
-    return Data(name, InMemory(inputs), targets, *rows, num_classes, known_by, augment, prepare, from_raw)
+    return Data(name, source, targets, *rows, num_classes, known_by, augment, prepare, from_raw)
 
 
-def _check_augment(augment: Augment, sample: Tensor) -> None:
+def assemble_read(
+    name: str,
+    source: Source,
+    digest: bytes,
+    targets: Tensor,
+    parts: Parts,
+    *,
+    num_classes: int,
+    augment: Augment | None,
+    prepare: Prepare | None = None,
+) -> Data:
+    """Puts a dataset together whose rows are read when they are wanted; digest: what all of these follow from.
+
+    Raises:
+        UserError: the batch transform does not fit the rows, or the first one cannot be read.
+    """
+    if augment is not None:
+        _check_augment(augment, source)
+    rows = (parts.train, parts.transfer, parts.validation, parts.test)
+    known_by = fingerprint(digest, targets, rows, prepare)
+    return Data(name, source, targets, *rows, num_classes, known_by, augment, prepare)
+
+
+def _check_augment(augment: Augment, source: Source) -> None:
     """Tries the transform once, so that a bad choice is told before anything is trained."""
     name = getattr(augment, "__name__", type(augment).__name__)
+    seeds = torch.zeros(1, dtype=torch.int64)
     try:
-        result = augment(sample, torch.zeros(len(sample), dtype=torch.int64))
+        sample, result = read_as(source, torch.zeros(1, dtype=torch.int64), [(None, seeds), (augment, seeds)])
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(f"dataset.augment={name}: {error} Choose dataset/augment=none.") from error
     if shapes(result) != shapes(sample):
         raise UserError(
             f"dataset.augment={name}: it must keep the shape of its inputs, but made {[1, *shapes(result)]} "
-            f"of {list(sample.shape)}."
+            f"of {[1, *shapes(sample)]}."
         )
