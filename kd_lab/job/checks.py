@@ -141,13 +141,14 @@ def check_logits(key: str, network: nn.Module, data: Data) -> None:
     Raises:
         UserError: The network cannot take the dataset's samples, or answers for another number of classes.
     """
+    example = data.example(2)
     try:
         with eval_mode(network), torch.no_grad():
-            logits = call_network(network, data.example(2))
+            logits = call_network(network, example)
     except Exception as error:  # a user's network may raise anything
         reason = " ".join(str(error).split())[:300]
         raise UserError(
-            f"{key}: the network cannot take this dataset's samples of shape {shapes(data.example(1))} ({reason}); "
+            f"{key}: the network cannot take this dataset's samples of shape {shapes(example)} ({reason}); "
             "expected a network for that shape"
         ) from error
     got = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__

@@ -14,7 +14,8 @@ from torch import nn
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from kd_lab import names
-from kd_lab.errors import PrunedError, TrainingFailedError
+from kd_lab.errors import PrunedError, TrainingFailedError, UserError
+from kd_lab.feeds.streaming import lost_worker
 from kd_lab.insight.taps import Tap
 from kd_lab.job.checks import callbacks_of
 from kd_lab.job.plan import Plan
@@ -185,8 +186,18 @@ def _run(trainer: pl.Trainer, module: TrainingModule) -> None:
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from error
     except ProcessRaisedException as error:
-        for kind in (TrainingFailedError, PrunedError):
+        for kind in (TrainingFailedError, PrunedError, UserError):
             told = re.search(rf"{kind.__name__}: (.+)", str(error))
             if told:
                 raise kind(told[1]) from error
+        _check_workers(error)
         raise
+    except RuntimeError as error:  # PyTorch raises it wherever the training is, once a worker is gone
+        _check_workers(error)
+        raise
+
+
+def _check_workers(error: Exception) -> None:
+    """Raise a TrainingFailedError if a process that reads has ended by itself."""
+    if (lost := lost_worker(str(error))) is not None:
+        raise TrainingFailedError(lost) from error

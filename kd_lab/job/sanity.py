@@ -4,16 +4,18 @@ from collections.abc import Iterator, Sequence
 
 from kd_lab import names
 from kd_lab.inputs import facts
-from kd_lab.types import Data, NetworkResult, RunResult
+from kd_lab.types import Data, InMemory, NetworkResult, RunResult
 
 WIDE = 50.0
 """Inputs beyond this are not what networks are initialised for; images in 0..255 and raw measurements are."""
 LOOKED_AT = 4096
 """So many samples show what the inputs span."""
+READ = 128
+"""So many of a dataset that is read when it is wanted."""
 
 
 def remarks(result: RunResult, spans: Sequence[str]) -> list[str]:
-    """The sentences, the gravest first; spans: those on the data, of `wide`."""
+    """The sentences, the gravest first; spans: those on the data and the teacher's weights, of `wide` and `misfits`."""
     return [*_collapsed(result), *spans, *_compared(result)]
 
 
@@ -35,7 +37,8 @@ def _collapsed(result: RunResult) -> Iterator[str]:
 
 def wide(data: Data) -> Iterator[str]:
     """A sentence for each input whose numbers no network is initialised for; reads samples."""
-    seen = data.rows(data.transfer).batch(0, LOOKED_AT, "cpu")
+    count = LOOKED_AT if isinstance(data.source, InMemory) else READ
+    seen = data.rows(data.transfer).batch(0, count, "cpu")
     spans = facts(seen, lambda one: (float(one.min()), float(one.max())) if one.is_floating_point() else (0.0, 0.0))
     for name, (low, high) in spans.items() if isinstance(spans, dict) else [("", spans)]:
         if max(-low, high) > WIDE:
