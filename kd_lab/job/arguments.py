@@ -12,6 +12,8 @@ OF_HYDRA = ("hydra.searchpath", "hydra.sweeper.params")
 INFO = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
 CUSTOM = ("dataset", "teacher", "student", "loss")
 """What a class of the user's own can be: student._target_=my.Net chooses student=custom."""
+OF_OTHERS = ("sweep.resources.", "callbacks.", "teacher.estimator.", "dataset.train.", "dataset.test.")
+"""Where the arguments stand of what is not ours."""
 
 
 def parse(arguments: list[str]) -> Namespace:
@@ -95,7 +97,7 @@ def _short(override: str, own: set[str]) -> str:
         return f"++loss.terms.custom.{override.removeprefix('loss.')}"
     of_any = re.fullmatch(r"loss\.terms\.\w+\.(standardize|student_layers|teacher_layers)", key)
     of_own = re.fullmatch(r"(\w+)\.(?!_target_$)\w+", key)
-    of_others = key.startswith(("sweep.resources.", "callbacks.", "teacher.estimator."))
+    of_others = key.startswith(OF_OTHERS)
     return f"++{override}" if of_the_only_one or of_any or of_others or (of_own and of_own[1] in own) else override
 
 

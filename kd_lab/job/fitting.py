@@ -22,9 +22,13 @@ def dataset_of(key: str, node: Node, allowed: Whitelist | None = None) -> Any:
     target = locate(key, node.get("_target_"), allowed)
     dataset = target if isinstance(target, type) and not hasattr(target, "load") else build(key, node, allowed=allowed)
     if not callable(getattr(dataset, "load", None)):
-        kind = "is a PyTorch dataset" if hasattr(dataset, "__getitem__") else "has no load()"
+        name = node.get("_target_")
+        if hasattr(dataset, "__getitem__") or hasattr(dataset, "__iter__"):
+            raise UserError(
+                f"{key}._target_={name}: is a PyTorch dataset; take it as dataset=torch dataset.train._target_={name}"
+            )
         raise UserError(
-            f"{key}._target_={node.get('_target_')}: {kind}; expected a class with load() -> kd_lab.types.Data; or "
+            f"{key}._target_={name}: has no load(); expected a class with load() -> kd_lab.types.Data; or "
             "save its samples once, numpy.savez('my.npz', X=..., y=...), and take dataset=arrays dataset.path=my.npz"
         )
     return dataset

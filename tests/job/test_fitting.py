@@ -26,6 +26,10 @@ class Images:
         return 3
 
 
+class Other:
+    pass
+
+
 class Loads:
     def load(self):
         return [1, 2]
@@ -47,11 +51,17 @@ def test_dataset__of_ones_own_by_one_override() -> None:
 
 @pytest.mark.parametrize("name", ["own_data.Images", "torchvision.datasets.CIFAR10", "torch.utils.data.TensorDataset"])
 def test_dataset__of_pytorch__says_what_to_do(name: str) -> None:
-    match = (
-        rf"^dataset._target_={name}: is a PyTorch dataset; .*load\(\) -> kd_lab.types.Data; or save .* dataset=arrays"
-    )
+    match = rf"^dataset._target_={name}: is a PyTorch dataset; take it as dataset=torch dataset.train._target_={name}$"
     with pytest.raises(UserError, match=match):
         dataset_of("dataset", {"_target_": name})
+
+
+def test_dataset__without_load__says_what_to_do() -> None:
+    match = (
+        r"^dataset._target_=own_data.Other: has no load\(\); expected .* kd_lab.types.Data; or save .* dataset=arrays"
+    )
+    with pytest.raises(UserError, match=match):
+        dataset_of("dataset", {"_target_": "own_data.Other"})
 
 
 def test_dataset__load_gives_something_else() -> None:
