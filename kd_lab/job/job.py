@@ -12,6 +12,7 @@ from kd_lab.job.answers import check
 from kd_lab.job.bind import described
 from kd_lab.job.console import Reporter, busy
 from kd_lab.job.keeper import Context, Keeper, Obtained, Order
+from kd_lab.job.misfits import misfits
 from kd_lab.job.plan import Built, Plan
 from kd_lab.job.report import report_markdown, verdict
 from kd_lab.job.sanity import remarks, wide
@@ -47,8 +48,11 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
     ]:
         reporter.note(line)
     teacher = _told(reporter, names.TEACHER, lambda: obtain_teacher(keeper)) if plan.specs.teacher else None
+    amiss = [] if teacher is None else misfits(plan, teacher.network)
+    for sentence in amiss:
+        reporter.warn(sentence)
     baseline = _told(reporter, ALONE, lambda: _baseline(keeper, teacher)) if plan.specs.baseline else None
-    spans = list(wide(plan.data))
+    spans = [*wide(plan.data), *amiss]
     student = _told(reporter, names.STUDENT, lambda: _student(keeper, teacher, baseline, spans))
     result = _result(plan.data, teacher, baseline, student.result, spans)
     reporter.finished(result, keeper.config)
