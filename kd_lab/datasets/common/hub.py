@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ def load_tables(path: str, config: str | None, setting: str) -> Mapping[str, Any
         raise UserError(f"dataset=hf_images: the datasets library is not installed; {INSTALL}") from error
     folder = Path(path).expanduser()
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it counts its attempts
     try:
         found = datasets.load_dataset(str(folder) if folder.is_dir() else path, name=config)
     except Exception as error:  # of the network, of the Hub, of pyarrow, of what stands in a folder

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class Samples:
             return cls._kept(_iterated(key, dataset, limit, memory_mb))
         rows = Indexed(key, dataset, limit)
         rows.check()
-        if len(rows) * _bytes(rows.sample(0)[0]) <= memory_mb * MIB:
+        if len(rows) * _bytes(rows.first) <= memory_mb * MIB:
             return cls(InMemory(inputs := rows.read(torch.arange(len(rows)))), rows.targets(), _digest(inputs))
         some = torch.linspace(0, len(rows) - 1, min(SAMPLED, len(rows))).long()
         return cls(rows, rows.targets(), _digest(rows.read(some)))
@@ -102,13 +103,17 @@ class Indexed:
             raise UserError(f"{self._key}: sample {row} cannot be read ({type(error).__name__}: {reason}).") from error
         return _pair(self._key, row, found)
 
+    @cached_property
+    def first(self) -> Inputs:
+        """The input of sample 0, which all others have to be like."""
+        return self.sample(0)[0]
+
     def read(self, rows: Tensor) -> Inputs:
         """The rows [R]: inputs [R, ...]."""
         numbers = rows.tolist()
-        first = self.sample(0)[0]
         inputs = [self.sample(row)[0] for row in numbers]
         for row, one in zip(numbers, inputs, strict=True):
-            _check_alike(self._key, row, first, one)
+            _check_alike(self._key, row, self.first, one)
         return _stacked(inputs)
 
     def check(self) -> None:
@@ -119,7 +124,7 @@ class Indexed:
         """
         for row in range(min(TWICE, len(self))):
             one, other = self.sample(row), self.sample(row)
-            _check_alike(self._key, row, self.sample(0)[0], one[0])
+            _check_alike(self._key, row, self.first, one[0])
             if one[1] != other[1] or not equal(one[0], other[0]):
                 raise UserError(
                     f"{self._key}: sample {row} is another one when it is asked for again; leave random transforms "
