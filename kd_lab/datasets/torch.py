@@ -79,6 +79,7 @@ class TorchDataset:
         samples = self._samples("dataset.train", self._train)
         own, rows = torch.arange(len(samples.targets)), None
         if given:
+            self._check_classes()
             samples = samples.and_then(self._samples("dataset.test", self._test), "dataset.test")
             rows = torch.arange(len(own), len(samples.targets))
         num_classes = _num_classes(samples.targets, own)
@@ -97,6 +98,17 @@ class TorchDataset:
             augment=self._settings.augment,
             prepare=Scaled() if in_bytes else None,
         )
+
+    def _check_classes(self) -> None:
+        """Where both name their classes, as torchvision's datasets do, these have to be the same."""
+        named = [getattr(dataset, "classes", None) for dataset in (self._train, self._test)]
+        own, other = ([str(name) for name in names] if isinstance(names, list | tuple) else None for names in named)
+        if own is not None and other is not None and own != other:
+            unlike = next((pair for pair in zip(own, other, strict=False) if pair[0] != pair[1]), (own[-1], other[-1]))
+            raise UserError(
+                f"dataset.test: its {len(other)} classes are not the {len(own)} of dataset.train, the first other one "
+                f"is {unlike[1]}, not {unlike[0]}; expected the same ones in the same order."
+            )
 
     def _samples(self, key: str, dataset: Any) -> Samples:
         return Samples.of(key, dataset, limit=self._limit, memory_mb=self._memory_mb)

@@ -197,6 +197,15 @@ def test_torch__a_test_of_another_shape() -> None:
     )
 
 
+def test_torch__a_test_of_other_classes() -> None:
+    train, test, same_ones = fake(), fake(24), fake(24)
+    train.classes, test.classes, same_ones.classes = ["ant", "bee", "cat"], ["ant", "cat", "dog"], ("ant", "bee", "cat")
+    refused(
+        train, r"^dataset.test: its 3 classes are not the 3 of dataset.train, .* is cat, not bee; expected", test=test
+    )
+    assert len(load(train, test=same_ones).test) == 24
+
+
 def test_torch__no_dataset_at_all() -> None:
     refused(3, r"^dataset.train._target_: a int is no dataset for PyTorch; expected one with __getitem__")
     refused([], r"^dataset.train: is empty")
