@@ -149,7 +149,7 @@ def test_cifar10__more_than_the_memory(tmp_path: Path, monkeypatch: pytest.Monke
     else:
         write(tmp_path / form, as_python(HELD))
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**10))
-    with pytest.raises(UserError, match=rf"^dataset\.path={tmp_path}: declares 6\d\.\d KiB, expected at most"):
+    with pytest.raises(UserError, match=rf"^dataset\.path={tmp_path}: declares 6\d\.\d KB, expected at most"):
         _load(tmp_path)
 
 
