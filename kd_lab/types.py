@@ -5,7 +5,7 @@ Legend: B batch, K classes, N samples of a dataset, R rows, C channels.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, Self, TypeGuard, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +93,6 @@ class Source(Protocol):
         """The rows [R], int64 numbers on the CPU: inputs [R, ...] as the dataset has them."""
 
 
-@runtime_checkable
 class Pictures(Source, Protocol):
     """A source of pictures of any size. What `read` gives of them has one; an augmentation may cut from the whole ones.
 
@@ -128,9 +127,14 @@ def cuts(augment: Augment) -> TypeGuard[Cutting]:
     return bool(getattr(augment, "cuts", False))
 
 
+def has_whole(source: Source) -> TypeGuard[Pictures]:
+    """Whether a source has whole pictures. Asked of every batch: isinstance with a protocol takes 31 us, this 0.06."""
+    return hasattr(source, "whole")
+
+
 def read_as(source: Source, rows: Tensor, changes: Sequence[tuple[Augment | None, Tensor]]) -> tuple[Inputs, ...]:
     """The rows [R], read once, under each augmentation with its seeds [R] int64; None leaves them."""
-    if not isinstance(source, Pictures):
+    if not has_whole(source):
         raw = source.read(rows)
         return tuple(raw if change is None else change(raw, seeds) for change, seeds in changes)
     whole, size = source.whole(rows), source.size
