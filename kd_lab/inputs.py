@@ -10,6 +10,10 @@ Inputs = Tensor | Mapping[str, Tensor]
 """A tensor [B, ...], or tensors by name (`input_ids`, `attention_mask`); the first dimension is the sample."""
 
 
+IDS, MASK = "input_ids", "attention_mask"
+"""Of texts: the numbers of their tokens [B, L], and 1 where there is one [B, L], 0 on the padding behind them."""
+
+
 def call(network: nn.Module, inputs: Inputs) -> Any:
     """What the network says; tensors with names are given to it by these."""
     return network(inputs) if isinstance(inputs, Tensor) else network(**inputs)
@@ -33,6 +37,16 @@ def select(inputs: Inputs, rows: Tensor) -> Inputs:
 def moved(inputs: Inputs, device: torch.device | str) -> Inputs:
     """The inputs on a device."""
     return each(inputs, lambda one: one.to(device))
+
+
+def tensors(inputs: Inputs) -> tuple[Tensor, ...]:
+    """The tensor, or each of those with names, in the order of these."""
+    return (inputs,) if isinstance(inputs, Tensor) else tuple(inputs[name] for name in sorted(inputs))
+
+
+def mask_of(inputs: Inputs) -> Tensor | None:
+    """1 where a text has a token and 0 on the padding behind it, [B, L]; None where the inputs are no texts."""
+    return None if isinstance(inputs, Tensor) else inputs.get(MASK)
 
 
 def equal(one: Inputs, other: Inputs) -> bool:

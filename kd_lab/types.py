@@ -159,6 +159,19 @@ class InMemory(NamedTuple):
         return select(self.inputs, rows)
 
 
+class Tokens(NamedTuple):
+    """What the rows of texts consist of.
+
+    vocab_size: how many different tokens there are; their numbers are below it. padding: the number behind shorter
+    texts. tokenizer: the name or folder of the tokenizer that made them, empty where the words are those of the
+    training texts.
+    """
+
+    vocab_size: int
+    padding: int
+    tokenizer: str
+
+
 @dataclass(frozen=True)
 class Data:
     """A dataset, cut into its four parts.
@@ -168,7 +181,9 @@ class Data:
     it is distilled, labelled and unlabelled points; validation and test are labelled and disjoint from both.
     fingerprint: sha256 (hex) over rows, targets, parts and what prepares them. augment: the batch transform that keeps
     this data's labels true, or None. prepare: what a network is given instead of the rows as they are, or None.
-    from_raw: what made the rows of the samples as they came, or None where they are those.
+    from_raw: what made the rows of the samples as they came, or None where they are those. told: sentences on what was
+    found in the files. class_names: what the classes are called in the files, in the order of their numbers; empty
+    where they have no names. tokens: what the numbers of a text stand for, None where there are none.
     """
 
     name: str
@@ -183,6 +198,9 @@ class Data:
     augment: Augment | None = None
     prepare: Prepare | None = None
     from_raw: Prepare | None = None
+    told: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+    tokens: Tokens | None = None
 
     def read(self, rows: Tensor) -> Inputs:
         """The rows [R] as the dataset has them, [R, ...]."""
@@ -200,6 +218,12 @@ class Data:
     def input_shape(self) -> Any:
         """The shape of one sample as a network is given it, a `Shape`, or one by each name."""
         return facts(self.example(1), lambda one: tuple(one.shape[1:]))
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What a network is told whose constructor asks for it by these names."""
+        told = {"num_classes": self.num_classes, "input_shape": self.input_shape, "class_names": self.class_names}
+        return told if self.tokens is None else told | self.tokens._asdict()
 
 
 class Rows(NamedTuple):

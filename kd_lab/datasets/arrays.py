@@ -7,16 +7,9 @@ import torch
 from torch import Tensor
 
 from kd_lab.datasets.common.files import Array, read, to_inputs, to_targets
+from kd_lab.datasets.common.held_out import Wanted, cut_test
 from kd_lab.datasets.common.scaled import Scaled
-from kd_lab.datasets.common.splits import (
-    SplitSettings,
-    assemble,
-    check_every_class,
-    check_size,
-    count_of,
-    cut,
-    stratified,
-)
+from kd_lab.datasets.common.splits import SplitSettings, assemble, check_size, cut
 from kd_lab.errors import UserError, choices
 from kd_lab.types import UNLABELLED, Augment, Data
 
@@ -86,7 +79,8 @@ class Arrays:
         targets = torch.cat([targets, test[1], validation[1], torch.full((len(unlabelled),), UNLABELLED)])
         inputs = torch.cat([inputs, test[0], validation[0], unlabelled]) if len(targets) > sizes[0] else inputs
         own, given, set_aside, extra = torch.split(torch.arange(len(targets)), sizes)
-        pool, rows = (own, given) if len(given) else self._cut_test(targets, own, num_classes)
+        wanted = Wanted(self._test, self._settings.seed, self._key, "X_test and y_test")
+        pool, rows = (own, given) if len(given) else cut_test(targets, own, num_classes, wanted)
         targets, parts = cut(targets, torch.cat([pool, extra]), rows, num_classes, self._settings)
         if len(set_aside):
             parts = replace(parts, validation=set_aside)
@@ -188,24 +182,6 @@ class Arrays:
         if len(present) < 2:
             raise UserError(f"{self._key}: y holds only one class, expected at least 2.")
         return len(present)
-
-    def _cut_test(self, targets: Tensor, rows: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-        """The training pool and the test, cut from the labelled points."""
-        known = targets[rows] != UNLABELLED
-        labelled = rows[known]
-        counts = torch.bincount(targets[labelled], minlength=num_classes)
-        if int(counts.min()) < 2:
-            raise UserError(
-                f"{self._key}: class {int(counts.argmin())} has only 1 labelled example, at least 2 are needed to cut "
-                f"a test part from them; add examples or give X_test and y_test."
-            )
-        asked = f"dataset.test={self._test}"
-        size = count_of(self._test, len(labelled))
-        if size >= len(labelled):
-            raise UserError(f"{asked}: there are only {len(labelled)} labelled points to cut it from, choose fewer.")
-        pool, test = stratified(targets, labelled, len(labelled) - size, self._settings.seed, asked)
-        check_every_class(targets, pool, num_classes, asked)
-        return torch.cat([pool, rows[~known]]), test
 
 
 def _listed(names: list[str]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kd_lab.errors import choices
+from kd_lab.insight.attention import attentions
 from kd_lab.insight.probe import Layer, Probe
 from kd_lab.insight.stages import embedding, listed, pooled, stages, vectors
 from kd_lab.insight.taps import Tap
@@ -42,7 +43,12 @@ def propose(layers: str, student: Probe, teacher: Probe, *, maps: bool, pre_acti
         return [_pair(student, embedding(student), teacher, embedding(teacher))]
     if layers == "pooled":
         return [_pooled_pair(student, teacher, maps=maps)]
+    if layers == "attention":
+        read = zip(attentions(student)[-1], attentions(teacher)[-1], strict=True)
+        return [_pair(student, (s.tap, s.shape), teacher, (t.tap, t.shape)) for s, t in read]
     own, theirs = _stages_of_a_kind(student, teacher, maps=maps)
+    if layers == "transformer":
+        return _blocks(student, teacher, _matched(own, theirs))
     if layers == "last":
         chosen = [(own[-1], theirs[-1])]
     else:
@@ -54,6 +60,28 @@ def propose(layers: str, student: Probe, teacher: Probe, *, maps: bool, pre_acti
     else:
         heard = [((s.tap, s.shape), (t.tap, t.shape)) for s, t in chosen]
     return [_pair(student, s, teacher, t) for s, t in heard]
+
+
+def _blocks(student: Probe, teacher: Probe, matched: list[tuple[Layer, Layer]]) -> list[Pair]:
+    """Of each pair of blocks: what its queries are compared with its keys by, and what it says."""
+    found = []
+    for own, theirs in matched:
+        query_s, key_s, _ = attentions(student, own.path)[-1]
+        query_t, key_t, _ = attentions(teacher, theirs.path)[-1]
+        for s, t in ((query_s, query_t), (key_s, key_t), (own, theirs)):
+            found.append(_pair(student, (s.tap, s.shape), teacher, (t.tap, t.shape)))
+    return found
+
+
+def over_tokens(pair: Pair) -> Pair:
+    """The pair, its sequences read as the mean over the tokens of each text."""
+    own, own_shape = _over_tokens(pair.student, pair.student_shape)
+    theirs, their_shape = _over_tokens(pair.teacher, pair.teacher_shape)
+    return Pair(own, theirs, own_shape, their_shape)
+
+
+def _over_tokens(tap: Tap, shape: Shape) -> Heard:
+    return (replace(tap, over_tokens=True), shape[:1]) if len(shape) == 2 else (tap, shape)
 
 
 def named(

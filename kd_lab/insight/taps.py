@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kd_lab.inputs import Inputs, mask_of
+
 
 @dataclass(frozen=True)
 class Tap:
@@ -18,6 +20,7 @@ class Tap:
     path: the module, by its name in the network. at_input: what goes into the module, not what comes out.
     channels_last: the channels stand last (tokens [B, L, C], maps [B, H, W, C]) and are moved to the front.
     prefix: so many tokens at the start (class token, registers) are left out. grid: the tokens stand for a map (H, W).
+    over_tokens: of a text, the mean over the positions that are no padding.
     clone: something writes into the tensor later in the forward pass (an in-place ReLU), so a copy is kept.
     """
 
@@ -26,6 +29,7 @@ class Tap:
     channels_last: bool = False
     prefix: int = 0
     grid: tuple[int, int] | None = None
+    over_tokens: bool = False
     clone: bool = False
 
     @property
@@ -33,12 +37,15 @@ class Tap:
         """As a user writes it: `layer3`, or `fc:input`."""
         return f"{self.path}:input" if self.at_input else self.path
 
-    def read(self, heard: Tensor) -> Tensor:
-        """Channels first: [B, C], [B, C, L] or [B, C, H, W]."""
+    def read(self, heard: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Channels first: [B, C], [B, C, L] or [B, C, H, W]; mask [B, L]: 0 on the padding of texts."""
         if self.channels_last and heard.ndim > 2:
             heard = heard.movedim(-1, 1)
         if self.prefix:
             heard = heard[:, :, self.prefix :]
+        if self.over_tokens and mask is not None:
+            counts = mask.unsqueeze(1).to(heard.dtype)
+            return (heard * counts).sum(2) / counts.sum(2).clamp(min=1)
         return heard if self.grid is None else heard.reshape(*heard.shape[:2], *self.grid)
 
 
@@ -71,19 +78,22 @@ class Taps:
             torch._dynamo.reset()  # code compiled before knows nothing of the hooks, and no guard would notice
         return self
 
-    def take(self) -> tuple[Tensor, ...]:
+    def take(self, inputs: Inputs | None = None) -> tuple[Tensor, ...]:
         """What the last forward pass said, in the order of the taps; it is kept no longer.
+
+        Args:
+            inputs: what the network was given in that pass; not needed where nothing is read `over_tokens`.
 
         Raises:
             RuntimeError: a layer was not called in that pass.
         """
-        taken = []
+        taken, mask = [], None if inputs is None else mask_of(inputs)
         for ear in self._ears:
             if ear.heard is None:
                 raise RuntimeError(
                     f"Expected the layer {ear.tap.name} to be called in every forward pass, but it was not."
                 )
-            taken.append(ear.tap.read(ear.heard))
+            taken.append(ear.tap.read(ear.heard, mask))
             ear.heard = None
         return tuple(taken)
 

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from kd_lab.errors import UserError
-from kd_lab.insight.pairing import Pair, named, propose
+from kd_lab.insight.attention import heads
+from kd_lab.insight.pairing import Pair, named, over_tokens, propose
 from kd_lab.insight.probe import SAMPLES, Probe
 from kd_lab.insight.taps import Tap
 from kd_lab.job.build import build, call, locate, parameters
@@ -196,7 +197,7 @@ class _Networks:
         if isinstance(student, Deployed) and kind.deploys is not None:
             own, theirs = ([layer] for layer in student.compares)
         try:
-            return tuple(self._found(kind, own, theirs))
+            return tuple(self._of_texts(kind, self._found(kind, own, theirs)))
         except ValueError as error:
             raise UserError(f"loss.terms.{name}: {error}") from error
 
@@ -213,6 +214,18 @@ class _Networks:
         found = propose(kind.layers, student, teacher, maps=kind.maps, pre_activation=kind.pre_activation)
         # The last maps of a network for large images have one position on small ones; where all have, the loss says so.
         return [pair for pair in found if not kind.places or _positions_in_common(pair) > 1] or found
+
+    def _of_texts(self, kind: type[Loss], pairs: list[Pair]) -> list[Pair]:
+        """Positions of texts hold padding: a loss that knows nothing of it is shown the mean over the others."""
+        of_positions = [pair for pair in pairs if len(pair.student_shape) == 2 or len(pair.teacher_shape) == 2]
+        if self.data.tokens is None or kind.tokens or not of_positions:
+            return pairs
+        if kind.maps:
+            raise ValueError(
+                "it compares positions, and knows nothing of the padding behind texts; choose at, patient, minilm or "
+                "tinybert, or a loss that compares vectors, such as rkd or fitnet"
+            )
+        return [over_tokens(pair) for pair in pairs]
 
     def build(self, name: str, term: TermSettings, kind: type[Loss], pairs: tuple[Pair, ...]) -> Loss:
         """The loss, given what its constructor asks for."""
@@ -235,6 +248,12 @@ class _Networks:
             "targets": self.data.targets,
             "transfer": self.data.transfer,
         }
+        for whose, paths in (
+            ("student", [p.student.path for p in pairs]),
+            ("teacher", [p.teacher.path for p in pairs]),
+        ):
+            if f"{whose}_heads" in wanted:
+                given[f"{whose}_heads"] = heads(self._probe(whose), paths)
         for whose in ("student", "teacher"):
             if f"{whose}_head" in wanted:
                 head = self._probe(whose).head_module()

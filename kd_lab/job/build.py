@@ -85,7 +85,7 @@ def build(key: str, node: Node, given: Node | None = None, allowed: Whitelist | 
     Args:
         key: Where the node stands in the config; every message starts with it.
         node: `_target_`, optionally `_partial_: true`, and arguments.
-        given: Arguments from elsewhere (`num_classes`, `input_shape`); those the signature does not have are left
+        given: Arguments from elsewhere (`Data.given`); those the signature does not have are left
             out, those the node names itself win.
         allowed: What the node and those in it may name, where they come from a store.
 

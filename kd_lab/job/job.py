@@ -40,6 +40,7 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
     plan, built = keeper.plan, keeper.built
     for line in [
         parts.sentence(plan),
+        *plan.data.told,
         *_not_typed(plan),
         *threads.described(plan),
         *plan.described(),

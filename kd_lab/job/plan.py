@@ -162,8 +162,7 @@ class Plan:
         """
         key = names.TEACHER if spec.role == names.TEACHER else names.STUDENT  # as the user knows it
         torch.manual_seed(spec.seed)
-        given = {"num_classes": self.data.num_classes, "input_shape": self.data.input_shape}
-        network = build(key, spec.node, given)
+        network = build(key, spec.node, self.data.given)
         if not isinstance(network, nn.Module):
             raise UserError(
                 f"{key}._target_={spec.node.get('_target_')}: expected a torch.nn.Module, got {type(network).__name__}"

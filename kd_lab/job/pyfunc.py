@@ -7,7 +7,7 @@ rebuilds it are in the run already; here is the file that tells MLflow how to lo
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -66,6 +66,7 @@ class Description:
     input_shape: Any
     input_dtype: Any = "float32"
     prepare: tuple[dict[str, Any], ...] = ()
+    tokens: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of_file(cls, path: Path, key: str = "network") -> "Description":
@@ -82,8 +83,11 @@ class Description:
             said = json.loads(read_text(path))
             shape, dtype = said["input_shape"], said.get("input_dtype", "float32")
             named, kinds = (shape, dtype) if isinstance(shape, dict) else ({"": shape}, {"": dtype})
-            found = cls(said["node"], said["num_classes"], _tuples(shape), dtype, tuple(said.get("prepare", [])))
+            steps, tokens = tuple(said.get("prepare", [])), said.get("tokens", {})
+            tokens = {key: tokens[key] for key in ("vocab_size", "padding") if tokens}
+            found = cls(said["node"], said["num_classes"], _tuples(shape), dtype, steps, tokens)
             sizes = [found.num_classes, *(size for one in named.values() for size in one)]
+            sizes += [1 + number for number in tokens.values()]
             whole = all(type(size) is int and size > 0 for size in sizes)
             whole &= named.keys() == kinds.keys() and {*kinds.values()} <= DTYPES
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -114,7 +118,7 @@ class Description:
         Raises:
             UserError: a class is not what it was.
         """
-        given = {"num_classes": self.num_classes, "input_shape": self.input_shape}
+        given = {"num_classes": self.num_classes, "input_shape": self.input_shape, **self.tokens}
         try:
             network = build(key, self.node, given, NETWORK)
         except (RuntimeError, MemoryError, OverflowError, RecursionError) as error:

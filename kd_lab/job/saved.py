@@ -35,6 +35,8 @@ def save_network(run: Run, data: Data, node: Node, network: nn.Module, trained: 
     raw, steps = _raw(data)
     kinds = {"input_shape": shapes(data.example(1)), "input_dtype": dtypes(raw), "prepare": steps}
     rebuild = {"node": node, "num_classes": data.num_classes, **kinds}
+    if data.tokens is not None:
+        rebuild["tokens"] = {"vocab_size": data.tokens.vocab_size, "padding": data.tokens.padding}
     run.log_text(json.dumps(rebuild, indent=2), names.ARTIFACT_NETWORK)
     model, told = described(run.run_id, raw, data.num_classes)
     run.log_text(model, names.ARTIFACT_MLMODEL)

@@ -5,10 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from kd_lab import names
-from kd_lab.errors import UserError
 from kd_lab.job.answers import Around
 from kd_lab.job.class_weights import class_weights
 from kd_lab.job.console import busy
@@ -71,8 +70,6 @@ def _fitted(plan: Plan, spec: NetworkSpec, network: Fitted) -> Measurement:
     rows = plan.data.train
     weights = class_weights(f"{spec.role}.recipe", spec.recipe.class_weights, plan.data, rows)
     inputs, targets = plan.data.rows(rows).batch(0, len(rows), "cpu"), plan.data.targets[rows]
-    if not isinstance(inputs, Tensor):
-        raise UserError(f"{spec.role}: is fitted to one table; expected a dataset whose samples are one tensor each")
     began = time.perf_counter()
     with busy(f"fitting the {spec.role}"):
         network.fit(inputs, targets, None if weights is None else weights[targets])

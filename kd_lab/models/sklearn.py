@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kd_lab.errors import UserError
+from kd_lab.inputs import Inputs
 from kd_lab.models.common.estimators import dumped, loaded
 from kd_lab.models.common.fitted import Fitted
 
@@ -56,20 +58,33 @@ class SklearnEstimator(Fitted):
         self.num_classes, self.floor = num_classes, floor
         self._content = b""
 
-    def fit(self, inputs: Tensor, targets: Tensor, weights: Tensor | None) -> None:
-        """Learn from samples [N, ...] and classes [N]; weights [N] of the samples, where they differ."""
-        more = {} if weights is None else {"sample_weight": weights.numpy()}
-        self.estimator.fit(_rows(inputs), targets.numpy(), **more)
+    def fit(self, inputs: Inputs, targets: Tensor, weights: Tensor | None) -> None:
+        """Learn from samples [N, ...] and classes [N]; weights [N] of the samples, where they differ.
+
+        Raises:
+            UserError: samples of several tensors.
+        """
+        if not isinstance(inputs, Tensor):
+            raise UserError(
+                "teacher=sklearn: is fitted to one table; expected a dataset whose samples are one tensor each"
+            )
+        self._fit(_rows(inputs), targets, {} if weights is None else {"sample_weight": weights.numpy()})
+
+    def _fit(self, rows: Any, targets: Tensor, more: dict[str, Any]) -> None:
+        self.estimator.fit(rows, targets.numpy(), **more)
         self._content = dumped(self.estimator)  # once: written again, the same estimator is other bytes
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs [B, ...], a row of numbers each, to logits [B, K] float32; all alike before it is fitted."""
-        probabilities = np.zeros((len(inputs), self.num_classes))
+        return self._logits(_rows(inputs), inputs.device)
+
+    def _logits(self, rows: Any, device: torch.device) -> Tensor:
+        probabilities = np.zeros((rows.shape[0], self.num_classes))
         if self._content:
             classes = np.asarray(self.estimator.classes_, np.int64)
-            probabilities[:, classes] = self.estimator.predict_proba(_rows(inputs))
+            probabilities[:, classes] = self.estimator.predict_proba(rows)
         logits = np.log(np.maximum(probabilities, self.floor))
-        return torch.from_numpy(logits).to(inputs.device, torch.float32)
+        return torch.from_numpy(logits).to(device, torch.float32)
 
     def get_extra_state(self) -> Tensor:
         """The fitted estimator as bytes [size] uint8, none before: it is kept with the network as weights are."""

@@ -45,7 +45,7 @@ class FrozenTeacher:
         """Its logits [B, K], its features and its logits of each view, without a graph."""
         with torch.no_grad():
             logits = call(self.module, batch.inputs)
-            features = self._taps.take()
+            features = self._taps.take(batch.inputs)
             return Outputs(logits, features, tuple(call(self.module, view) for view in batch.views))
 
     def release(self) -> None:

@@ -60,7 +60,7 @@ class Distiller(nn.Module):
     def answers(self, batch: Batch) -> Outputs:
         """What the network says: logits, features, and the logits of each view."""
         logits = call(self.network, batch.inputs)
-        features = self.taps.take()
+        features = self.taps.take(batch.inputs)
         return Outputs(logits, features, tuple(call(self.network, view) for view in batch.views))
 
     def at_step(self, step: int, total_steps: int) -> None:

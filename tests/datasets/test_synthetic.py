@@ -60,7 +60,7 @@ def test_synthetic__augmentation_that_changes_the_shape() -> None:
     def halve(inputs: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
         return inputs[:, ::2]
 
-    with pytest.raises(UserError, match=r"dataset.augment=halve: it must keep the shape .* \[1, 10\] of \[1, 20\]"):
+    with pytest.raises(UserError, match=r"dataset.augment=halve: it must keep the shape .* \[10\] of \[20\]"):
         Synthetic(augment=halve).load()
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kd_lab.errors import UserError
-from kd_lab.inputs import shapes
+from kd_lab.inputs import Inputs, shapes, tensors
 from kd_lab.types import UNLABELLED, Augment, Data, InMemory, Prepare, Source, read_as
 
 
@@ -215,12 +215,12 @@ def check_every_class(targets: Tensor, rows: Tensor, num_classes: int, setting: 
 
 
 def fingerprint(
-    inputs: Tensor | bytes, targets: Tensor, parts: Iterable[Tensor], prepare: Prepare | None = None
+    inputs: Inputs | bytes, targets: Tensor, parts: Iterable[Tensor], prepare: Prepare | None = None
 ) -> str:
     """The sha256 (hex, 64 characters) over the type, shape and bytes of each tensor, in order.
 
     Args:
-        inputs: [N, ...]; of rows that are not in memory, a digest of them.
+        inputs: [N, ...], or several by name; of rows that are not in memory, a digest of them.
         targets: [N] int64.
         parts: row numbers, int64.
         prepare: what is done to every batch; its text says all of it.
@@ -228,7 +228,7 @@ def fingerprint(
     digest = hashlib.sha256(repr(prepare).encode() if prepare is not None else b"")
     if isinstance(inputs, bytes):
         digest.update(inputs)
-    for tensor in (targets, *parts) if isinstance(inputs, bytes) else (inputs, targets, *parts):
+    for tensor in (*(() if isinstance(inputs, bytes) else tensors(inputs)), targets, *parts):
         digest.update(f"{tensor.dtype} {list(tensor.shape)};".encode())
         digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
@@ -236,7 +236,7 @@ def fingerprint(
 
 def assemble(
     name: str,
-    inputs: Tensor,
+    inputs: Inputs,
     targets: Tensor,
     parts: Parts,
     *,
@@ -293,6 +293,6 @@ def _check_augment(augment: Augment, source: Source) -> None:
         raise UserError(f"dataset.augment={name}: {error} Choose dataset/augment=none.") from error
     if shapes(result) != shapes(sample):
         raise UserError(
-            f"dataset.augment={name}: it must keep the shape of its inputs, but made {[1, *shapes(result)]} "
-            f"of {[1, *shapes(sample)]}."
+            f"dataset.augment={name}: it must keep the shape of its inputs, but made {shapes(result)} of "
+            f"{shapes(sample)}."
         )

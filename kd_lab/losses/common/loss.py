@@ -15,7 +15,7 @@ from kd_lab.losses.common.masked import MOST, any_masked, unmasked
 from kd_lab.losses.common.outputs import detached, in_float32, mapped, widened
 from kd_lab.types import Augment, Batch, Outputs
 
-Layers = Literal["embedding", "pooled", "last", "hint", "stages"]
+Layers = Literal["embedding", "pooled", "last", "hint", "stages", "attention", "transformer"]
 """Which layers a loss compares where the user names none: the vector that the classifier reads; the map whose average
 that vector is (the vector itself, where one network has no such map); the last map; one in the middle of the depth; the
 end of every stage (each resolution, or evenly spaced blocks)."""
@@ -47,6 +47,8 @@ class Loss(nn.Module):
     - layers: which layers it compares, None for the logits alone. maps: these must have positions, not vectors alone.
       places: it compares these positions, so a pair that has one in common is not proposed.
       pre_activation: it wants them before their activation function.
+    - tokens: it knows of texts which positions are padding (`kd_lab.losses.common.tokens`). Others are shown the mean
+      over the rest; those that need positions are refused.
     - deploys: the dotted path of the network that takes the student's place, where the method changes what is deployed
       (a `kd_lab.models.common.deployed.Deployed`).
     - refuses_masked: why a class of logit -inf is refused; None where it counts as one of probability 0.
@@ -66,6 +68,7 @@ class Loss(nn.Module):
     maps: ClassVar[bool] = False
     places: ClassVar[bool] = False
     pre_activation: ClassVar[bool] = False
+    tokens: ClassVar[bool] = False
     deploys: ClassVar[str | None] = None
     gather: bool = False
     refuses_masked: str | None = None

@@ -15,6 +15,9 @@ from kd_lab.outside.nodes import TRUST, is_trusted
 TREES = ("sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor")
 """What skops calls untrusted for the reason above, and what is looked at instead."""
 
+PLAIN = ("sklearn.calibration._CalibratedClassifier", "sklearn.calibration._SigmoidCalibration")
+"""What skops does not know because scikit-learn calls it its own: a classifier in a wrapper, and two numbers."""
+
 
 def dumped(estimator: Any) -> bytes:
     """A fitted estimator."""
@@ -33,7 +36,7 @@ def loaded(content: bytes) -> Any:
     from skops.io import get_untrusted_types, loads
 
     named = get_untrusted_types(data=content)
-    unknown = [name for name in named if name not in TREES and not is_trusted(name)]
+    unknown = [name for name in named if name not in TREES + PLAIN and not is_trusted(name)]
     if unknown:
         top = unknown[0].split(".")[0]
         raise UserError(
