@@ -1,8 +1,10 @@
 """What a config names fits its data: a dataset that can be loaded, the default teacher on what is no image."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from kd_lab.errors import UserError
+from kd_lab.inputs import IDS
 from kd_lab.job.build import build, call, locate
 from kd_lab.job.strict import Node
 from kd_lab.outside.nodes import Whitelist
@@ -11,6 +13,15 @@ from kd_lab.types import Data
 CNN = "kd_lab.models.cnn.CNN"
 MLP = {"_target_": "kd_lab.models.mlp.MLP", "_partial_": True, "widths": [128]}
 """A member of the default teacher where there are no images: several times the default student."""
+TEXT_CNN = {
+    "_target_": "kd_lab.models.text_cnn.TextCNN",
+    "_partial_": True,
+    "width": 128,
+    "channels": 100,
+    "windows": [3, 4, 5],
+    "dropout": 0.5,
+}
+"""And where there are texts."""
 
 
 def dataset_of(key: str, node: Node, allowed: Whitelist | None = None) -> Any:
@@ -50,9 +61,11 @@ def loaded(key: str, dataset: Any) -> Data:
 
 
 def fitting(node: Node, input_shape: object) -> Node:
-    """The node of a teacher; of the default one, CNNs that answer together, MLPs where the samples are no images."""
+    """The node of a teacher; of the default one, CNNs that answer together, others where the samples are no images."""
     member = node.get("member")
+    if not isinstance(member, dict) or member.get("_target_") != CNN:
+        return node
+    if isinstance(input_shape, Mapping) and IDS in input_shape:
+        return {**node, "member": TEXT_CNN}
     no_images = isinstance(input_shape, tuple) and len(input_shape) != 3
-    if no_images and isinstance(member, dict) and member.get("_target_") == CNN:
-        return {**node, "member": MLP}
-    return node
+    return {**node, "member": MLP} if no_images else node

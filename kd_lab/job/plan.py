@@ -199,8 +199,9 @@ class Plan:
         if self.teacher_node is not None:
             kept = spec.source[: len(RUN) + 8]
             return [f"the teacher is what {kept} kept, {name}; the network that teacher= chooses is not used"]
-        shape = list(self.data.input_shape)
-        return [f"the teacher is {name} in the place of {other}: samples of shape {shape} are no images"]
+        shape = self.data.input_shape
+        shown = f"samples of shape {list(shape)}" if isinstance(shape, tuple) else f"samples of {', '.join(shape)}"
+        return [f"the teacher is {name} in the place of {other}: {shown} are no images"]
 
     def in_effect(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The config with the teacher that teaches, wherever that comes from."""

@@ -38,11 +38,12 @@ class Ensemble(nn.Module):
         self.average = average
         self.members = nn.ModuleList(member() for _ in range(size))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs [B, *input_shape] to logits [B, K], float32 also under autocast."""
+    def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:
+        """Inputs [B, *input_shape], one or several by name, to logits [B, K], float32 also under autocast."""
+        said = [_wide(member(*inputs, **named)) for member in self.members]
         if self.average != PROBABILITIES:
-            return torch.stack([_wide(member(inputs)) for member in self.members]).mean(dim=0)
-        log_mbk = torch.stack([_wide(member(inputs)).log_softmax(dim=-1) for member in self.members])
+            return torch.stack(said).mean(dim=0)
+        log_mbk = torch.stack([logits_bk.log_softmax(dim=-1) for logits_bk in said])
         return log_mbk.logsumexp(dim=0) - math.log(len(self.members))
 
 

@@ -103,3 +103,28 @@ def test_fitting__only_the_default_teacher_changes() -> None:
     assert fitting(cnn, (20,)) == cnn
     assert fitting({"size": 2, "member": cnn}, (1, 8, 8)) == {"size": 2, "member": cnn}
     assert fitting({"size": 2, "member": cnn}, (8, 8)) == {"size": 2, "member": MLP}
+
+
+@pytest.mark.parametrize("changes", [{}, {"dataset.labels": 70}])
+def test_default_teacher__texts(changes: dict[str, int]) -> None:
+    rows = [f"{'good' if n % 2 else 'bad'} number {n},{'pos' if n % 2 else 'neg'}" for n in range(100)]
+    Path("texts.csv").write_text("\n".join(["text,label", *rows]))
+    made = plan(
+        "dataset=text",
+        "dataset.path=texts.csv",
+        "student=bag_of_embeddings",
+        *(f"{key}={value}" for key, value in changes.items()),
+    )
+    assert made.built is not None
+    assert made.built.teacher is not None
+    assert [type(one).__name__ for one in made.built.teacher.members] == ["TextCNN"] * 3
+    assert made.described() == [
+        "the teacher is 3 x text_cnn in the place of 3 x cnn: samples of input_ids, attention_mask are no images"
+    ]
+
+
+@pytest.mark.parametrize("network", ["mlp", "cnn", "rnn"])
+def test_networks__of_one_tensor__are_refused_for_texts(network: str) -> None:
+    Path("texts.csv").write_text("text,label\n" + "good,pos\nbad,neg\n" * 50)
+    with pytest.raises(UserError, match=r"^student\.input_shape=input_ids, .*expected that of one tensor; choose .*text_cnn"):
+        plan("dataset=text", "dataset.path=texts.csv", "teacher=text_cnn", f"student={network}")

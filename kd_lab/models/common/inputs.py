@@ -4,7 +4,7 @@ Legend: C channels, H height, W width.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -24,7 +24,12 @@ def check_positive(**settings: int) -> None:
 
 
 def check_shape(input_shape: tuple[int, ...]) -> None:
-    """Raises ValueError when one sample has no dimension, or a dimension without elements."""
+    """Raises ValueError when a sample is several tensors, has no dimension, or a dimension without elements."""
+    if isinstance(input_shape, Mapping):
+        raise ValueError(
+            f"Expected `input_shape` to be that of one tensor, but got {', '.join(input_shape)}: choose a network of "
+            "texts, such as bag_of_embeddings, text_cnn, bilstm or hf."
+        )
     if not input_shape or any(size < 1 for size in input_shape):
         raise ValueError(f"Expected `input_shape` to hold sizes of at least 1, but got {tuple(input_shape)}.")
 
