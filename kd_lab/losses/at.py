@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kd_lab.inputs import mask_of
 from kd_lab.losses.common.checks import with_several_positions
 from kd_lab.losses.common.loss import Layers, Loss
 from kd_lab.losses.common.maps import at_the_smaller
+from kd_lab.losses.common.tokens import counted, mean_over
 from kd_lab.types import Batch, Outputs, Shape
 
 
@@ -42,18 +44,28 @@ class AT(Loss):
     layers: ClassVar[Layers | None] = "stages"
     maps: ClassVar[bool] = True
     places: ClassVar[bool] = True
+    tokens: ClassVar[bool] = True
 
     def __init__(self, *, student_shapes: tuple[Shape, ...], teacher_shapes: tuple[Shape, ...]) -> None:
         super().__init__()
         with_several_positions(student_shapes, teacher_shapes)
 
-    def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:  # noqa: ARG002
+    def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Every sample counts, labelled or not."""
         losses = []
         for own, theirs in zip(student.features, teacher.features, strict=True):
             smaller_s, smaller_t = at_the_smaller(own, theirs)
-            losses.append((_attention(smaller_s) - _attention(smaller_t)).square().mean())
+            losses.append(_apart(smaller_s, smaller_t, batch))
         return torch.stack(losses).sum()
+
+
+def _apart(own: Tensor, theirs: Tensor, batch: Batch) -> Tensor:
+    """Of texts the padding is active in neither network, and no position that counts."""
+    if mask_of(batch.inputs) is None:
+        return (_attention(own) - _attention(theirs)).square().mean()
+    counted_BL = counted(batch, own)
+    kept_s, kept_t = (one.masked_fill(counted_BL[:, None] == 0, 0.0) for one in (own, theirs))
+    return mean_over((_attention(kept_s) - _attention(kept_t)).square(), counted_BL)
 
 
 def _attention(feature: Tensor) -> Tensor:

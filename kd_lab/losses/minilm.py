@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from kd_lab.losses.common.checks import same_number
+from kd_lab.losses.common.checks import with_several_positions
 from kd_lab.losses.common.loss import Layers, Loss
 from kd_lab.losses.common.tokens import check_tokens, counted, mean_over
 from kd_lab.types import Batch, Outputs, Shape
@@ -37,7 +37,8 @@ class MiniLM(Loss):
         heads: A; None: see above.
 
     Raises:
-        ValueError: a layer is no sequence, those of a pair have not one length, or `heads` does not divide a width.
+        ValueError: a layer is no sequence of several positions, those of a pair have not one length, or `heads` does
+            not divide a width.
     """
 
     zero_at_equality: ClassVar[bool] = True
@@ -45,13 +46,14 @@ class MiniLM(Loss):
     symmetric: ClassVar[bool] = False
     layers: ClassVar[Layers | None] = "attention"
     maps: ClassVar[bool] = True
+    places: ClassVar[bool] = True
     tokens: ClassVar[bool] = True
 
     def __init__(
         self, *, student_shapes: tuple[Shape, ...], teacher_shapes: tuple[Shape, ...], heads: int | None = None
     ) -> None:
         super().__init__()
-        same_number(student_shapes, teacher_shapes)
+        with_several_positions(student_shapes, teacher_shapes)
         check_tokens(student_shapes, teacher_shapes)
         widths = [shape[0] for shape in (*student_shapes, *teacher_shapes)]
         if heads is None:

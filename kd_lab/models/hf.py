@@ -79,6 +79,13 @@ class HF(nn.Module):
         logits_bk: Tensor = self.network(input_ids=input_ids, attention_mask=attention_mask).logits
         return logits_bk
 
+    @property
+    def stage_ends(self) -> tuple[str, ...]:
+        """Its blocks: the row of modules that holds most of the weights."""
+        rows = [(name, row) for name, row in self.named_modules() if isinstance(row, nn.ModuleList)]
+        name, blocks = max(rows, key=lambda row: sum(p.numel() for p in row[1].parameters()), default=("", ()))
+        return tuple(f"{name}.{place}" for place in range(len(blocks)))
+
     def _check_length(self, made: Any, length: int, size: int) -> None:
         """Send a text of full length through."""
         ids = torch.arange(2 * length).reshape(2, length) % size

@@ -81,6 +81,8 @@ def facts(name: str, shapes: Shapes, classes: int = CLASSES) -> dict[str, Any]:
         "num_samples": SAMPLES,
         "targets": targets,
         "strong": as_it_is,
+        "student_heads": 2,
+        "teacher_heads": 2,
     }
     wanted = inspect.signature(kind(name)).parameters
     seed(1)

@@ -21,12 +21,20 @@ MOBILE, RNN, CNN = "{}=torchvision {}.name=mobilenet_v2", "{}=rnn", "{}=cnn"
 OF_VECTORS = {"cc", "crd", "itrd", "pkt", "rkd", "simkd", "sp", "srd", "srrl"}
 """These can compare a sequence with a map, or take the vectors before the classifiers."""
 
+OF_TEXTS = {"minilm", "tinybert"}
+"""These compare what the attention of a transformer is made of."""
+
 # Networks (student, teacher), the data's shape, and the losses that cannot compare these two.
 NETWORKS = {
-    "cnn from cnn of another family": (MOBILE, RESNET, COLOUR, {"cwd", "fsp", "kdsvd", "pkd", "catkd", "ofd"}),
-    "transformer from cnn": (VIT, RESNET, COLOUR, {"cwd", "fsp", "kdsvd", "pkd", "catkd", "ofd"}),
-    "transformer from transformer": (VIT, VIT, COLOUR, {"catkd", "ofd"}),
-    "recurrence from recurrence": (RNN, RNN, SEQUENCE, {"fsp", "kdsvd", "catkd", "ofd"}),
+    "cnn from cnn of another family": (
+        MOBILE,
+        RESNET,
+        COLOUR,
+        {"cwd", "fsp", "kdsvd", "pkd", "catkd", "ofd", "patient"} | OF_TEXTS,
+    ),
+    "transformer from cnn": (VIT, RESNET, COLOUR, {"cwd", "fsp", "kdsvd", "pkd", "catkd", "ofd", "patient"} | OF_TEXTS),
+    "transformer from transformer": (VIT, VIT, COLOUR, {"catkd", "ofd"} | OF_TEXTS),
+    "recurrence from recurrence": (RNN, RNN, SEQUENCE, {"fsp", "kdsvd", "catkd", "ofd"} | OF_TEXTS),
     "recurrence from cnn": (RNN, CNN, (1, 8, 8), set(OF_LAYERS) - OF_VECTORS),
 }
 

@@ -126,5 +126,7 @@ def test_default_teacher__texts(changes: dict[str, int]) -> None:
 @pytest.mark.parametrize("network", ["mlp", "cnn", "rnn"])
 def test_networks__of_one_tensor__are_refused_for_texts(network: str) -> None:
     Path("texts.csv").write_text("text,label\n" + "good,pos\nbad,neg\n" * 50)
-    with pytest.raises(UserError, match=r"^student\.input_shape=input_ids, .*expected that of one tensor; choose .*text_cnn"):
+    with pytest.raises(
+        UserError, match=r"^student\.input_shape=input_ids, .*expected that of one tensor; choose .*text_cnn"
+    ):
         plan("dataset=text", "dataset.path=texts.csv", "teacher=text_cnn", f"student={network}")

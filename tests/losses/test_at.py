@@ -4,6 +4,7 @@ import torch
 from kd_lab.losses.at import AT
 from tests.contracts.loss_cases import STAGES
 from tests.losses.of_layers import value
+from tests.losses.of_texts import check_padding_does_not_count
 
 SHAPES = [
     STAGES,
@@ -34,3 +35,7 @@ def test_at__pools_the_feature_and_not_its_square() -> None:
     own, theirs = torch.tensor([[[1.0, -1.0, 2.0, 2.0]]]), torch.tensor([[[0.0, -3.0]]])
 
     assert value(AT, own, theirs).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_at__padding_of_texts_does_not_count() -> None:
+    check_padding_does_not_count(AT(student_shapes=((4, 5),), teacher_shapes=((6, 5),)), [4], [6])
