@@ -25,7 +25,7 @@ class Layer:
     """One module as it was called last: its tap, the shape of what it says (channels first), its place in the order.
 
     parent: the module in whose forward it was called, None for the network itself. leaf: has no modules of its own.
-    weighty: has weights that mix channels (linear, convolution, recurrence).
+    weighty: has weights that make channels (linear, convolution, recurrence, embedding).
     """
 
     tap: Tap
@@ -221,7 +221,7 @@ class _Record:
                 order=order,
                 parent=self._parents[path],
                 leaf=not any(True for _ in module.children()),
-                weighty=isinstance(module, nn.Linear | nn.RNNBase | nn.modules.conv._ConvNd),
+                weighty=isinstance(module, nn.Linear | nn.RNNBase | nn.modules.conv._ConvNd | nn.Embedding),
             )
         return found
 

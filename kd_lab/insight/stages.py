@@ -54,7 +54,8 @@ def _is_pooling(layer: Layer) -> bool:
 def _later(probe: Probe, layer: Layer) -> bool:
     """Whether the next layer with weights takes what has this one's shape."""
     following = [x for x in probe.layers.values() if x.weighty and x.order > layer.order]
-    return bool(following) and probe.inputs[following[0].path].shape == layer.shape
+    taken = probe.inputs.get(following[0].path) if following else None  # none of an embedding, which takes numbers
+    return taken is not None and taken.shape == layer.shape
 
 
 def _last_descent(spine: list[Layer]) -> list[Layer]:

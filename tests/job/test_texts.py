@@ -1,0 +1,77 @@
+"""Jobs on texts: networks are told of the tokens, losses of layers know padding, and what does not fit is said."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kd_lab.errors import UserError
+from kd_lab.job.doctor import pulls
+from tests.job.composed import plan
+
+pytest.importorskip("transformers")
+BERT = "{model_type: bert, hidden_size: 16, num_hidden_layers: %d, num_attention_heads: 2, intermediate_size: 24%s}"
+SMALL = ["student.recipe.batch_size=8", "teacher.recipe.batch_size=8", "baseline.recipe.batch_size=8"]
+
+
+@pytest.fixture(autouse=True)
+def texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    rows = [f"{'good' if n % 2 else 'bad'} film{' indeed' * (n % 5)},{'pos' if n % 2 else 'neg'}" for n in range(40)]
+    (tmp_path / "my.csv").write_text("\n".join(["text,label", *rows]))
+
+
+def transformers(teacher: int = 2, student: int = 1, more: str = "") -> list[str]:
+    return [
+        *("teacher=hf", f"teacher.config={BERT % (teacher, '')}"),
+        *("student=hf", f"student.config={BERT % (student, more)}"),
+    ]
+
+
+@pytest.mark.parametrize("loss", ["patient", "minilm", "tinybert", "at", "rkd", "fitnet", "sp", "kd"])
+def test_layers_of_transformers__teach(loss: str) -> None:
+    made = plan("dataset=text", "dataset.path=my.csv", *transformers(), f"loss={loss}", *SMALL)
+    assert made.built is not None
+
+    (pull,) = pulls(made, made.built.bound, made.built.student, made.built.teacher)[-1:]
+
+    assert np.isfinite(pull.value)
+    assert pull.gradient_norm > 0
+
+
+@pytest.mark.parametrize("student", ["bilstm", "text_cnn", "bag_of_embeddings"])
+def test_layers__of_other_networks_of_texts(student: str) -> None:
+    made = plan("dataset=text", "dataset.path=my.csv", "teacher=bilstm", f"student={student}", "loss=rkd", *SMALL)
+    assert made.built is not None
+    assert pulls(made, made.built.bound, made.built.student, made.built.teacher)[-1].gradient_norm > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            ["loss=cwd"],
+            "loss.terms.cwd: it compares positions, and knows nothing of the padding behind texts; choose at",
+        ),
+        (["student=bilstm", "loss=minilm"], "loss.terms.minilm: expected a transformer .* BiLSTM has none"),
+        (
+            ["loss=tinybert", "student.config.num_attention_heads=4"],
+            "loss.terms.tinybert: Expected as many attention heads .*, but got 4 and 2",
+        ),
+        (
+            ["+student.config.vocab_size=4"],
+            "student.vocab_size=8: expected at most 4, the embeddings that this network has",
+        ),
+        (["dataset.tokenizer=nowhere/to/be/found"], "dataset.tokenizer=nowhere/to/be/found: there is no tokenizer"),
+        (["teacher=sklearn"], "teacher: the network cannot take this dataset's samples"),
+    ],
+)
+def test_what_does_not_fit__is_said(changes: list[str], message: str) -> None:
+    chosen = transformers()
+    if "student=bilstm" in changes:
+        chosen = chosen[:2]
+    if "teacher=sklearn" in changes:
+        chosen = chosen[2:]
+    with pytest.raises(UserError, match=f"^{message}"):
+        plan("dataset=text", "dataset.path=my.csv", *chosen, *SMALL, *changes)
