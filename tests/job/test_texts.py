@@ -1,5 +1,6 @@
 """Jobs on texts: networks are told of the tokens, losses of layers know padding, and what does not fit is said."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from kd_lab.errors import UserError
 from kd_lab.job.doctor import pulls
+from kd_lab.job.pyfunc import Description
 from tests.job.composed import plan
 
 pytest.importorskip("transformers")
@@ -75,3 +77,41 @@ def test_what_does_not_fit__is_said(changes: list[str], message: str) -> None:
         chosen = chosen[2:]
     with pytest.raises(UserError, match=f"^{message}"):
         plan("dataset=text", "dataset.path=my.csv", *chosen, *SMALL, *changes)
+
+
+def kept(folder: Path, **changes: object) -> Path:
+    """What a run of a network of texts keeps to build it again."""
+    shape = {"input_ids": [9], "attention_mask": [9]}
+    said = {
+        "node": {"_target_": "kd_lab.models.bilstm.BiLSTM", "width": 4, "hidden": 5},
+        "num_classes": 3,
+        "input_shape": shape,
+        "input_dtype": dict.fromkeys(shape, "int64"),
+        "tokens": {"vocab_size": 30, "padding": 0},
+    }
+    path = folder / "network.json"
+    path.write_text(json.dumps(said | changes))
+    return path
+
+
+def test_kept_network__is_built_again_for_its_tokens(tmp_path: Path) -> None:
+    network = Description.of_file(kept(tmp_path)).build()
+    assert network.get_submodule("embedding").num_embeddings == 30
+    ids = np.zeros((2, 9), np.int64)
+    model = Description.of_file(kept(tmp_path)).model(network)
+    assert model.predict({"input_ids": ids, "attention_mask": ids + 1}).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "tokens", [{"vocab_size": "30", "padding": 0}, {"vocab_size": 30}, {"vocab_size": 30, "padding": -1}]
+)
+def test_kept_network__tokens_that_are_none(tokens: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"network\.json"):
+        Description.of_file(kept(tmp_path, tokens=tokens))
+
+
+def test_told__are_classes_tokens_and_what_is_cut() -> None:
+    made = plan("dataset=text", "dataset.path=my.csv", "teacher=bilstm", "student=bilstm", *SMALL)
+    assert made.data.told == ("text: classes neg, pos; 8 tokens (words of the training texts); 40 texts",)
+    given = {"num_classes": 2, "input_shape": made.data.input_shape, "class_names": ("neg", "pos")}
+    assert made.data.given == given | {"vocab_size": 8, "padding": 0, "tokenizer": ""}
