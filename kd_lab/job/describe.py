@@ -38,9 +38,10 @@ def network_name(node: Node) -> str:
 
 
 def _chosen(node: Node) -> str | None:
-    """The name in conf/model of what builds this very network."""
+    """The name in conf/model of what builds this very network, or of the only one of its class."""
     found = _choices(str(node["_target_"]))
-    return next((name for name, own in found.items() if all(node.get(k) == v for k, v in own.items())), None)
+    exact = next((name for name, own in found.items() if all(node.get(k) == v for k, v in own.items())), None)
+    return next(iter(found)) if exact is None and len(found) == 1 else exact
 
 
 @cache

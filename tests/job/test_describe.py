@@ -35,6 +35,7 @@ def test_run_name__begins_with_what_tells_the_run_from_others(role: str, node: d
     [
         (RESNET, "resnet8x4"),
         (RESNET | {"depth": 14}, "resnet"),
+        ({"_target_": "kd_lab.models.bag_of_embeddings.BagOfEmbeddings", "width": 8}, "bag_of_embeddings"),
         (ENSEMBLE | {"member": RESNET}, "3 x resnet8x4"),
         ({"_target_": "kd_lab.models.wrn.WideResNet", "depth": 40, "width": 2}, "wrn_40_2"),
         ({"_target_": "my_module.Net", "depth": 8}, "my_module.Net"),

@@ -23,7 +23,7 @@ def check_positive(**settings: int) -> None:
             raise ValueError(f"Expected `{name}` to be at least 1, but got {value}.")
 
 
-def check_shape(input_shape: tuple[int, ...]) -> None:
+def check_shape(input_shape: tuple[int, ...] | Mapping[str, tuple[int, ...]]) -> None:
     """Raises ValueError when a sample is several tensors, has no dimension, or a dimension without elements."""
     if isinstance(input_shape, Mapping):
         raise ValueError(
