@@ -18,7 +18,8 @@ from kd_lab.types import Augment, Batch, Outputs
 Layers = Literal["embedding", "pooled", "last", "hint", "stages", "attention", "transformer"]
 """Which layers a loss compares where the user names none: the vector that the classifier reads; the map whose average
 that vector is (the vector itself, where one network has no such map); the last map; one in the middle of the depth; the
-end of every stage (each resolution, or evenly spaced blocks)."""
+end of every stage (each resolution, or evenly spaced blocks); of transformers, query, key and value of the last
+attention, or query, key and state of every block."""
 
 
 class Loss(nn.Module):
