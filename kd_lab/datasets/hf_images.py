@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from kd_lab.datasets.common.hub import PictureTable, Table, load_tables
+from kd_lab.datasets.common.hub import PictureTable, Table, load_splits
 from kd_lab.datasets.common.pictures import IMAGENET_DEVIATION, IMAGENET_MEAN, Shown, held, normalised
 from kd_lab.datasets.common.splits import (
     SplitSettings,
@@ -122,7 +122,7 @@ class HfImages:
 
     def _tables(self) -> list[Table]:
         """Train, validation and test; empty ones where there are none."""
-        found = load_tables(self._path, self._config, self._key)
+        found = load_splits(self._path, self._config, self._key, "hf")
         names = self._named(found)
         first = Table.of(found[names[0]], self._columns, self._key)
         others = [

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from kd_lab.datasets.common.held_out import Wanted, cut_test
-from kd_lab.datasets.common.text_hub import read_splits
 from kd_lab.datasets.common.splits import Parts, SplitSettings, assemble, check_size, cut
 from kd_lab.datasets.common.text_files import Columns, Reading, read_rows
+from kd_lab.datasets.common.text_hub import read_splits
 from kd_lab.datasets.common.text_parts import (
     ORDER,
     TEST,

@@ -155,4 +155,4 @@ def test_hf_images__without_the_library(tmp_path: Path, monkeypatch: pytest.Monk
         return real(name, *arguments, **named)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    refused(tmp_path, r"^dataset=hf_images: the datasets library is not installed; pip install 'kd-lab\[hf\]'$")
+    refused(tmp_path, r"^dataset.path=.*: needs the datasets library; pip install 'kd-lab\[hf\]'$")

@@ -270,7 +270,5 @@ def test_image_folder__settings_out_of_range(settings: dict[str, Any], message: 
 
 
 def test_image_folder__an_augmentation_that_changes_the_shape(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"dataset.augment=<lambda>: it must keep the shape .* made \[3, 16, 15\] of"
-    ):
+    with pytest.raises(UserError, match=r"dataset.augment=<lambda>: it must keep the shape .* made \[3, 16, 15\] of"):
         load(in_parts(tmp_path), augment=lambda inputs, _: inputs[..., 1:])

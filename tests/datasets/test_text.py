@@ -302,7 +302,7 @@ def test_text__a_folder_of_parquet_files() -> None:
 
 def test_text__no_such_dataset() -> None:
     pytest.importorskip("datasets")
-    with pytest.raises(UserError, match=r"^dataset\.hub=\./nothing: cannot be had"):
+    with pytest.raises(UserError, match=r"^dataset\.hub=\./nothing: the datasets library cannot load it"):
         Text(hub="./nothing").load()
 
 

@@ -1,4 +1,4 @@
-"""Tables of the `datasets` library that hold pictures and classes."""
+"""The `datasets` library of Hugging Face, and its tables that hold pictures and classes."""
 
 import hashlib
 import io
@@ -15,20 +15,20 @@ from torch import Tensor
 from kd_lab.datasets.common.pictures import DAMAGE, PictureSource, Shown, reason_of
 from kd_lab.errors import UserError, choices
 
-INSTALL = "pip install 'kd-lab[hf]'"
 SMALL = 256 * 2**20
 """Bytes in all up to which every picture is hashed."""
 SAMPLED = 1024
 """Of more than that, so many pictures, evenly from first to last."""
 
 
-def load_tables(path: str, config: str | None, setting: str) -> Mapping[str, Any]:
-    """The splits of a dataset by name.
+def load_splits(path: str, config: str | None, setting: str, extra: str) -> Mapping[str, Any]:
+    """The splits of a dataset by name; one that has none is `train`.
 
     Args:
-        path: a folder, or a name on the Hub.
+        path: a folder, as `save_to_disk` writes it or with parquet, CSV, JSON files or pictures; or a name on the Hub.
         config: which of its configurations.
         setting: what messages start with.
+        extra: what of kd-lab brings the library: `hf`, `text`.
 
     Raises:
         UserError: the library is not installed, or finds no such dataset.
@@ -36,20 +36,23 @@ def load_tables(path: str, config: str | None, setting: str) -> Mapping[str, Any
     try:
         import datasets
     except ImportError as error:
-        raise UserError(f"dataset=hf_images: the datasets library is not installed; {INSTALL}") from error
+        raise UserError(f"{setting}: needs the datasets library; pip install 'kd-lab[{extra}]'") from error
     folder = Path(path).expanduser()
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it counts its attempts
     try:
-        found = datasets.load_dataset(str(folder) if folder.is_dir() else path, name=config)
+        if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+            found = datasets.load_from_disk(str(folder))
+        else:
+            found = datasets.load_dataset(str(folder) if folder.is_dir() else path, name=config)
     except Exception as error:  # of the network, of the Hub, of pyarrow, of what stands in a folder
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
-            f"{setting}: the datasets library cannot load it ({reason}); expected a folder with parquet files or with "
-            "folders of pictures, or the name of a dataset of the Hub."
+            f"{setting}: the datasets library cannot load it ({reason}); expected a folder that holds a dataset, or "
+            "the name of one of the Hub while online."
         ) from error
-    return dict(found)
+    return dict(found) if isinstance(found, Mapping) else {"train": found}
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
 """Texts out of a dataset of Hugging Face: by its name, or a folder that holds one."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from kd_lab.datasets.common.hub import load_splits
 from kd_lab.datasets.common.text_files import Columns, rows_of
 from kd_lab.datasets.common.text_parts import TEST, TRAIN, UNLABELLED_PART, VALIDATION, Part
 from kd_lab.errors import UserError
@@ -30,8 +29,7 @@ def read_splits(name: str, subset: str | None, wanted: Columns) -> dict[str, Par
         UserError: `datasets` is not installed, there is no such dataset, or it lacks a split or a column.
     """
     setting = f"dataset.hub={name}"
-    found = _loaded(name, subset, setting)
-    splits = found if isinstance(found, Mapping) else {"train": found}
+    splits = load_splits(name, subset, setting, "text")
     if "train" not in splits:
         raise UserError(f"{setting}: expected a split named train, but it has {', '.join(splits)}.")
     there = {part: next((key for key in keys if key in splits), None) for part, keys in USUAL.items()}
@@ -40,26 +38,6 @@ def read_splits(name: str, subset: str | None, wanted: Columns) -> dict[str, Par
         for part, key in there.items()
         if key is not None
     }
-
-
-def _loaded(name: str, subset: str | None, setting: str) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise UserError(
-            f"{setting}: needs datasets; pip install 'kd-lab[text]', or save its rows as a file for dataset.path."
-        ) from error
-    folder = Path(name).expanduser()
-    try:
-        if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
-            return datasets.load_from_disk(str(folder))
-        return datasets.load_dataset(str(folder) if folder.is_dir() else name, subset)
-    except Exception as error:  # whatever the library raises, for a name, a connection or a file
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{setting}: cannot be had ({reason}); expected a folder that holds a dataset, or a name of the hub while "
-            "online."
-        ) from error
 
 
 def _part(split: Any, setting: str, wanted: Columns, *, labelled: bool) -> Part:
