@@ -19,6 +19,7 @@ import yaml
 from torch import nn
 
 from kd_lab import names
+from kd_lab.datasets.common.columns import Columns
 from kd_lab.errors import UserError
 from kd_lab.inputs import Inputs, dtypes, shapes
 from kd_lab.job.build import build, check_named
@@ -45,7 +46,8 @@ class Model:
     def predict(self, inputs: Any) -> np.ndarray:
         """Logits [N, K] float32 of raw samples [N, ...], an array or arrays by name, as the dataset's files have them.
 
-        Where the dataset prepares its samples in a way that could not be kept: of samples so prepared.
+        Where the dataset prepares its samples in a way that could not be kept: of samples so prepared. Of a table: of
+        rows of numbers and codes, which `columns.read(FILE)` and `columns.of_frame(DATAFRAME, "rows")` make.
         """
         if isinstance(self.dtypes, str):
             given: Inputs = torch.tensor(np.asarray(inputs, self.dtypes))
@@ -55,6 +57,11 @@ class Model:
             given = step(given)
         logits: np.ndarray = predict(self.network, given, device="cpu").numpy()
         return logits
+
+    @property
+    def columns(self) -> Columns | None:
+        """Of the table that was learned from, if it was one."""
+        return next((step for step in self.steps if isinstance(step, Columns)), None)
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ class Description:
     input_dtype: Any = "float32"
     prepare: tuple[dict[str, Any], ...] = ()
     tokens: dict[str, int] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
     @classmethod
     def of_file(cls, path: Path, key: str = "network") -> "Description":
@@ -83,13 +91,15 @@ class Description:
             said = json.loads(read_text(path))
             shape, dtype = said["input_shape"], said.get("input_dtype", "float32")
             named, kinds = (shape, dtype) if isinstance(shape, dict) else ({"": shape}, {"": dtype})
-            steps, tokens = tuple(said.get("prepare", [])), said.get("tokens", {})
+            steps, classes = (tuple(said.get(key, [])) for key in ("prepare", "classes"))
+            tokens = said.get("tokens", {})
             tokens = {key: tokens[key] for key in ("vocab_size", "padding") if tokens}
-            found = cls(said["node"], said["num_classes"], _tuples(shape), dtype, steps, tokens)
+            found = cls(said["node"], said["num_classes"], _tuples(shape), dtype, steps, tokens, classes)
             sizes = [found.num_classes, *(size for one in named.values() for size in one)]
             sizes += [1 + number for number in tokens.values()]
             whole = all(type(size) is int and size > 0 for size in sizes)
             whole &= named.keys() == kinds.keys() and {*kinds.values()} <= DTYPES
+            whole &= not classes or (len(classes) == found.num_classes and all(isinstance(c, str) for c in classes))
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{key}: {path.name} cannot be read ({type(error).__name__}); choose another run"

@@ -34,7 +34,8 @@ def save_network(run: Run, data: Data, node: Node, network: nn.Module, trained: 
         run.log_file(path, names.ARTIFACT_WEIGHTS)
     raw, steps = _raw(data)
     kinds = {"input_shape": shapes(data.example(1)), "input_dtype": dtypes(raw), "prepare": steps}
-    rebuild = {"node": node, "num_classes": data.num_classes, **kinds}
+    named = {"classes": list(data.class_names)}
+    rebuild = {"node": node, "num_classes": data.num_classes, **named, **kinds}
     if data.tokens is not None:
         rebuild["tokens"] = {"vocab_size": data.tokens.vocab_size, "padding": data.tokens.padding}
     run.log_text(json.dumps(rebuild, indent=2), names.ARTIFACT_NETWORK)

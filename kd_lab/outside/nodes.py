@@ -72,7 +72,10 @@ class Whitelist:
 NETWORK = Whitelist(
     "network", ("kd_lab", "torch", "timm", "torchvision", "transformers", "sklearn"), (_MODULE, _ESTIMATOR)
 )
-PREPARE = Whitelist("preparation", ("kd_lab.datasets.common.scaled",))
+PREPARE = Whitelist(
+    "preparation",
+    ("kd_lab.datasets.common.scaled", "kd_lab.datasets.common.columns", "kd_lab.datasets.common.counts"),
+)
 DATASET = Whitelist("dataset", ("kd_lab.datasets", "kd_lab.augment"))
 
 
