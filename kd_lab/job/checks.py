@@ -16,6 +16,7 @@ from kd_lab.job.specs import PRETRAINED
 from kd_lab.job.strict import Node
 from kd_lab.losses.common.loss import Loss
 from kd_lab.measures.predict import eval_mode
+from kd_lab.models.common.fitted import Fitted
 from kd_lab.models.common.weights import load_weights
 from kd_lab.outside.ids import RUN
 from kd_lab.types import Data, Mix
@@ -132,6 +133,20 @@ def check_batch(key: str, recipe: RecipeSettings, num_rows: int) -> None:
         raise UserError(
             f"{key}.accumulate={recipe.accumulate}: so many batches of {recipe.batch_size} are more than the "
             f"{num_rows} samples they are drawn from; expected at most {num_rows // recipe.batch_size}"
+        )
+
+
+def check_fitted(teacher: Fitted, data: Data, *, is_augmented: bool) -> None:
+    """Check that a teacher that is fitted can learn from these classes, and that its answers are those to be taught.
+
+    Raises:
+        UserError: too few samples of a class; answers to samples as they are, where a student sees them otherwise.
+    """
+    teacher.check(data.targets[data.train])
+    if is_augmented and (told := teacher.described()) is not None:
+        raise UserError(
+            f"teacher.answers: what a teacher says {told} belongs to samples as they are, and the student sees them "
+            "augmented; expected student.recipe.augment=false, or teacher.answers=in_bag"
         )
 
 

@@ -16,6 +16,7 @@ from kd_lab.job import parts, published, recipes, tuned
 from kd_lab.job.bind import Bound, meet
 from kd_lab.job.console import busy
 from kd_lab.job.describe import network_name
+from kd_lab.job.lessons import asked
 from kd_lab.job.plan import Plan
 from kd_lab.job.settings import Settings
 from kd_lab.job.sources import take_weights
@@ -23,7 +24,6 @@ from kd_lab.models.common.weights import load_weights
 from kd_lab.outside.console import console
 from kd_lab.outside.ids import RUN
 from kd_lab.store.store import Store
-from kd_lab.teachers.frozen import FrozenTeacher
 from kd_lab.training.distiller import Distiller
 
 DOMINATES = 0.9
@@ -54,7 +54,7 @@ def doctor(config: Mapping[str, Any]) -> list[Pull]:
     if teacher is not None:
         meet(bound, student, teacher, plan.data)
     out = console()
-    for line in [*plan.described(), *recipes.described(plan)]:
+    for line in [*plan.data.told, *plan.described(), *recipes.described(plan)]:
         out.print(line, soft_wrap=True)
     out.print(parts.table(plan))
     if plan.settings.tuned:
@@ -128,8 +128,8 @@ def pulls(plan: Plan, bound: Bound, student: nn.Module, teacher: nn.Module | Non
     recipe = plan.recipe("student.recipe", plan.settings.student.recipe, len(rows))
     batch = next(iter(plan.feed(rows, recipe, plan.settings.seed, bound.views)))
     student.train()
-    frozen = FrozenTeacher(teacher, bound.teacher_taps) if teacher is not None else None
-    step = Distiller(student, bound.objective, teacher=frozen, taps=bound.student_taps)
+    asking = asked(plan, teacher, bound) if teacher is not None else None
+    step = Distiller(student, bound.objective, teacher=asking, taps=bound.student_taps)
     step.attach(torch.device("cpu"))
     try:
         terms = step(batch).terms

@@ -13,10 +13,12 @@ from kd_lab.job.code import TRAINING, code_of
 from kd_lab.job.plan import Plan
 from kd_lab.job.settings import TeacherSettings
 from kd_lab.measures.predict import autocast
+from kd_lab.models.common.fitted import Fitted
 from kd_lab.teachers.answers import packed, size_in_bytes, unpacked
 from kd_lab.teachers.frozen import FrozenTeacher
+from kd_lab.teachers.own import OwnTeacher
 from kd_lab.training.recipe import Recipe
-from kd_lab.types import Batch, Feed, Outputs
+from kd_lab.types import Batch, Feed, Outputs, Teacher
 
 VERSION = 1
 """Of what a file of answers holds."""
@@ -28,7 +30,7 @@ class Lessons:
 
     plan: Plan
     bound: Bound
-    teacher: FrozenTeacher
+    teacher: Teacher
     recipe: Recipe
     rows: Tensor
 
@@ -38,7 +40,7 @@ class Lessons:
         assert plan.built is not None
         rows, bound = plan.student_rows(), plan.built.bound
         recipe = plan.recipe("student.recipe", plan.settings.student.recipe, len(rows))
-        return cls(plan, bound, FrozenTeacher(network, bound.teacher_taps), recipe, rows)
+        return cls(plan, bound, asked(plan, network, bound), recipe, rows)
 
     @property
     def settings(self) -> TeacherSettings:
@@ -115,3 +117,14 @@ class Lessons:
             "drawn": drawn,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def asked(plan: Plan, network: nn.Module, bound: Bound) -> Teacher:
+    """The network as a teacher, with answers of its own to the samples that it was fitted to, where it has some."""
+    teacher = FrozenTeacher(network, bound.teacher_taps)
+    if not isinstance(network, Fitted):
+        return teacher
+    rows, data = plan.data.train, plan.data
+    inputs = data.rows(rows).batch(0, len(rows), "cpu")
+    own = network.own_answers(inputs, data.targets[rows]) if isinstance(inputs, Tensor) else None
+    return teacher if own is None else OwnTeacher(teacher, rows, own, len(data.targets))

@@ -18,6 +18,7 @@ from kd_lab.job.build import build, call, locate
 from kd_lab.job.checks import (
     callbacks_of,
     check_batch,
+    check_fitted,
     check_logits,
     check_mix,
     check_optimizer,
@@ -126,6 +127,9 @@ class Plan:
         if node is not None:
             student = self.network(replace(self.specs.student, node=node))
         bound = bind(self.settings, self.seen, student, teacher)
+        if isinstance(teacher, Fitted):
+            augments = bool(bound.views) or (self.settings.student.recipe.augment and self.data.augment is not None)
+            check_fitted(teacher, self.data, is_augmented=augments and self.distils)
         return Built(teacher, student, node or self.settings.student.node, bound)
 
     @cached_property
@@ -184,7 +188,8 @@ class Plan:
 
     def described(self) -> list[str]:
         """Sentences: a teacher that is not what the config chooses, what is left out of the student's data."""
-        told, without = self._other_teacher(), sorted({*self.settings.student.without_classes})
+        told = [*self._other_teacher(), *self._own_answers()]
+        without = sorted({*self.settings.student.without_classes})
         if not without:
             return told
         called = "class" if len(without) == 1 else "classes"
@@ -202,6 +207,15 @@ class Plan:
         shape = self.data.input_shape
         shown = f"samples of shape {list(shape)}" if isinstance(shape, tuple) else f"samples of {', '.join(shape)}"
         return [f"the teacher is {name} in the place of {other}: {shown} are no images"]
+
+    def _own_answers(self) -> list[str]:
+        teacher = self.built.teacher if self.built is not None else None
+        told = teacher.described() if isinstance(teacher, Fitted) and self.distils else None
+        return (
+            []
+            if told is None
+            else [f"teacher: the {len(self.data.train):,} samples that it learns from are answered {told}"]
+        )
 
     def in_effect(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The config with the teacher that teaches, wherever that comes from."""

@@ -69,7 +69,7 @@ class SklearnText(SklearnEstimator):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:  # type: ignore[override]  # texts, not rows
         """Tokens [B, L] and the mask [B, L] to logits [B, K] float32; all alike before it is fitted."""
-        return self._logits(self._counts(input_ids, attention_mask), input_ids.device)
+        return self._answers(self._counts(input_ids, attention_mask), input_ids.device)
 
     def _counts(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
         """How often each token stands in each text, sparse [B, V]."""

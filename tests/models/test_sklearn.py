@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from kd_lab.errors import UserError
+from kd_lab.errors import TrainingFailedError, UserError
 from kd_lab.models.common.estimators import TREES, dumped, loaded
 from kd_lab.models.common.weights import load_weights, save_weights, weights_sha256
 from kd_lab.models.sklearn import SklearnEstimator
@@ -24,7 +26,7 @@ Y = np.arange(120) % 3
 X[:, 0] += Y
 
 
-def fitted(estimator: Any, num_classes: int = 3, **more: float) -> SklearnEstimator:
+def fitted(estimator: Any, num_classes: int = 3, **more: Any) -> SklearnEstimator:
     network = SklearnEstimator(estimator, num_classes, **more)
     network.fit(torch.from_numpy(X).reshape(120, 2, 2), torch.from_numpy(Y), None)
     return network
@@ -120,3 +122,109 @@ def test_trees__are_what_skops_leaves_to_us() -> None:
 def test_plan__a_student_cannot_be_fitted() -> None:
     with pytest.raises(UserError, match=r"^student._target_=.*\.SklearnEstimator: is fitted, not trained by"):
         plan("student=sklearn")
+
+
+# What it teaches of the samples that it learned from.
+
+
+def own(network: SklearnEstimator) -> np.ndarray:
+    said = network.own_answers(torch.from_numpy(X).reshape(120, 2, 2), torch.from_numpy(Y))
+    assert said is not None
+    return said.double().exp().numpy()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [LogisticRegression(), RandomForestClassifier(5, random_state=3), HistGradientBoostingClassifier(max_iter=3)],
+    ids=lambda one: type(one).__name__,
+)
+def test_own_answers__out_of_fold_are_those_of_cross_val_predict(kind: Any) -> None:
+    torch.manual_seed(5)
+    network = SklearnEstimator(clone(kind), 3, answers="out_of_fold", folds=4)
+    network.fit(torch.from_numpy(X).reshape(120, 2, 2), torch.from_numpy(Y), None)
+    cut = StratifiedKFold(4, shuffle=True, random_state=network._seed)
+    expected = cross_val_predict(clone(network.estimator), X, Y, cv=cut, method="predict_proba")
+    np.testing.assert_allclose(own(network), np.maximum(expected, 1e-6), rtol=1e-5)
+    torch.manual_seed(5)
+    plain = SklearnEstimator(clone(kind), 3)
+    plain.fit(torch.from_numpy(X), torch.from_numpy(Y), None)
+    assert torch.equal(network(torch.from_numpy(X)), plain(torch.from_numpy(X)))
+
+
+def test_own_answers__out_of_fold_with_weights_of_samples() -> None:
+    weights = np.array([1.0, 2.0, 5.0])[Y]
+    network = SklearnEstimator(LogisticRegression(), 3, answers="out_of_fold", folds=3)
+    network.fit(torch.from_numpy(X), torch.from_numpy(Y), torch.from_numpy(weights))
+    cut = StratifiedKFold(3, shuffle=True, random_state=network._seed)
+    expected = np.empty((120, 3))
+    for train, rest in cut.split(X, Y):
+        expected[rest] = (
+            LogisticRegression().fit(X[train], Y[train], sample_weight=weights[train]).predict_proba(X[rest])
+        )
+    said = network.own_answers(torch.from_numpy(X), torch.from_numpy(Y))
+    assert said is not None
+    np.testing.assert_allclose(said.exp().numpy(), np.maximum(expected, 1e-6), rtol=1e-4)
+
+
+def test_own_answers__out_of_bag_are_the_forests_and_come_back_from_a_file(tmp_path: Path) -> None:
+    network = fitted(RandomForestClassifier(40, random_state=0), answers="out_of_bag")
+    expected = RandomForestClassifier(40, random_state=0, oob_score=True).fit(X, Y)
+    np.testing.assert_allclose(own(network), np.maximum(expected.oob_decision_function_, 1e-6), rtol=1e-5)
+    np.testing.assert_allclose(
+        network(torch.from_numpy(X)).exp(), np.maximum(expected.predict_proba(X), 1e-6), rtol=1e-5
+    )
+    save_weights(network, tmp_path / "w.safetensors")
+    again = SklearnEstimator(RandomForestClassifier(), 3, answers="out_of_bag")
+    load_weights(again, tmp_path / "w.safetensors")
+    np.testing.assert_array_equal(own(again), own(network))
+    assert weights_sha256(again) == weights_sha256(network)
+
+
+def test_own_answers__in_bag_there_are_none_and_the_weights_are_what_they_were() -> None:
+    network = fitted(LogisticRegression())
+    assert network.own_answers(torch.from_numpy(X), torch.from_numpy(Y)) is None
+    assert list(network.state_dict()) == ["_extra_state"]
+    assert (
+        SklearnEstimator(LogisticRegression(), 3, answers="out_of_fold").own_answers(torch.zeros(3, 2), torch.zeros(3))
+        is None
+    )
+
+
+def test_own_answers__to_other_samples_are_refused() -> None:
+    network = fitted(LogisticRegression(), answers="out_of_fold")
+    for inputs, targets in [(X + 1, Y), (X, (Y + 1) % 3), (X[:60], Y[:60])]:
+        with pytest.raises(
+            UserError, match=r"^teacher.answers: the teacher keeps what it says of the samples that it lear"
+        ):
+            network.own_answers(torch.from_numpy(inputs), torch.from_numpy(targets))
+
+
+def test_own_answers__what_cannot_be() -> None:
+    with pytest.raises(
+        ValueError, match=r"`answers` to be in_bag or out_of_fold of a LogisticRegression, which draws no"
+    ):
+        SklearnEstimator(LogisticRegression(), 3, answers="out_of_bag")
+    with pytest.raises(ValueError, match=r"`folds` to be at least 2, but got 1"):
+        SklearnEstimator(LogisticRegression(), 3, answers="out_of_fold", folds=1)
+    with (
+        pytest.raises(
+            TrainingFailedError, match=r"^teacher.answers=out_of_bag: \d+ of 120 samples are in the bag of ever"
+        ),
+        pytest.warns(UserWarning, match="do not have OOB"),
+    ):
+        fitted(RandomForestClassifier(2, random_state=0), answers="out_of_bag")
+    with pytest.raises(
+        UserError, match=r"^teacher.folds=5: expected at most 2, the labelled samples of class 1, so that"
+    ):
+        SklearnEstimator(LogisticRegression(), 3, answers="out_of_fold").check(torch.tensor([0, 0, 0, 1, 1]))
+
+
+def test_plan__answers_out_of_fold_do_not_go_with_augmented_samples() -> None:
+    with pytest.raises(
+        UserError, match=r"^teacher.answers: what a teacher says out of 5 folds belongs to samples as they"
+    ):
+        plan("teacher=sklearn", "teacher.answers=out_of_fold", "student.recipe.augment=true")
+    told = plan("teacher=sklearn", "teacher.answers=out_of_fold", "dataset/augment=none").described()
+    assert told == ["teacher: the 100 samples that it learns from are answered out of 5 folds"]
+    with pytest.raises(UserError, match=r"^teacher.folds=20: expected at most \d+, the labelled samples of class \d"):
+        plan("teacher=sklearn", "teacher.answers=out_of_fold", "teacher.folds=20", "dataset/augment=none")
