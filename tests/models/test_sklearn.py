@@ -1,5 +1,6 @@
 """Classifiers of scikit-learn's kind as teachers: what they answer, how they are kept, and what is refused."""
 
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,26 @@ def test_loaded__a_class_that_cannot_be_judged(monkeypatch: pytest.MonkeyPatch) 
         loaded(content)
     monkeypatch.setenv("KD_LAB_TRUST", "sklearn")
     np.testing.assert_array_equal(loaded(content).predict(X), KNeighborsClassifier().fit(X, Y).predict(X))
+
+
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_estimator__of_another_library_teaches_and_comes_back_once_it_is_trusted(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = pytest.importorskip(library)
+    kind = module.LGBMClassifier(n_estimators=5, verbose=-1) if library == "lightgbm" else module.XGBClassifier()
+    network = fitted(kind)
+    np.testing.assert_allclose(network(torch.from_numpy(X)).exp(), kind.predict_proba(X), rtol=1e-4)
+    again = SklearnEstimator(type(kind)(), 3)
+    with pytest.raises(UserError, match=rf"holds {library}\.\S+, {library}\.\S+, which is not .* add trust={library} "):
+        again.set_extra_state(network.get_extra_state())
+    monkeypatch.setenv("KD_LAB_TRUST", library)
+    again.set_extra_state(network.get_extra_state())
+    assert torch.equal(again(torch.from_numpy(X)), network(torch.from_numpy(X)))
+
+
+def test_loaded__an_ordered_dictionary_is_harmless() -> None:
+    assert loaded(dumped(OrderedDict(first=1))) == OrderedDict(first=1)
 
 
 def test_trees__are_what_skops_leaves_to_us() -> None:

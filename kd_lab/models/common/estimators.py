@@ -14,9 +14,13 @@ from kd_lab.outside.nodes import TRUST, is_trusted
 
 TREES = ("sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor")
 """What skops calls untrusted for the reason above, and what is looked at instead."""
-
-PLAIN = ("sklearn.calibration._CalibratedClassifier", "sklearn.calibration._SigmoidCalibration")
-"""What skops does not know because scikit-learn calls it its own: a classifier in a wrapper, and two numbers."""
+HARMLESS = (
+    "collections.OrderedDict",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+)
+"""What skops calls untrusted, and is a dictionary, which LightGBM's classifiers hold, or what scikit-learn calls its own:
+a classifier in a wrapper, and two numbers."""
 
 
 def dumped(estimator: Any) -> bytes:
@@ -36,7 +40,7 @@ def loaded(content: bytes) -> Any:
     from skops.io import get_untrusted_types, loads
 
     named = get_untrusted_types(data=content)
-    unknown = [name for name in named if name not in TREES + PLAIN and not is_trusted(name)]
+    unknown = [name for name in named if name not in (*TREES, *HARMLESS) and not is_trusted(name)]
     if unknown:
         top = unknown[0].split(".")[0]
         raise UserError(
