@@ -86,7 +86,8 @@ class AnnData:
     def _read(self, cells: Cells) -> Data:
         count, genes = (int(size) for size in cells.values.shape)
         classes, own = self._classes(cells)
-        wanted = Wanted(self._test, self._settings.seed, f"dataset.label={self._label}", "a column with fewer classes")
+        setting, instead = f"dataset.label={self._label}", "a column with fewer classes"
+        wanted = Wanted(self._test, self._settings.seed, setting, instead, classes)
         pool, test = cut_test(own, torch.arange(count), len(classes), wanted)
         targets, parts = cut(own, pool, test, len(classes), self._settings)
         if 4 * count * genes <= IN_MEMORY_BYTES:

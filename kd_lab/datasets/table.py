@@ -118,7 +118,7 @@ class Table:
         classes = class_names(own[self._target], f"dataset.target={self._target}")
         rows, targets = self._numbers([own, *others], columns, classes)
         sizes = [len(one) for one in targets]
-        everything, parts = self._cut(torch.cat(targets), sizes, len(classes))
+        everything, parts = self._cut(torch.cat(targets), sizes, classes)
         codes = np.concatenate(rows)
         prepare = fitted(columns, codes[parts.transfer.numpy()], self._separator, self._missing)
         told = [f"table: {described(columns, codes, prepare)}; {listed_classes(classes)}"]
@@ -175,14 +175,14 @@ class Table:
         ]
         return rows, targets
 
-    def _cut(self, targets: Tensor, sizes: list[int], num_classes: int) -> tuple[Tensor, Parts]:
+    def _cut(self, targets: Tensor, sizes: list[int], classes: list[str]) -> tuple[Tensor, Parts]:
         """Targets with those that are hidden, and the parts; each file's rows follow one another."""
         own, *others = torch.split(torch.arange(len(targets)), sizes)
         given = dict(zip(self._others, others, strict=True))
         if "test_path" in given:
             pool, test = own, given["test_path"]
         else:
-            wanted = Wanted(self._test, self._settings.seed, self._key, "dataset.test_path=FILE")
-            pool, test = cut_test(targets, own, num_classes, wanted)
-        targets, parts = cut(targets, pool, test, num_classes, self._settings)
+            wanted = Wanted(self._test, self._settings.seed, self._key, "dataset.test_path=FILE", classes)
+            pool, test = cut_test(targets, own, len(classes), wanted)
+        targets, parts = cut(targets, pool, test, len(classes), self._settings)
         return targets, replace(parts, validation=given["val_path"]) if "val_path" in given else parts

@@ -134,7 +134,7 @@ def test_anndata__refuses_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_anndata__refuses_a_class_of_one_cell_and_what_are_no_counts(caplog: pytest.LogCaptureFixture) -> None:
     save(types=np.where(np.arange(40) == 3, "rare", TYPES))
-    refused(r"dataset\.label=cell_type: class 2 has only 1 labelled example, at least 2 are needed .* fewer classes")
+    refused(r"dataset\.label=cell_type: class rare has only 1 labelled example, at least 2 are needed .* fewer classes")
     save(COUNTS - 1)
     refused(r"dataset\.normalise=log1p: X has negative values \(down to -1\), which no counts are", normalise="log1p")
     save(COUNTS + 0.5)

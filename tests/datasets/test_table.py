@@ -325,7 +325,7 @@ def test_table__refuses_labels_of_a_test_file_that_are_unknown_or_missing() -> N
 def test_table__refuses_classes_too_small_and_settings_that_do_not_fit() -> None:
     table = frame()
     table.loc[0, "class"] = "rare"
-    refused(r"dataset\.path=my\.csv: class 2 has only 1 labelled example, .* or give dataset\.test_path=FILE", table)
+    refused(r"dataset\.path=my\.csv: class rare has only 1 labelled example, .* or give dataset\.test_path=FILE", table)
     with pytest.raises(ValueError, match=r"`validation` to be 0 beside val_path, but got 5"):
         Table(path="my.csv", target="class", val_path="val.csv", validation=5)
     with pytest.raises(ValueError, match=r"`test` to be > 0"):

@@ -1,5 +1,6 @@
 """The test part of data that come without one."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,13 +15,14 @@ class Wanted(NamedTuple):
     """What is asked for.
 
     size: a number of labelled points, or a fraction of them. seed: of the data. setting: what messages about the data
-    start with. instead: how the data could bring a test part of their own.
+    start with. instead: how the data could bring a test part of their own. classes: their names, if they have any.
     """
 
     size: int | float
     seed: int
     setting: str
     instead: str
+    classes: Sequence[object] = ()
 
 
 def cut_test(targets: Tensor, rows: Tensor, num_classes: int, wanted: Wanted) -> tuple[Tensor, Tensor]:
@@ -33,9 +35,11 @@ def cut_test(targets: Tensor, rows: Tensor, num_classes: int, wanted: Wanted) ->
     labelled = rows[known]
     counts = torch.bincount(targets[labelled], minlength=num_classes)
     if int(counts.min()) < 2:
+        rare = int(counts.argmin())
+        called = wanted.classes[rare] if wanted.classes else rare
         raise UserError(
-            f"{wanted.setting}: class {int(counts.argmin())} has only 1 labelled example, at least 2 are needed to cut "
-            f"a test part from them; add examples or give {wanted.instead}."
+            f"{wanted.setting}: class {called} has only 1 labelled example, at least 2 are needed to cut a test part "
+            f"from them; add examples or give {wanted.instead}."
         )
     asked = f"dataset.test={wanted.size}"
     size = count_of(wanted.size, len(labelled))
