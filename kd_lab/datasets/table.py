@@ -140,7 +140,7 @@ class Table:
             augment=self._settings.augment,
             prepare=prepare,
         )
-        return replace(data, told=tuple(told), classes=tuple(classes))
+        return replace(data, told=tuple(told), class_names=tuple(classes))
 
     def _made_of(self, rows: Rows, columns: list[Column]) -> Rows:
         if len(rows) < 2:

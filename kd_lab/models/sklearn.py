@@ -94,9 +94,7 @@ class SklearnEstimator(Fitted):
         if self.own is not None and self.answers == "out_of_bag":
             self.own.keep(self._logits(out_of_bag(self.estimator)), inputs, targets)
         elif self.own is not None:
-            said = out_of_fold(
-                self.estimator, rows, targets.numpy(), folds=self.folds, seed=self._seed, weights=counts
-            )
+            said = out_of_fold(self.estimator, rows, targets.numpy(), folds=self.folds, seed=self._seed, weights=counts)
             self.own.keep(self._logits(said), inputs, targets)
 
     def _fit(self, rows: Any, targets: Tensor, more: dict[str, Any]) -> None:

@@ -70,7 +70,7 @@ def test_anndata__reads_sparse_and_dense_matrices(kind: Any) -> None:
     save(kind(COUNTS))
     data = load()
     assert np.array_equal(data.read(torch.arange(40)), COUNTS)
-    assert data.classes == ("B cell", "T cell")
+    assert data.class_names == ("B cell", "T cell")
     assert data.targets.tolist() == [1, 0] * 20
     assert (len(data.train), len(data.test), data.input_shape) == (32, 8, (6,))
     assert data.told == (

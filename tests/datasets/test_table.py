@@ -68,7 +68,7 @@ def test_table__types_its_columns_and_cuts_a_fifth_for_the_test() -> None:
     data = load()
     assert (len(data.train), len(data.validation), len(data.test), data.num_classes) == (48, 0, 12, 2)
     assert data.input_shape == (2 + 3 + 2,)
-    assert data.classes == ("bad", "good")
+    assert data.class_names == ("bad", "good")
     assert data.targets.tolist() == (np.arange(60) % 3 > 0).astype(int).tolist()
     assert data.told == (
         "table: 4 columns, 2 of numbers, 2 of categories, 7 features; no value missing; classes bad, good",
@@ -121,7 +121,7 @@ def test_table__classes_that_are_numbers_keep_their_order() -> None:
     table = frame()
     table["class"] = np.array([10, 9, 100])[np.arange(60) % 3]
     data = load(table)
-    assert data.classes == ("9", "10", "100")
+    assert data.class_names == ("9", "10", "100")
     assert data.targets[:3].tolist() == [1, 0, 2]
 
 

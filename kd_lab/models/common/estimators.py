@@ -19,8 +19,8 @@ HARMLESS = (
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
 )
-"""What skops calls untrusted, and is a dictionary, which LightGBM's classifiers hold, or what scikit-learn calls its own:
-a classifier in a wrapper, and two numbers."""
+"""What skops calls untrusted, and is a dictionary, which LightGBM's classifiers hold, or what scikit-learn calls its
+own: a classifier in a wrapper, and two numbers."""
 
 
 def dumped(estimator: Any) -> bytes:
