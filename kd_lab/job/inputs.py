@@ -50,6 +50,8 @@ def _input(plan: Plan, data: Data, part: str, context: str) -> Input:
         "classes": data.num_classes,
         "input_shape": shapes(example),
     }
+    if data.class_names:
+        profile["class_names"] = list(data.class_names)
     return Input(
         name=data.name,
         digest=digest,

@@ -14,6 +14,7 @@ from kd_lab.cli.main import _main
 from kd_lab.errors import UserError
 from kd_lab.job.predict import predict
 from kd_lab.store.store import Store
+from tests.datasets.series_files import ts, write
 
 URI = "sqlite:///mlflow.db"
 
@@ -75,3 +76,21 @@ def test_predict__other_samples_than_it_learned_from(run: str) -> None:
     np.savez("other.npz", inputs=np.zeros((2, 6), np.uint8))
     with pytest.raises(UserError, match=r"^other.npz: no array named X, it holds inputs; rename one to X\.$"):
         predict(run, URI, "other.npz")
+
+
+def test_predict__raw_series_are_normalised_as_those_it_learned_from(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    raw = np.random.default_rng(0).normal(100, 40, (30, 1, 8)).round(2)
+    rows = [(",".join(map(str, series[0])), "ab"[place % 2]) for place, series in enumerate(raw)]
+    write(folder / "series", ts(rows[:20]), ts(rows[20:]))
+    np.save("raw.npy", raw[20:])
+    chosen = ["dataset=series", "dataset.path=series", "teacher=none", "loss=none"]
+    recipe = ["student.recipe.steps=3", "student.recipe.batch_size=5"]
+    run_id = kd_lab.distil(*chosen, *recipe, quiet=True).student.run_id
+    predict(run_id, URI, "raw.npy")
+    found = [row["probability_0"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))]
+    with Store.existing(URI).get(run_id).opened(names.ARTIFACT_PREDICTIONS) as file:
+        answered = np.load(file)["probabilities"][:, 0]
+    np.testing.assert_allclose(np.array(found, float), answered, atol=1e-5)

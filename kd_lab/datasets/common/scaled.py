@@ -7,6 +7,9 @@ from torch import Tensor
 
 from kd_lab.inputs import Inputs, each
 
+_ROUNDING = 1e-6
+"""A deviation of so small a part of the largest value is float32's rounding (1.2e-7) of numbers that are all alike."""
+
 
 class Scaled:
     """Values [B, ...] to `(value / divisor - mean) / deviation`, float32.
@@ -45,3 +48,31 @@ class Scaled:
         """What builds it again, as a config: it goes with every network that it prepares samples for."""
         given = {"mean": self.mean.tolist(), "deviation": self.deviation.tolist(), "divisor": self.divisor}
         return {"_target_": f"{type(self).__module__}.{type(self).__qualname__}", **given}
+
+
+class ZNormed:
+    """Series [B, C, T] to mean 0 and standard deviation 1 over the time, each channel of each sample by itself.
+
+    float32; a channel that does not change becomes 0.
+    """
+
+    def __call__(self, inputs: Inputs) -> Inputs:
+        """New tensors on the same device."""
+        return each(inputs, self.of_one)
+
+    def of_one(self, values: Tensor) -> Tensor:
+        """A new tensor, of one that has no name."""
+        values = values.to(torch.float32)
+        variance, mean = torch.var_mean(values, dim=-1, correction=0, keepdim=True)
+        deviation = variance.sqrt()
+        still = deviation <= _ROUNDING * values.abs().amax(-1, keepdim=True)
+        return values.sub(mean).div_(torch.where(still, 1, deviation)).masked_fill_(still, 0)
+
+    def __repr__(self) -> str:
+        """All of it."""
+        return "ZNormed()"
+
+    @property
+    def node(self) -> dict[str, Any]:
+        """See `Scaled.node`."""
+        return {"_target_": f"{type(self).__module__}.{type(self).__qualname__}"}

@@ -244,6 +244,7 @@ def assemble(
     augment: Augment | None,
     prepare: Prepare | None = None,
     from_raw: Prepare | None = None,
+    class_names: Sequence[str] = (),
 ) -> Data:
     """Puts a dataset in memory together, with its fingerprint.
 
@@ -255,7 +256,8 @@ def assemble(
         _check_augment(augment, source)
     rows = (parts.train, parts.transfer, parts.validation, parts.test)
     known_by = fingerprint(inputs, targets, rows, prepare)
-    return Data(name, source, targets, *rows, num_classes, known_by, augment, prepare, from_raw)
+    steps = augment, prepare, from_raw
+    return Data(name, source, targets, *rows, num_classes, known_by, *steps, class_names=tuple(class_names))
 
 
 def assemble_read(
