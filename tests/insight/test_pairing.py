@@ -13,6 +13,8 @@ from kd_lab.insight.probe import Probe
 from kd_lab.insight.stages import embedding, pooled, stages
 from kd_lab.models.cnn import CNN
 from kd_lab.models.ensemble import Ensemble
+from kd_lab.models.fcn import FCN
+from kd_lab.models.inception_time import InceptionTime
 from kd_lab.models.mlp import MLP
 from kd_lab.models.rnn import RNN
 from kd_lab.models.timm import Timm
@@ -58,6 +60,9 @@ def probe(name: str) -> Probe:
         "ensemble": (lambda: Ensemble(lambda: CNN(10, GREY), 2), GREY),
         "functional": (Functional, GREY),
         "conv1d": (Conv1d, (3, 12)),
+        "fcn": (lambda: FCN(10, (1, 12)), (1, 12)),
+        "small fcn": (lambda: FCN(10, (1, 12), widths=[20, 40, 20]), (1, 12)),
+        "inception_time": (lambda: InceptionTime(10, (1, 12)), (1, 12)),
         "resnet18": (lambda: Torchvision(10, COLOUR), COLOUR),
         "timm resnet18": (lambda: Timm(10, COLOUR), COLOUR),
         "mobilenet": (lambda: Torchvision(10, COLOUR, name="mobilenet_v2"), COLOUR),
@@ -86,6 +91,8 @@ def pairs(layers: str, student: str, teacher: str, *, maps: bool = False, pre: b
         ("rnn", ["recurrent"]),
         ("ensemble", ["members.1.features.2", "members.1.features.5"]),
         ("conv1d", ["body.1", "body"]),
+        ("fcn", ["blocks.0", "blocks.1", "blocks.2"]),
+        ("inception_time", ["blocks.0", "blocks.1"]),
         ("resnet18", ["network.layer1", "network.layer2", "network.layer3", "network.layer4"]),
         ("timm resnet18", ["network.layer1", "network.layer2", "network.layer3", "network.layer4"]),
         (
@@ -146,7 +153,15 @@ def test_embedding__of_a_linear_classifier_is_not_there() -> None:
 
 @pytest.mark.parametrize(
     ("network", "layer"),
-    [("resnet18", "network.layer4"), ("conv1d", "body"), ("cnn", None), ("mlp", None), ("ensemble", None)],
+    [
+        ("resnet18", "network.layer4"),
+        ("conv1d", "body"),
+        ("fcn", "blocks"),
+        ("inception_time", "blocks"),
+        ("cnn", None),
+        ("mlp", None),
+        ("ensemble", None),
+    ],
 )
 def test_pooled__is_the_map_whose_average_the_classifier_reads(network: str, layer: str | None) -> None:
     found = pooled(probe(network))
@@ -154,6 +169,7 @@ def test_pooled__is_the_map_whose_average_the_classifier_reads(network: str, lay
     assert (found.path if found else None) == layer
 
 
+SERIES = [f"blocks.{i}" for i in (0, 1, 2)]
 THREE, FOUR = [f"layer{i}" for i in (1, 2, 3)], [f"layer{i}" for i in (1, 2, 3, 4)]
 BLOCKS, MOBILE = [f"block{i}" for i in (1, 2, 3, 4)], [f"blocks.{i}" for i in (1, 2, 4, 6)]
 
@@ -161,6 +177,7 @@ BLOCKS, MOBILE = [f"block{i}" for i in (1, 2, 3, 4)], [f"blocks.{i}" for i in (1
 @pytest.mark.parametrize(
     ("teacher", "student", "theirs", "own"),
     [
+        ("fcn", "small fcn", SERIES, SERIES),
         ("resnet32x4", "resnet8x4", THREE, THREE),
         ("wrn_40_2", "wrn_40_1", BLOCKS[:3], BLOCKS[:3]),
         ("wrn_40_2", "shuffle_v1", BLOCKS[:3], THREE),
@@ -171,13 +188,19 @@ BLOCKS, MOBILE = [f"block{i}" for i in (1, 2, 3, 4)], [f"blocks.{i}" for i in (1
     ],
 )
 def test_propose__what_papers_compare(teacher: str, student: str, theirs: list[str], own: list[str]) -> None:
-    """Of CRD's pairs: every stage, for a hint the second, else the last; what is averaged for the classifier."""
+    """Every stage, for a hint the second, else the last; what is averaged for the classifier: CRD's pairs, and FCN."""
     expected = list(zip(own, theirs, strict=True))
 
     assert pairs("stages", student, teacher) == expected
     assert pairs("hint", student, teacher) == expected[1:2]
     assert pairs("last", student, teacher) == expected[-1:]
-    heads = {"resnet8x4": "fc", "wrn_40_1": "fc", "vgg8": "classifier", "mobilenet_v2": "classifier.0"}
+    heads = {
+        "resnet8x4": "fc",
+        "wrn_40_1": "fc",
+        "vgg8": "classifier",
+        "mobilenet_v2": "classifier.0",
+        "small fcn": "classifier",
+    }
     assert pairs("embedding", student, teacher)[0][0] == f"{heads.get(student, 'linear')}:input"
 
 
@@ -218,6 +241,10 @@ def test_propose__stages_of_two_cnns_meet_at_the_nearest_resolution() -> None:
     ]
     turned = [(t, s) for s, t in pairs("stages", "resnet18", "mobilenet")]
     assert turned == pairs("stages", "mobilenet", "resnet18")
+
+
+def test_propose__networks_of_one_resolution_meet_at_the_same_part_of_their_depth() -> None:
+    assert pairs("stages", "small fcn", "inception_time") == [("blocks.1", "blocks.0"), ("blocks.2", "blocks.1")]
 
 
 def test_propose__blocks_of_a_transformer_are_spread_over_the_stages() -> None:

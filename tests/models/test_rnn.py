@@ -29,6 +29,27 @@ def test_rnn__gru_answers_from_the_last_state():
     torch.testing.assert_close(module(inputs), module.classifier(last[-1]))
 
 
+def test_rnn__a_series_is_read_along_its_last_axis():
+    torch.manual_seed(0)
+    series, sequence = RNN(3, (2, 9), hidden=6, steps="last"), RNN(3, (9, 2), hidden=6)
+    sequence.load_state_dict(series.state_dict())
+    inputs = torch.randn(7, 2, 9)
+    torch.testing.assert_close(series(inputs), sequence(inputs.transpose(1, 2)))
+
+
+def test_rnn__says_aloud_where_the_order_of_the_axes_is_in_doubt(caplog):
+    RNN(3, (9, 2))
+    RNN(3, (2, 9), steps="last")
+    RNN(3, (2, 9), steps="first")
+    RNN(3, (2, 4, 9))
+    assert not caplog.messages
+    RNN(3, (2, 9))
+    assert caplog.messages == [
+        "rnn reads (2, 9) as 2 steps of 9 features; steps=last reads series [channels, time], "
+        "steps=first says that this is meant."
+    ]
+
+
 def test_rnn__every_parameter_gets_a_gradient():
     module = RNN(3, (4, 5), hidden=6)
     nn.functional.cross_entropy(module(torch.randn(9, 4, 5)), torch.arange(9) % 3).backward()
@@ -41,6 +62,9 @@ def test_rnn__every_parameter_gets_a_gradient():
         ((64,), {}, r"of rnn to be a sequence \[steps, features\] .*, but got \(64,\): .*mlp"),
         ((1, 2, 3, 4), {}, r"but got \(1, 2, 3, 4\)"),
         ((4, 5), {"cell": "rnn"}, "`cell` to be lstm or gru, but got rnn"),
+        ((1, 96), {}, r"more than one step .*, but got \(1, 96\): steps=last reads series"),
+        ((1, 8, 8), {"steps": "last"}, "`steps` to be null for an image, whose rows are the steps, but got last"),
+        ((4, 5), {"steps": "middle"}, "`steps` to be first, last or null, but got middle"),
         ((4, 5), {"hidden": 0}, "`hidden` to be at least 1, but got 0"),
         ((4, 5), {"layers": 0}, "`layers` to be at least 1, but got 0"),
     ],

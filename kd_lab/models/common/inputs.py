@@ -54,6 +54,18 @@ def image_shape(input_shape: tuple[int, ...], network: str, *, least: int = 1) -
     return channels, height, width
 
 
+def series_shape(input_shape: tuple[int, ...], network: str) -> tuple[int, int]:
+    """`input_shape` as (C, T), channels and steps, or a ValueError that says what `network` wants."""
+    check_shape(input_shape)
+    if len(input_shape) != 2:
+        raise ValueError(
+            f"Expected `input_shape` of {network} to be a series [channels, time], but got {tuple(input_shape)}: give "
+            "the data that shape, or choose mlp, which takes every shape."
+        )
+    channels, steps = input_shape
+    return channels, steps
+
+
 def check_takes(module: nn.Module, input_shape: tuple[int, ...], num_classes: int, network: str) -> None:
     """Sends two blank samples through `module`, so that a network that cannot take the data says so before training.
 
