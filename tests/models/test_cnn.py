@@ -37,7 +37,7 @@ def test_cnn__every_parameter_gets_a_gradient():
     ("shape", "options", "message"),
     [
         ((64,), {}, r"of cnn to be an image \[channels, height, width\], but got \(64,\): .* choose mlp"),
-        ((8, 8), {}, r"but got \(8, 8\)"),
+        ((8, 8), {}, r"but got \(8, 8\): .*mlp, which takes every shape, or fcn for series \[channels, time\]\.$"),
         ((1, 1, 8), {}, r"at least 2 pixels high and wide, but got \(1, 1, 8\): .*mlp"),
         ((1, 8, 8), {"channels": []}, r"`channels` to name at least one convolution, but got \[\]"),
         ((1, 8, 8), {"channels": [4, 0]}, "`channels` to be at least 1, but got 0"),

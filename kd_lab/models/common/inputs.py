@@ -41,9 +41,10 @@ def image_shape(input_shape: tuple[int, ...], network: str, *, least: int = 1) -
     """
     check_shape(input_shape)
     if len(input_shape) != 3:
+        series = ", or fcn for series [channels, time]" if len(input_shape) == 2 else ""
         raise ValueError(
             f"Expected `input_shape` of {network} to be an image [channels, height, width], but got "
-            f"{tuple(input_shape)}: give the data that shape, or choose mlp, which takes every shape."
+            f"{tuple(input_shape)}: give the data that shape, or choose mlp, which takes every shape{series}."
         )
     channels, height, width = input_shape
     if min(height, width) < least:
