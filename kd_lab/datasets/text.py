@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kd_lab.datasets.common.classes import listed_classes
 from kd_lab.datasets.common.held_out import Wanted, cut_test
 from kd_lab.datasets.common.splits import Parts, SplitSettings, assemble, check_size, cut
 from kd_lab.datasets.common.text_files import Columns, Reading, read_rows
@@ -19,7 +20,6 @@ from kd_lab.datasets.common.text_parts import (
     Part,
     all_targets,
     class_order,
-    listed,
     without_empty,
 )
 from kd_lab.datasets.common.token_cache import tokenized
@@ -181,4 +181,4 @@ class Text:
     def _told(self, encoded: Encoded, tokenizer: Tokenizer, names: tuple[str, ...]) -> str:
         made = Path(tokenizer.name).name if tokenizer.name else "words of the training texts"
         cut = "" if not encoded.cut else f", {encoded.cut:,} longer than dataset.length={self._length} lose their ends"
-        return f"text: {listed(names)}; {tokenizer.size:,} tokens ({made}); {len(encoded.tokens):,} texts{cut}"
+        return f"text: {listed_classes(names)}; {tokenizer.size:,} tokens ({made}); {len(encoded.tokens):,} texts{cut}"

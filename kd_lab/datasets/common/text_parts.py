@@ -98,12 +98,6 @@ def _targets(part: Part, name: str, names: Sequence[str]) -> Tensor:
     return torch.tensor([numbers[label] for label in part.rows.labels], dtype=torch.int64)
 
 
-def listed(names: Sequence[str]) -> str:
-    """`classes ham, spam`; of many the first and the last."""
-    shown = [*names] if len(names) <= 12 else [*names[:5], "...", names[-1]]
-    return f"classes {', '.join(shown)}"
-
-
 def _is_number(word: str) -> bool:
     try:
         float(word)
