@@ -139,7 +139,7 @@ def test_grid__what_the_user_says_wins() -> None:
         ),
         (
             "-m sweep=student_sizes student=cnn",
-            "student.widths=[16]: no such key; student.widths is a setting of student=mlp",
+            "student.widths=[16]: no such key; student.widths is a setting of student=fcn or student=mlp",
         ),
     ],
 )

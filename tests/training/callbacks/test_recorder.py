@@ -27,7 +27,8 @@ class Counting(Loss):
 
     def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         self.calls += 1
-        return 0 * student.logits.sum() + self.calls
+        moved = student.logits.sum()
+        return moved - moved.detach() + self.calls
 
 
 def counted(weight: float = 1.0) -> Objective:
