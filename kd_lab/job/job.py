@@ -19,10 +19,10 @@ from kd_lab.job.sanity import remarks, wide
 from kd_lab.job.settings import Settings
 from kd_lab.measures.fidelity import fidelity
 from kd_lab.measures.gap import difference_error, gap_recovered
-from kd_lab.store.orphans import close_orphans
+from kd_lab.store.orphans import settle
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
-from kd_lab.store.sync import bring_in, waiting_here
+from kd_lab.store.sync import waiting_here
 from kd_lab.types import Data, Measurement, NetworkResult, RunResult
 
 ALONE = "student alone"
@@ -93,7 +93,7 @@ def begin(config: Mapping[str, Any], context: Context, reporter: Reporter) -> Ke
         reporter.warn(warning)
     with busy(f"opening {tracking.uri}"):
         store = Store.open(tracking.uri, settings.study, although_away=although_away)
-        said = [*close_orphans(store, context.sweep), *bring_in(store)]
+        said = settle(store, context.sweep)
     for sentence in said:
         reporter.note(sentence)
     check(plan, store.location.answers)

@@ -2,8 +2,8 @@
 
 import re
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +11,7 @@ from kd_lab.errors import UserError
 from kd_lab.names import ARTIFACT_JOBS, ARTIFACT_MLMODEL, ARTIFACT_REPORT, REFERENCES, TAG_REASON, TAG_ROLE
 from kd_lab.outside.ids import is_run_id
 from kd_lab.outside.paths import read_text, regular
-from kd_lab.store.client import client, http_status
+from kd_lab.store.client import client, first_line, http_status, one_sentence
 from kd_lab.store.creation import opened, study_id
 from kd_lab.store.entries import Entries, send, unwritten
 from kd_lab.store.journal import Header, Journal
@@ -69,6 +69,26 @@ def _deliver(journal: Journal, uri: str) -> Delivered:
     elif header.tags.get(TAG_ROLE) != SWEEP or found is None:
         close_killed(uri, run_id)
     return Delivered(run_id, client(uri).get_run(run_id).info.status, *count)
+
+
+@contextmanager
+def one_refusal(journal: Journal, uri: str) -> Iterator[None]:
+    """What a store does not take is one sentence; the run stays where it is.
+
+    Raises:
+        UserError: the store refused it.
+        StoreAwayError: the store does not answer.
+        TrainingFailedError: the disk is full.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with one_sentence(uri):
+            yield
+    except MlflowException as error:
+        raise UserError(
+            f"tracking.uri={uri}: run {journal.folder.name} was refused ({first_line(error)})."
+        ) from error
 
 
 def close_killed(uri: str, run_id: str) -> None:

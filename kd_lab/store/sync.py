@@ -2,15 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from kd_lab.errors import UserError
 from kd_lab.names import TAG_HOST, TAG_ROLE
 from kd_lab.outside.paths import RESCUE
-from kd_lab.store.client import StoreAwayError, away, first_line, one_sentence
-from kd_lab.store.delivery import Delivered, deliver
+from kd_lab.store.client import StoreAwayError, away
+from kd_lab.store.delivery import Delivered, deliver, one_refusal
 from kd_lab.store.journal import Header, Journal, journals
 from kd_lab.store.lease import Lease, host, same_host
 from kd_lab.store.location import LOCAL, Location
@@ -156,7 +155,7 @@ def _bring(run: Waiting) -> str | None:
         return None
     brought: Delivered | None = None
     try:
-        with _refused(run), one_sentence(run.target):
+        with one_refusal(run.journal, run.target):
             brought = deliver(run.journal, run.target)
         if not run.stays:
             run.journal.remove()
@@ -167,16 +166,3 @@ def _bring(run: Waiting) -> str | None:
     if run.stays:
         return f"{run.label}: {what} copied to {where}; it waits for {run.header.uri} all the same"
     return f"{run.label}: {what} brought to {where}"
-
-
-@contextmanager
-def _refused(run: Waiting) -> Iterator[None]:
-    """What the store does not take is one sentence too; the run stays where it is."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        raise UserError(
-            f"tracking.uri={run.target}: run {run.journal.folder.name} was refused ({first_line(error)})."
-        ) from error

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,6 +13,7 @@ from kd_lab.job.devices import Devices
 from kd_lab.job.fitting import dataset_of, loaded
 from kd_lab.job.plan import Plan
 from kd_lab.job.settings import Settings
+from kd_lab.store.orphans import settle
 from kd_lab.store.store import Store
 from kd_lab.store.stored_run import StoredRun
 from kd_lab.types import Data
@@ -37,6 +39,18 @@ def found_jobs(configs: Sequence[Mapping[str, Any]]) -> list[FoundJob | None]:
     """
     known = _Known()
     return [known.job(config) for config in configs]
+
+
+def settled(configs: Sequence[Mapping[str, Any]], sweep: str) -> list[str]:
+    """Bring into the stores of these configs what waits for them, and end what was killed; what that was, in sentences.
+
+    A run that ended at a bad moment is not found again before.
+    """
+    said = []
+    for uri in dict.fromkeys(str(config["tracking"]["uri"]) for config in configs):
+        with suppress(UserError, TrainingFailedError, OSError):  # the first job says so
+            said += settle(Store.existing(uri, although_away=True), sweep)
+    return said
 
 
 class _Known:

@@ -7,6 +7,8 @@ from typing import Any
 from kd_lab.errors import UserError
 from kd_lab.job.compose import Config
 from kd_lab.job.settings import SweepSettings
+from kd_lab.outside.console import console
+from kd_lab.outside.text import line
 from kd_lab.store.location import Location
 from kd_lab.sweep.states import FOUND, JobFolder, JobState
 from kd_lab.sweep.workers import Workers
@@ -39,7 +41,10 @@ def planned(
     """
     found: list[Any] = [None] * len(jobs)
     if resume and any(_has_store(job.config) for job in jobs):
-        found = workers.ask("find", [job.config for job in jobs])
+        configs = [job.config for job in jobs]
+        for sentence in workers.ask("settle", configs, sweep):
+            console().print(line(sentence), soft_wrap=True)
+        found = workers.ask("find", configs)
     missing = [job for job, before in zip(jobs, found, strict=True) if before is None]
     there = [(job, before) for job, before in zip(jobs, found, strict=True) if before is not None]
     for number, job in enumerate(missing, start=first):

@@ -1,8 +1,8 @@
 """A process that runs jobs of a sweep, one after the other, until there are no more.
 
 Each line that it reads names a file with a pickled task: `("job", number, config, jobs at once)`, or a question,
-`("find", configs)` or `("check", configs)`, whose answer is written beside it. It ends with its parent, however that
-ends; the job that it does then is KILLED.
+`("settle", configs, sweep)`, `("find", configs)` or `("check", configs)`, whose answer is written beside it. It ends
+with its parent, however that ends; the job that it does then is KILLED.
 """
 
 import gc
@@ -63,13 +63,15 @@ def _import() -> None:
 
 
 def _do(file: Path) -> None:
-    from kd_lab.sweep.found import found_jobs
+    from kd_lab.sweep.found import found_jobs, settled
     from kd_lab.sweep.member import run_member
     from kd_lab.sweep.trial import check_trials
 
     kind, *task = pickle.loads(file.read_bytes())
     if kind == "find":
         _answer(file, found_jobs(*task))
+    elif kind == "settle":
+        _answer(file, settled(*task))
     elif kind == "check":
         _answer(file, check_trials(*task))
     else:

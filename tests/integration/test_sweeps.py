@@ -14,8 +14,21 @@ import pytest
 from mlflow.entities import Run
 
 from kd_lab import names
+from kd_lab.store.entries import End, Entries
+from kd_lab.store.journal import Header, Journal
 from tests.integration.conftest import Said
-from tests.integration.processes import COMMAND, all_runs, artifact, finish, of_role, roles, start, statuses, until
+from tests.integration.processes import (
+    COMMAND,
+    all_runs,
+    artifact,
+    client,
+    finish,
+    of_role,
+    roles,
+    start,
+    statuses,
+    until,
+)
 
 pytestmark = pytest.mark.slow
 Command = Callable[..., Said]
@@ -109,6 +122,27 @@ def test_resume__killed__does_only_what_is_missing(sweep: Command, small: list[s
     done = {f"seed={run.data.params['seed']}": run.info.run_id for run in students if run.info.status == "FINISHED"}
     assert {label: job["student_run"] for label, job in jobs_of(parent).items()} == done
     assert re.search(r"^ kd +3 ", said.out, re.MULTILINE), said.out
+
+
+def test_resume__a_job_whose_end_the_store_was_not_told__is_found_and_not_done_twice(
+    kd_lab: Command, done: list[str], tmp_path: Path
+) -> None:
+    (student,) = of_role(tmp_path, "student")
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client(tmp_path).update_run(student.info.run_id, status="RUNNING")
+    journal = Journal(tmp_path / "kd_lab_rescue" / student.info.run_id)  # killed when its end was noted, and no more
+    local_id = student.data.tags[names.TAG_LOCAL_ID]
+    journal.begin(Header(store, student.info.run_id, local_id, "synthetic", tags=student.data.tags))
+    journal.place(names.ARTIFACT_WEIGHTS).write_bytes(artifact(student, names.ARTIFACT_WEIGHTS).read_bytes())
+    journal.append(Entries(end=End("FINISHED", 5)))
+    journal.close()
+
+    said = kd_lab("-m dataset=synthetic seed=0", *done)
+
+    assert said.code == 0, said.err
+    assert said.out.startswith(f"1 run that waited in {tmp_path}/kd_lab_rescue brought to {store}\n1 of 1 jobs are ")
+    assert statuses(tmp_path, "student") == ["FINISHED"]
+    assert not (tmp_path / "kd_lab_rescue").exists()
 
 
 def test_resume__more_values_and_all_again(sweep: Command, tmp_path: Path) -> None:

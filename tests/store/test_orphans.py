@@ -1,17 +1,21 @@
 """A run whose process was killed is found by the next one that starts; a run that may be alive is left alone."""
 
+import contextlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from kd_lab.names import TAG_HOST, TAG_LOCAL_ID, TAG_PARENT, TAG_REASON, TAG_ROLE
+from kd_lab.store.entries import End, Entries
 from kd_lab.store.lease import Lease, host, id_of_sweep
-from kd_lab.store.orphans import close_orphans
+from kd_lab.store.orphans import close_orphans, settle
 from kd_lab.store.store import Store
 from kd_lab.store.sync import sync
+from tests.store.conftest import START, in_a_child
 
 WRITING = """
 import sys, time
@@ -137,3 +141,56 @@ def test_close_lost__found_by_another_job_before__the_reason_is_told(store):
     store.close_lost(run_id, "KILLED", "a second word")
     run = MlflowClient(store.uri).get_run(run_id)
     assert (run.info.status, run.data.tags[TAG_REASON]) == ("FAILED", "its process was ended by SIGKILL")
+
+
+def noted_and_left(folder, uri, status):
+    """A run that noted its end here and was killed before the store had all; its id."""
+
+    def write():
+        store = Store.open(uri, "digits")
+        run = store.start_run(**START | {"name": "n"})
+        run.log(0, {"a": 0.0})
+        run.flush()
+        run.log(1, {"a": 1.0})
+        Path("id").write_text(run.run_id)
+        run._journal.append(Entries(tags={TAG_REASON: "why"}, end=End(status, 5)))
+
+    with contextlib.chdir(folder):
+        in_a_child(write)
+        return Path("id").read_text()
+
+
+@pytest.mark.parametrize("ended", ["FINISHED", "FAILED"])
+def test_settle__killed_after_its_end_was_noted__ends_as_it_had(store, tmp_path, ended):
+    run_id = noted_and_left(tmp_path, store.uri, ended)
+    assert status(store, run_id) == "RUNNING"
+    assert settle(store) == [f"1 run that waited in {tmp_path}/kd_lab_rescue brought to {store.uri}"]
+    run = MlflowClient(store.uri).get_run(run_id)
+    assert (run.info.status, run.info.end_time, run.data.metrics["a"]) == (ended, 5, 1.0)
+    assert not (tmp_path / "kd_lab_rescue").exists()
+    assert settle(store) == []
+
+
+@pytest.mark.slow
+def test_settle__ended_in_another_folder__brought_from_there(server, tmp_path, monkeypatch):
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    run_id = noted_and_left(there, server.uri, "FINISHED")
+    monkeypatch.chdir(here)
+    store = Store.open(server.uri, "digits")
+    assert settle(store) == [f"run {run_id[:8]} (n) had ended as FINISHED, which its store was not told; it is now"]
+    assert status(store, run_id) == "FINISHED"
+    assert not (there / "kd_lab_rescue").exists()
+
+
+def test_settle__what_was_kept_cannot_go_in__one_sentence_and_the_others_do(store, tmp_path):
+    bad, good = (noted_and_left(tmp_path, store.uri, "FINISHED") for _ in range(2))
+    config = tmp_path / "kd_lab_rescue" / bad / "artifacts" / "config.yaml"
+    log = next((tmp_path / "kd_lab_rescue" / bad).glob("log-*.jsonl"))
+    log.write_text(log.read_text() + Entries(artifacts=["config.yaml"]).to_line())
+    config.unlink(missing_ok=True)
+    config.symlink_to("/etc/passwd")
+    said = settle(store)
+    assert any("config.yaml" in sentence for sentence in said)
+    assert (status(store, good), status(store, bad)) == ("FINISHED", "RUNNING")
