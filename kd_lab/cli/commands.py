@@ -18,7 +18,7 @@ from kd_lab.job.mistakes import COMPOSING
 from kd_lab.job.offline import other_store
 from kd_lab.outside.address import without_login
 from kd_lab.store.location import LOCAL, Location
-from kd_lab.sweep.endings import terminate_like_interrupt
+from kd_lab.sweep.endings import end_like_interrupt
 from kd_lab.sweep.sweep import Sweep
 
 
@@ -27,7 +27,7 @@ def run(arguments: list[str]) -> int:
     options = parse(arguments)
     if options.showing:
         return _show(options, arguments)
-    terminate_like_interrupt()
+    end_like_interrupt()
     if not options.multirun:
         for override in options.overrides:
             if override.startswith("sweep="):

@@ -184,7 +184,8 @@ def _run(trainer: pl.Trainer, module: TrainingModule) -> None:
     except SystemExit as error:
         # Lightning 2.6 turns Ctrl-C into SystemExit(1) and leaves SIGINT ignored.
         signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from error
+        said = error.__context__
+        raise KeyboardInterrupt(*said.args if isinstance(said, KeyboardInterrupt) else ()) from error
     except ProcessRaisedException as error:
         for kind in (TrainingFailedError, PrunedError, UserError):
             told = re.search(rf"{kind.__name__}: (.+)", str(error))

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_TAG_LENGTH = 8000
+INTERRUPTED = "interrupted by Ctrl-C (SIGINT)"
+"""The reason of a run that was; another signal brings its own."""
 
 _logger = logging.getLogger(__name__)
 
@@ -149,7 +151,8 @@ class Run:
             return
         killed = isinstance(error, KeyboardInterrupt | SystemExit | PrunedError)
         try:
-            self.finish("KILLED" if killed else "FAILED", reason=first_line(error))
+            bare = isinstance(error, KeyboardInterrupt) and not error.args
+            self.finish("KILLED" if killed else "FAILED", reason=INTERRUPTED if bare else first_line(error))
         except Exception as second:
             # The first error is the one that explains; this one is only its echo.
             _logger.warning("The end of run %s could not be recorded (%s).", self.run_id, first_line(second))

@@ -66,10 +66,10 @@ class Cluster:
 
 def run_queued(config: Mapping[str, Any], number: int, at_once: int) -> None:
     """What runs on the cluster's machine."""
-    from kd_lab.sweep.endings import terminate_like_interrupt
+    from kd_lab.sweep.endings import end_like_interrupt
     from kd_lab.sweep.member import run_member
 
-    terminate_like_interrupt()  # submitit lets SIGTERM pass by, which is how SLURM cancels
+    end_like_interrupt()  # submitit lets SIGTERM pass by, which is how SLURM cancels
     run_member(config, number, at_once)
 
 

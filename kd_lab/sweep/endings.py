@@ -6,13 +6,32 @@ import signal
 import sys
 
 
-def terminate_like_interrupt() -> None:
-    """Make SIGTERM end a run as Ctrl-C does: KILLED, with what was measured so far kept."""
+CAUSES = {
+    "SIGTERM": "ended by SIGTERM, as `kill`, a queue at its time limit or a system that goes down sends it",
+    "SIGHUP": "ended by SIGHUP: its terminal was closed",
+}
+"""In words, by the name of the signal; of Ctrl-C the run itself has them."""
 
-    def interrupt(_signum: int, _frame: object) -> None:
-        raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+def end_like_interrupt() -> None:
+    """Make SIGTERM and SIGHUP end a run as Ctrl-C does: KILLED, with what was measured so far kept, and the cause told.
+
+    What is ignored stays so: `nohup` is how one says that the end of the terminal shall end nothing.
+    """
+    for name in CAUSES:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def cause(number: int) -> str:
+    """Why a signal ended it."""
+    name = signal.Signals(number).name
+    return CAUSES.get(name, f"ended by {name}")
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    raise KeyboardInterrupt(cause(number))
 
 
 def leave(code: int) -> None:

@@ -15,15 +15,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kd_lab.sweep.endings import leave
+from kd_lab.sweep.endings import cause, leave
 
 CHECK_PARENT_S = 0.5
+OF_SWEEP = "its sweep was interrupted, or its process was ended (SIGTERM)"
 
 
 def main() -> None:
     """Read tasks from standard input."""
     parent = int(sys.argv[1])
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
         signal.signal(number, _stop)
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     code = 0
@@ -36,11 +37,11 @@ def main() -> None:
     leave(code)
 
 
-def _stop(_number: int, _frame: object) -> None:
+def _stop(number: int, _frame: object) -> None:
     """End as interrupted, once: while a run is being closed as KILLED a second signal would spoil it."""
     if not _stopping.is_set():
         _stopping.set()
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(OF_SWEEP if number == signal.SIGTERM else cause(number))
 
 
 _stopping = threading.Event()

@@ -48,9 +48,16 @@ def curve(run: Run) -> list[int]:
     return [point.step for point in client(Path(uri)).get_metric_history(run.info.run_id, names.train_loss("kd"))]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted__ends_killed_and_keeps_the_curves(
-    small: list[str], tmp_path: Path, number: signal.Signals
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (signal.SIGINT, "interrupted by Ctrl-C (SIGINT)"),
+        (signal.SIGTERM, "ended by SIGTERM, as `kill`, a queue at its time limit or a system that goes down sends it"),
+        (signal.SIGHUP, "ended by SIGHUP: its terminal was closed"),
+    ],
+)
+def test_interrupted__ends_killed_says_by_what_and_keeps_the_curves(
+    small: list[str], tmp_path: Path, number: signal.Signals, reason: str
 ) -> None:
     job = start(tmp_path, "dataset=synthetic", *small, "baseline=false", "student.recipe.steps=400000")
     until(lambda: roles(all_runs(tmp_path))["student"] == 1 and len(curve(the_run(tmp_path, "student"))) > 1)
@@ -58,7 +65,8 @@ def test_interrupted__ends_killed_and_keeps_the_curves(
     code, _, err = finish(job)
     assert code == 130, err
     assert err.strip() == "kd-lab: interrupted; what was measured so far is kept"
-    assert the_run(tmp_path, "student").info.status == "KILLED"
+    student = the_run(tmp_path, "student")
+    assert (student.info.status, student.data.tags[names.TAG_REASON]) == ("KILLED", reason)
 
 
 def test_diverged__step_and_term_and_failed(kd_lab: Command, small: list[str], tmp_path: Path) -> None:

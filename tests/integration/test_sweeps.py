@@ -185,6 +185,7 @@ def test_jobs_at_once__share_the_teacher_and_the_cores(sweep: Command, tmp_path:
     ("number", "more", "ends"),
     [
         (signal.SIGINT, ["seed=0,1,2", "sweep.jobs=2"], "3 jobs: 2 killed, 1 waiting in "),
+        (signal.SIGHUP, ["seed=0"], "1 job: 1 killed in "),
         (signal.SIGTERM, ["seed=0", "sweep.cluster=local"], "1 job: 1 killed in "),
     ],
 )
@@ -205,6 +206,7 @@ def test_interrupted__all_workers_end_killed(
     assert "The same command again does the rest." in out
     assert not any(worker.is_running() for worker in workers)
     assert statuses(tmp_path, "student") == ["KILLED"] * len(running)
+    assert all("SIGTERM" in run.data.tags[names.TAG_REASON] for run in of_role(tmp_path, "student"))
     assert statuses(tmp_path, "sweep") == ["KILLED"]
 
 
