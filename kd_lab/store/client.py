@@ -30,6 +30,11 @@ WAIT_S = 15.0
 NOT_AGAIN_FOR_S = 30.0
 """How long a server that did not answer is not asked again by the thread that trains."""
 
+LOCKED = "database is locked"
+LOCKED_RETRY_S = 0.2
+LOCKED_S = 60.0
+"""How long a SQLite file that another program holds is waited for: at the start of a run, and at its end."""
+
 # MLflow's own: 120 s and 7 retries, so a dead server holds a run for minutes. What the user has set is kept.
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -44,6 +49,8 @@ ENVIRONMENT = {
 _silent: dict[str, tuple[float, str]] = {}
 """Until when a server is not asked again, and why."""
 _warned: set[str] = set()
+_held: set[str] = set()
+"""The files of which it was told that another program holds them."""
 _logger = logging.getLogger(__name__)
 
 
@@ -146,9 +153,9 @@ def asked(uri: str, question: Callable[[], T]) -> T:
         StoreAwayError: the store does not answer.
         TrainingFailedError: the disk is full.
     """
-    if not is_server(uri):  # a file answers or fails, it does not hang
+    if not is_server(uri):  # a file answers, fails or is held, it does not hang
         with one_sentence(uri):
-            return question()
+            return _unlocked(uri, question)
     until, cause = _silent.get(uri, (0.0, ""))
     if time.monotonic() < until:
         raise StoreAwayError(uri, cause)
@@ -201,6 +208,23 @@ def away(uri: str) -> str | None:
     except StoreAwayError as error:
         return error.cause
     return None
+
+
+def _unlocked(uri: str, question: Callable[[], T]) -> T:
+    """The answer of a SQLite file, waited for while another program holds it, which is told once."""
+    deadline = time.monotonic() + LOCKED_S
+    while True:
+        try:
+            return question()
+        except Exception as error:  # MLflow's own, or the database layer's where the file is opened
+            if LOCKED not in str(error) or time.monotonic() >= deadline:
+                raise
+            if uri not in _held:
+                _held.add(uri)
+                _logger.warning(
+                    "tracking.uri=%s: another program holds this file (%s), waiting up to %g s.", uri, LOCKED, LOCKED_S
+                )
+            time.sleep(LOCKED_RETRY_S)
 
 
 def _in_time(question: Callable[[], T]) -> T:

@@ -83,17 +83,15 @@ def study_id(location: Location, study: str) -> str:
         UserError: the study was deleted.
         StoreAwayError: the store does not answer.
     """
-    mlflow = client(location.uri)
-    found = asked(location.uri, lambda: mlflow.get_experiment_by_name(study))
+    uri = location.uri
+    found = asked(uri, lambda: client(uri).get_experiment_by_name(study))
     if found is None:
         # The tag opens MLflow's pages for training runs; without it they open on those for language-model traces.
         tags = {"mlflow.experimentKind": "custom_model_development", VIEW: state()}
         artifacts = location.artifacts(study)
-        return str(asked(location.uri, lambda: mlflow.create_experiment(study, artifact_location=artifacts, tags=tags)))
+        return str(asked(uri, lambda: client(uri).create_experiment(study, artifact_location=artifacts, tags=tags)))
     if found.lifecycle_stage == "deleted":
-        raise UserError(
-            f"study={study}: this study was deleted in {location.uri}; restore it in MLflow's UI or choose another."
-        )
+        raise UserError(f"study={study}: this study was deleted in {uri}; restore it in MLflow's UI or choose another.")
     if VIEW not in found.tags:  # a study that somebody made in MLflow's UI
-        asked(location.uri, lambda: mlflow.set_experiment_tag(found.experiment_id, VIEW, state()))
+        asked(uri, lambda: client(uri).set_experiment_tag(found.experiment_id, VIEW, state()))
     return str(found.experiment_id)

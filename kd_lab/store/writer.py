@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 
 from kd_lab.outside.address import is_server
-from kd_lab.store.client import answers_again, disk_full_error, first_line, is_away, is_disk_full, tell_away
+from kd_lab.store.client import LOCKED_S, answers_again, disk_full_error, first_line, is_away, is_disk_full, tell_away
 from kd_lab.store.entries import MAX_POINTS, Entries, send
 from kd_lab.store.journal import Journal
 
@@ -18,7 +18,7 @@ RETRY_AFTER_S = 10.0
 RETRY_AT_THE_END_S = 1.0
 PATIENCE_S = 10.0
 """How long the end of a run waits for a server that makes no progress."""
-PATIENCE_WITH_FILE_S = 60.0
+PATIENCE_WITH_FILE_S = LOCKED_S
 """The same for a SQLite file: other jobs may hold it, and MLflow gives up after 20 s."""
 SLOWEST_UPLOAD = 1e6
 """Bytes per second; an artifact may take as long as this says, and the patience beside."""

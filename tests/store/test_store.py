@@ -12,9 +12,11 @@ from mlflow import MlflowClient
 
 from kd_lab.errors import UserError
 from kd_lab.names import TAG_KEY, TAG_PARENT, TAG_REASON, TAG_ROLE, TAG_SWEEP
+from kd_lab.store import client
 from kd_lab.store.reading import reading
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
+from tests.store.conftest import START
 
 
 def test_open__twice__same_study(store):
@@ -283,3 +285,48 @@ def test_write__six_processes_at_once_on_a_store_that_does_not_exist__no_point_l
         assert [one.dataset.digest for one in run.inputs.dataset_inputs] == ["ab-test"]
         assert store.get(run.info.run_id).download("report.md").read_text() == "x" * 1000
     assert not (tmp_path / "kd_lab_rescue").exists()
+
+
+HOLDS = """
+import sqlite3, sys, time
+held = sqlite3.connect("mlflow.db", isolation_level=None)
+held.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+time.sleep(float(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def held(store, tmp_path, monkeypatch):
+    """A function that has another program hold the store's file for some seconds; SQLite itself waits for none."""
+    monkeypatch.setattr(client, "_held", set())
+    client._client.cache_clear()
+    monkeypatch.setattr("kd_lab.outside.database.BUSY_TIMEOUT_S", 0.1)
+    processes = []
+
+    def hold(seconds):
+        command = [sys.executable, "-c", HOLDS, str(seconds)]
+        processes.append(subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True))
+        assert processes[-1].stdout.readline() == "held\n"
+
+    yield hold
+    for process in processes:
+        process.kill()
+        process.wait(20)
+
+
+@pytest.mark.slow
+def test_open__held_by_another_program__waited_for_and_told_once(held, store, caplog):
+    held(27)  # MLflow gives up after 20 s
+    with Store.open(store.uri, "another study").start_run(**START) as run:
+        run.log(0, {"a": 1.0})
+    assert store.get(run.run_id).status == "FINISHED"
+    assert caplog.text.count("another program holds this file (database is locked), waiting up to 60 s.") == 1
+
+
+@pytest.mark.slow
+def test_open__held_for_good__one_sentence(held, store, monkeypatch):
+    monkeypatch.setattr(client, "LOCKED_S", 1.0)
+    held(100)
+    with pytest.raises(UserError, match=r"^tracking\.uri=.*: MLflow cannot use this store \(.*database is locked"):
+        Store.open(store.uri, "digits")
