@@ -171,7 +171,7 @@ class Queue:
         """Tell Optuna."""
         state = self._folder.read(number)
         kept = {key: value for key, value in asdict(state).items() if key in KEPT}
-        self._trials.tell(self._optuna[number], state.state, state.values, kept)
+        self._trials.tell(self._optuna[number], state.state, state.values, kept, lost=state.lost)
 
     def close(self) -> None:
         """Forget what there was no time for."""

@@ -3,6 +3,8 @@
 import shlex
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,15 +16,17 @@ from kd_lab.analysis.page import page_of
 from kd_lab.analysis.printed import markdown, show
 from kd_lab.analysis.protocol import MIXABLE
 from kd_lab.analysis.runs import pairs, runs
+from kd_lab.errors import UserError
 from kd_lab.job.console import busy
 from kd_lab.job.describe import sweep_name
 from kd_lab.outside.console import console
 from kd_lab.outside.text import code, csv, line, visible
 from kd_lab.outside.text import markdown as safe
-from kd_lab.store.client import away
+from kd_lab.store.client import StoreAwayError, asked, away
+from kd_lab.store.queries import by_local_id
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
-from kd_lab.store.sync import waiting_here
+from kd_lab.store.sync import bring_in, waiting_here
 from kd_lab.sweep.searched import Searched
 from kd_lab.sweep.states import FOUND, KILLED, JobState, by_reason
 
@@ -45,6 +49,7 @@ def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
             store.tag(job.run_id, names.TAG_CONFIGURATIONS_TRIED, str(job.tried))
         if job.lost and job.open_run is not None:
             store.close_lost(job.open_run, "KILLED" if job.state == KILLED else "FAILED", job.reason or None)
+    jobs = _brought(store, jobs)
     parent = Run(store.uri, store.sweep_parent(first.sweep, sweep_name(title)))
     try:
         _describe(parent, jobs, title, store)
@@ -52,6 +57,23 @@ def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
         parent.finish(status)
     for sentence in waiting_here(store.uri):
         console().print(sentence, style="yellow", soft_wrap=True)
+
+
+def _brought(store: Store, jobs: Sequence[JobState]) -> Sequence[JobState]:
+    """The jobs by the ids that the store has for their runs, once what waited here for a server that is back is there."""
+    said = bring_in(store)
+    for sentence in said:
+        console().print(line(sentence), soft_wrap=True)
+    if not said:
+        return jobs
+
+    def there(local_id: str | None) -> str | None:
+        with suppress(StoreAwayError):
+            found = asked(store.uri, lambda: by_local_id(store.uri, local_id or ""))
+            return local_id if found is None else str(found.info.run_id)
+        return local_id
+
+    return [replace(job, run_id=there(job.run_id), open_run=there(job.open_run)) for job in jobs]
 
 
 def _describe(parent: Run, every: Sequence[JobState], title: str, store: Store) -> None:
@@ -64,12 +86,15 @@ def _describe(parent: Run, every: Sequence[JobState], title: str, store: Store) 
     traces = [f"{job.label}\n{job.trace}" for job in every if job.trace]
     if traces:
         parent.log_text(visible("\n".join(traces)), names.ARTIFACT_FAILED)
-    frame = _frame(jobs)
     comparison = None
-    if frame is not None:
-        store.show_columns(_swept(jobs, list(frame.columns)))
-        comparison = _comparison(frame, jobs)
-        show(comparison, console(), jobs[0].study)
+    try:
+        frame = _frame(jobs)
+        if frame is not None:
+            store.show_columns(_swept(jobs, list(frame.columns)))
+            comparison = _comparison(frame, jobs)
+            show(comparison, console(), jobs[0].study)
+    except UserError as error:  # the store lacks what the jobs have done: nothing of them is lost, or failed
+        console().print(line(f"The jobs cannot be compared: {error}"), style="yellow", soft_wrap=True)
     command = f"Made by {code(shlex.join(['kd-lab', '-m', *shlex.split(title)[1:]]))}\n"
     parent.log_text(safe(f"{_report(comparison, every, None)}\n{command}"), names.ARTIFACT_REPORT)
     parent.set_tags({names.TAG_NOTE: safe(f"{_report(comparison, every, MAX_ARMS)}\n{command}")})

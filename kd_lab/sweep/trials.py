@@ -31,6 +31,8 @@ WARM_UP = 10
 
 JOB = "job"
 INTERRUPTED = "interrupted"
+ENQUEUED = "fixed_params"
+"""Where Optuna 5.0 keeps the values of a trial that is still to be drawn."""
 
 
 def check_installed() -> None:
@@ -80,16 +82,22 @@ class Trials:
         self._id = self._storage.get_study_id_from_name(name)
 
     def before(self) -> list[Tried]:
-        """Those that ended in an earlier command; what was going on when it ended is to be tried again."""
+        """Those that ended in an earlier command; what was going on when it ended, or was lost, is to be tried again."""
         from optuna.trial import TrialState
 
         for trial in self._study.get_trials(states=(TrialState.RUNNING,)):
-            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, trial.number)
-            self._storage.set_trial_user_attr(trial_id, INTERRUPTED, True)
+            self._lose(trial.number)
             self._study.tell(trial.number, state=TrialState.FAIL)
-            if trial.params:
-                self._study.enqueue_trial(trial.params)
+        trials = self._study.get_trials(deepcopy=False)
+        for lost in [trial for trial in trials if INTERRUPTED in trial.user_attrs and trial.params]:
+            later = [trial for trial in trials if trial.number > lost.number]
+            if lost.params not in [trial.params or trial.system_attrs.get(ENQUEUED) for trial in later]:
+                self._study.enqueue_trial(lost.params)
         return [self._tried(trial) for trial in self._ended()]
+
+    def _lose(self, number: int) -> None:
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+        self._storage.set_trial_user_attr(trial_id, INTERRUPTED, True)
 
     def draw(self) -> Drawn:
         """The next configuration.
@@ -107,10 +115,20 @@ class Trials:
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, trial.number)
         return Drawn(trial.number, trial_id, self._values(trial.params))
 
-    def tell(self, number: int, state: str, values: Sequence[float] | None, job: Mapping[str, Any]) -> None:
-        """How a trial ended."""
+    def tell(
+        self,
+        number: int,
+        state: str,
+        values: Sequence[float] | None,
+        job: Mapping[str, Any],
+        *,
+        lost: bool = False,
+    ) -> None:
+        """How a trial ended. lost: its process was killed, which says nothing of the configuration."""
         from optuna.trial import TrialState
 
+        if lost:
+            self._lose(number)
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
         self._storage.set_trial_user_attr(trial_id, JOB, dict(job))
         states = {FINISHED: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}

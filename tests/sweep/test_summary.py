@@ -11,10 +11,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
 from kd_lab import names
+from kd_lab.store import client
+from kd_lab.store.lease import Lease, id_of_sweep
 from kd_lab.store.store import Store
 from kd_lab.store.view import TAG as VIEW
 from kd_lab.sweep.states import FAILED, FINISHED, FOUND, KILLED, JobState
 from kd_lab.sweep.summary import MAX_ARMS, close_sweep
+from tests.store.servers import Proxy, Server
 
 NUMBERS = itertools.count()
 
@@ -212,3 +215,50 @@ def test_close_sweep__names_of_others__text_wherever_they_leave(
     assert "\\x1b[2J" in artifact(names.ARTIFACT_FAILED)
     assert "\x1b" not in artifact(names.ARTIFACT_FAILED) + artifact(names.ARTIFACT_JOBS) + artifact(names.ARTIFACT_PAGE)
     assert "<img" not in artifact(names.ARTIFACT_PAGE)
+
+
+@pytest.mark.slow
+def test_close_sweep__server_that_is_back_just_now__has_all_of_it_and_nothing_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(client, "_silent", {})
+    server = Server(tmp_path)
+    server.start()
+    proxy = Proxy(server)
+    try:
+        proxy.mode = "500"
+        store = Store.open(proxy.uri, "digits", although_away=True)
+        store.sweep_parent("s", "sweep")
+        held = Lease.take(store.location, id_of_sweep("digits", "s"))  # as the sweep does
+        jobs = [student(store, seed, 0.9 + 0.01 * seed) for seed in range(2)]
+        proxy.mode = "pass"
+        client._silent.clear()
+        capsys.readouterr()
+        close_sweep(jobs, "sweep seed=0,1", "FINISHED")
+        assert held is not None
+        held.release(done=True)
+        out = capsys.readouterr().out
+        brought = MlflowClient(proxy.uri).search_runs([store.experiment_id])
+        listed = MlflowClient(proxy.uri).download_artifacts(
+            next(run.info.run_id for run in brought if run.data.tags["role"] == "sweep"), names.ARTIFACT_JOBS
+        )
+    finally:
+        proxy.stop()
+        server.stop()
+    assert f"2 runs that waited in {tmp_path}/kd_lab_rescue brought to {proxy.uri}" in out
+    assert "90.50" in out
+    assert {run.info.status for run in brought} == {"FINISHED"}
+    students = {run.info.run_id for run in brought if run.data.tags["role"] == "student"}
+    assert {row["student_run"] for row in csv.DictReader(Path(listed).open())} == students
+    assert not (tmp_path / "kd_lab_rescue").exists()
+
+
+def test_close_sweep__runs_that_the_store_lacks__said_and_closed(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    close_sweep([job(store, 0, state=FINISHED, run_id="1" * 32)], "sweep seed=0", "FINISHED")
+    assert "The jobs cannot be compared: study=digits: there are no runs of trained networks yet" in (
+        capsys.readouterr().out
+    )
+    assert parent().info.status == "FINISHED"

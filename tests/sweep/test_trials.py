@@ -57,6 +57,20 @@ def test_before__goes_on_as_if_it_had_not_been_interrupted(tmp_path: Path) -> No
     assert len(trials(tmp_path, "cut").before()) == 15
 
 
+def test_before__what_was_lost_with_its_process_is_tried_again_once(tmp_path: Path) -> None:
+    whole = search(trials(tmp_path, "whole"), 4)
+    found = trials(tmp_path)
+    search(found, 2)
+    lost = found.draw()
+    found.tell(lost.number, FAILED, None, {"label": "x"}, lost=True)
+    for _ in range(2):  # a command that drew nothing changes nothing
+        again = trials(tmp_path)
+        assert [one.values for one in again.before()] == whole[:2]
+    rest = search(again, 2)
+    assert rest == [lost.values, whole[3]]
+    assert len(trials(tmp_path).before()) == 4
+
+
 def test_before__failed_and_pruned_ones_count(tmp_path: Path) -> None:
     found = trials(tmp_path)
     for state in (FAILED, PRUNED, FINISHED):
