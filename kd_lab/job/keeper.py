@@ -27,6 +27,7 @@ from kd_lab.job.tuned import of_role
 from kd_lab.models.common.weights import load_weights, weights_sha256
 from kd_lab.store.client import StoreAwayError
 from kd_lab.store.provenance import provenance
+from kd_lab.store.queries import UNMEASURED
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.store.stored_run import FINISHED, StoredRun
@@ -155,10 +156,12 @@ class Keeper:
         self.reporter.note(f"{order.role}: run {found.run_id[:8]} is not what its record says; training anew")
 
     def _finished(self, order: Order, found: StoredRun, sha256: str) -> Obtained:
-        """A network that was trained and saved by a job that ended before it was measured."""
+        """A network that was trained and saved by a job that ended before its run was whole."""
         with self.store.reopen(found) as run:
             obtained = self._measured(run, order, sha256, _costs(found))
-        self.reporter.note(f"{order.role}: run {found.run_id[:8]}, which ended before it was measured, is finished now")
+        measured = found.tags.get(names.TAG_UNMEASURED) != UNMEASURED
+        how = "whose end could not be kept" if measured else "which ended before it was measured"
+        self.reporter.note(f"{order.role}: run {found.run_id[:8]}, {how}, is finished now")
         return replace(obtained, result=replace(obtained.result, reused=True))
 
     def _train(self, order: Order, key: str | None = None) -> Obtained:

@@ -10,7 +10,7 @@ from kd_lab.outside.text import line
 from kd_lab.store.client import StoreAwayError, asked, client, http_status, one_sentence
 from kd_lab.store.journal import finished_runs
 from kd_lab.store.location import Location
-from kd_lab.store.queries import UNMEASURED, by_local_id, search, studies, tag_is
+from kd_lab.store.queries import by_local_id, search, studies, tag_is
 from kd_lab.store.stored_run import StoredRun
 
 HEXADECIMAL = re.compile("[0-9a-f]{1,32}")
@@ -29,16 +29,17 @@ class Archive:
     def find(self, key: str) -> StoredRun | None:
         """The newest FINISHED run of any study whose tag kd_lab.key is `key`.
 
-        Where there is none: the newest that ended after its network was saved and before it was measured.
+        Where there is none: the newest that ended otherwise after its network was saved, measured or not.
         """
-        saved = f"attributes.status != 'RUNNING' and {tag_is(names.TAG_UNMEASURED, UNMEASURED)}"
+        rule = f"{tag_is(names.TAG_KEY, key)} and attributes.status != 'RUNNING'"
 
         def newest() -> StoredRun | None:
             study_names = studies(self.uri)
-            for rule in (FINISHED, saved):
-                whole = f"{tag_is(names.TAG_KEY, key)} and {rule}"
-                for run in search(self.uri, whole, list(study_names))[-1:]:
-                    return StoredRun.of(self.uri, run, study_names[run.info.experiment_id])
+            runs = search(self.uri, rule, list(study_names))
+            saved = [run for run in runs if run.info.status == "FINISHED" or names.TAG_UNMEASURED in run.data.tags]
+            saved.sort(key=lambda run: run.info.status == "FINISHED")
+            for run in saved[-1:]:
+                return StoredRun.of(self.uri, run, study_names[run.info.experiment_id])
             return None
 
         with suppress(StoreAwayError):

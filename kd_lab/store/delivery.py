@@ -27,33 +27,53 @@ NAME_RUNS = (ARTIFACT_REPORT, ARTIFACT_JOBS, ARTIFACT_MLMODEL)
 
 
 class Delivered(NamedTuple):
-    """What became of a run: its id in the store, how it ended, and how much of it the store did not have."""
+    """What became of a run: its id in the store, how it ended, and how much of it the store did not have.
+
+    anew: the store had it once, and what only the store had is gone.
+    """
 
     run_id: str
     status: str
     points: int
     artifacts: int
+    anew: bool = False
 
 
-def deliver(journal: Journal, uri: str) -> Delivered:
+def deliver(journal: Journal, uri: str, *, named: bool = False) -> Delivered:
     """Bring a run into the store; whoever calls has made sure that no process writes it.
 
     One at a time: runs that refer to one another find each other there.
+
+    Args:
+        journal: the run.
+        uri: the store.
+        named: by the user; a run that this store had before it was deleted is made there anew then.
 
     Raises:
         UserError: the store cannot be used, another store has the rest of this run, or an artifact is no file there.
         StoreAwayError: the store went away meanwhile (or what MLflow raises then).
     """
-    with alone(Location.parse(uri).lock_file("delivery")):
-        return _deliver(journal, uri)
+    location = Location.parse(uri)
+    with alone(location.lock_file("delivery")):
+        header = journal.header()
+        if location.database is not None:
+            if header.run_id is not None and not named and not location.database.exists():
+                raise _gone(journal, header, uri)
+            opened(location, lambda: client(uri).search_experiments(max_results=1))
+        return _deliver(journal, header, uri, named=named)
 
 
-def _deliver(journal: Journal, uri: str) -> Delivered:
-    header, entries = journal.header(), journal.entries()
+def _deliver(journal: Journal, header: Header, uri: str, *, named: bool) -> Delivered:
+    entries = journal.entries()
     for artifact in entries.artifacts:
         with suppress(FileNotFoundError):  # told when its turn comes
             journal.there(artifact)
     found = _known(header, uri)
+    anew = found is None and header.run_id is not None
+    if anew:
+        if not (named and header.study and _is_gone(header, uri)):
+            raise _gone(journal, header, uri)
+        entries.artifacts = journal.kept()
     new_ids = _new_ids(header, uri)
     run_id = str(found.info.run_id) if found else _make(header, uri, new_ids)
     if run_id != header.run_id:
@@ -68,7 +88,26 @@ def _deliver(journal: Journal, uri: str) -> Delivered:
         client(uri).set_terminated(run_id, end.status, end.time_ms)
     elif header.tags.get(TAG_ROLE) != SWEEP or found is None:
         close_killed(uri, run_id)
-    return Delivered(run_id, client(uri).get_run(run_id).info.status, *count)
+    return Delivered(run_id, client(uri).get_run(run_id).info.status, *count, anew)
+
+
+def _is_gone(header: Header, uri: str) -> bool:
+    """Whether the store that a run was begun in, and that does not have it, can have no more of it than this one."""
+    begun_in = Location.parse(header.uri).database
+    return header.uri == uri or (begun_in is not None and not begun_in.exists())
+
+
+def _gone(journal: Journal, header: Header, uri: str) -> UserError:
+    """What is said of a run that a store does not have any more, or never had."""
+    begun = f"tracking.uri={uri}: run {header.run_id} is not there; it was begun in {header.uri}"
+    if not _is_gone(header, uri):
+        return UserError(f"{begun}, where it belongs.")
+    if not header.study:
+        return UserError(f"{begun}, which is gone, and too little is kept here without it; delete {journal.folder}")
+    return UserError(
+        f"{begun}, which was deleted or made anew since; `kd-lab sync tracking.uri={uri}` makes the run there, from "
+        "what is kept here."
+    )
 
 
 @contextmanager
@@ -109,12 +148,7 @@ def _known(header: Header, uri: str) -> "MlflowRun | None":
         except MlflowException as error:
             if http_status(error) != 404:
                 raise
-    found = by_local_id(uri, header.local_id)
-    if found is None and header.run_id is not None:
-        raise UserError(
-            f"tracking.uri={uri}: run {header.run_id} is not there; it was begun in {header.uri}, where it belongs."
-        )
-    return found
+    return by_local_id(uri, header.local_id)
 
 
 def _make(header: Header, uri: str, new_ids: Mapping[str, str]) -> str:

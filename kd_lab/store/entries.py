@@ -173,8 +173,10 @@ def _send_inputs(uri: str, run_id: str, inputs: list[Input]) -> None:
 
 def unwritten(uri: str, run_id: str, points: list[Point]) -> list[Point]:
     """The points that the store does not have, each once."""
-    mlflow, known = client(uri), set[Point]()
-    for key in {point.key for point in points}:
+    mlflow, known, keys = client(uri), set[Point](), {point.key for point in points}
+    if len(keys) > 1:  # one question may spare one for each
+        keys &= mlflow.get_run(run_id).data.metrics.keys()
+    for key in keys:
         history = mlflow.get_metric_history(run_id, key)
         known.update(_as_stored(Point(key, found.value, found.timestamp, found.step)) for found in history)
     missing = []

@@ -146,6 +146,11 @@ class Journal:
         """
         return regular(self.files, artifact)
 
+    def kept(self) -> list[str]:
+        """The artifacts whose content is here, whole."""
+        files = sorted(path for path in self.files.rglob("*") if path.is_file() and not path.name.startswith("."))
+        return [path.relative_to(self.files).as_posix() for path in files]
+
     def close(self) -> None:
         """Close the log; `append` opens it again."""
         if self._log is not None:

@@ -68,7 +68,7 @@ def sync(uri: str | None) -> Iterator[str]:
         if run.target in unusable:
             continue
         try:
-            yield _bring(run) or f"{run.label}: still running, left alone"
+            yield _bring(run, named=bool(named)) or f"{run.label}: still running, left alone"
         except (UserError, StoreAwayError) as error:
             problems.setdefault(run.target, UserError(str(error)))
     if problems:
@@ -148,15 +148,15 @@ def _turn(run: Waiting) -> tuple[bool, int]:
     return run.header.tags.get(TAG_ROLE) == SWEEP, run.header.started_ms
 
 
-def _bring(run: Waiting) -> str | None:
-    """Bring it in and say so; None where a process writes it."""
+def _bring(run: Waiting, *, named: bool = False) -> str | None:
+    """Bring it in and say so; None where a process writes it. named: the store, by the user."""
     lease = Lease.take(Location.parse(run.header.uri), run.header.local_id or run.journal.folder.name)
     if lease is None:
         return None
     brought: Delivered | None = None
     try:
         with one_refusal(run.journal, run.target):
-            brought = deliver(run.journal, run.target)
+            brought = deliver(run.journal, run.target, named=named)
         if not run.stays:
             run.journal.remove()
     finally:
@@ -165,4 +165,5 @@ def _bring(run: Waiting) -> str | None:
     where = f"run {brought.run_id} in {run.target}; {brought.status}"
     if run.stays:
         return f"{run.label}: {what} copied to {where}; it waits for {run.header.uri} all the same"
-    return f"{run.label}: {what} brought to {where}"
+    anew = " (made anew, without what that store had of it)" if brought.anew else ""
+    return f"{run.label}: {what} brought to {where}{anew}"

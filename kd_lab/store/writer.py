@@ -66,7 +66,8 @@ class Writer:
         """Take what another process of the run kept; the store may have some of it."""
         with self._changed:
             self._entries.add(more)
-            self._doubtful = len(self._entries.points)
+            if more.points:
+                self._doubtful = len(self._entries.points)
 
     def drain(self) -> bool:
         """Wait until everything is written, unless the store is away; whether it is."""

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from kd_lab import names
 from kd_lab.job import measured
 from kd_lab.store import stored_run
-from tests.integration.processes import artifact, of_role, the_run
+from tests.integration.processes import artifact, client, of_role, the_run
 
 Command = Callable[..., Any]
 JOB = "dataset=synthetic"
@@ -94,6 +94,19 @@ def test_measuring__interrupted__the_next_job_takes_the_network_and_finishes_its
     assert artifact(run, names.ARTIFACT_WEIGHTS).is_file()
     assert f"{role}: run {run.info.run_id[:8]} found again and verified" in kd_lab(JOB, *small).out
     assert not (tmp_path / "kd_lab_rescue").exists()
+
+
+def test_teacher__whose_end_could_not_be_kept__is_not_trained_twice(
+    kd_lab: Command, tmp_path: Path, done: list[str]
+) -> None:
+    teacher = the_run(tmp_path, names.TEACHER)  # as a full disk leaves it, which took all but the end
+    client(tmp_path).update_run(teacher.info.run_id, status="KILLED")
+
+    said = kd_lab(JOB, *done, "seed=1", "baseline=false")
+
+    assert said.code == 0, said.err
+    assert f"teacher: run {teacher.info.run_id[:8]}, whose end could not be kept, is finished now" in said.out
+    assert (the_run(tmp_path, names.TEACHER).info.status) == "FINISHED"
 
 
 def test_measuring__student_interrupted__evaluate_finishes_it(

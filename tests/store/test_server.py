@@ -10,7 +10,7 @@ from kd_lab.analysis.runs import runs
 from kd_lab.errors import UserError
 from kd_lab.names import TAG_KEY
 from kd_lab.store import writer
-from kd_lab.store.entries import Input
+from kd_lab.store.entries import Input, Point, unwritten
 from kd_lab.store.journal import Journal
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
@@ -141,3 +141,39 @@ def test_server__answers_500_at_the_start__user_error(proxy, folder):
     proxy.mode = "500"
     with pytest.raises(UserError, match=r"^tracking\.uri=.*: MLflow cannot use this store \(.*500"):
         Store.open(proxy.uri, "digits")
+
+
+def test_server__nothing_is_asked_that_nobody_doubts(proxy, folder):
+    store = Store.open(proxy.uri, "digits")
+    run = store.start_run(**START)
+    run.flush()
+    proxy.requests.clear()
+    run.log_measurement({f"test/metric_{i}": float(i) for i in range(20)})
+    run.finish()
+    assert [request.rpartition("/")[2] for request in proxy.requests] == ["log-batch", "update"]
+
+
+def test_server__points_that_may_be_there__asked_for_where_there_are_any(proxy, folder):
+    store = Store.open(proxy.uri, "digits")
+    run = store.start_run(**START)
+    run.log(0, {"a": 1.0})
+    run.flush()
+    proxy.requests.clear()
+    points = [Point("a", 1.0, 1, 5), *(Point(f"new_{i}", 1.0, 1, 0) for i in range(20))]
+    assert unwritten(proxy.uri, run.run_id, points) == points
+    assert len(proxy.requests) == 2
+    run.finish()
+
+
+def test_server__half_a_second_a_request__all_of_a_run_in_time(proxy, folder, monkeypatch, caplog):
+    def slowly(answer):
+        time.sleep(0.5)
+        return answer
+
+    proxy.rewrite = slowly
+    store = Store.open(proxy.uri, "digits")
+    with store.start_run(**START) as run:
+        run.log_measurement({f"test/metric_{i}": float(i) for i in range(20)})
+    assert "does not answer" not in caplog.text
+    assert not (folder / "kd_lab_rescue").exists()
+    assert store.get(run.run_id).status == "FINISHED"

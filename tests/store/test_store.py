@@ -11,7 +11,7 @@ import yaml
 from mlflow import MlflowClient
 
 from kd_lab.errors import UserError
-from kd_lab.names import TAG_KEY, TAG_PARENT, TAG_REASON, TAG_ROLE, TAG_SWEEP
+from kd_lab.names import TAG_KEY, TAG_PARENT, TAG_REASON, TAG_ROLE, TAG_SWEEP, TAG_UNMEASURED
 from kd_lab.store import client
 from kd_lab.store.reading import reading
 from kd_lab.store.run import Run
@@ -116,6 +116,19 @@ def test_find__newest_finished_of_any_study(store, start):
     assert found is not None
     assert (found.study, found.metrics) == ("two", {"a": 2.0})
     assert store.find("other") is None
+
+
+@pytest.mark.parametrize("measured", ["everything", "nothing"])
+def test_find__saved_and_not_ended_well__only_where_none_is_finished(store, start, measured):
+    run = start(tags={TAG_KEY: "k"})
+    run.set_tags({TAG_UNMEASURED: measured})
+    run.finish("KILLED")
+    assert store.find("k").run_id == run.run_id
+    with start(tags={TAG_KEY: "k"}) as finished:
+        pass
+    late = start(tags={TAG_KEY: "k", TAG_UNMEASURED: measured})
+    late.finish("FAILED")
+    assert store.find("k").run_id == finished.run_id
 
 
 @pytest.mark.parametrize("key", ["it's", 'a "word"'])

@@ -10,8 +10,8 @@ from mlflow import MlflowClient
 from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.store import entries
-from kd_lab.store.entries import Input
-from kd_lab.store.journal import Journal
+from kd_lab.store.entries import End, Entries, Input
+from kd_lab.store.journal import Header, Journal
 from kd_lab.store.lease import host
 from kd_lab.store.location import Location
 from kd_lab.store.run import Run
@@ -305,3 +305,47 @@ def test_open__away__refused_unless_wanted(tmp_path, monkeypatch):
             refused()
     assert list(tmp_path.iterdir()) == []
     assert Store.existing(uri, although_away=True).find("k") is None
+
+
+def test_sync__its_store_was_deleted__said_and_made_anew_where_it_is_named(tmp_path, empty_store, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(empty_store, "gone.db")
+
+    def write():
+        run = started(Store.open("sqlite:///gone.db", "digits"), "student")
+        run.log_text("weights", WEIGHTS)
+        run.flush()
+        run.log_measurement({"late": 1.0})
+        run._journal.append(Entries(end=End("FINISHED", 5)))
+
+    in_a_child(write)
+    Path("gone.db").unlink()
+    with pytest.raises(UserError, match=r"which was deleted or made anew since; `kd-lab sync tracking\.uri=sqlite:///"):
+        list(sync(None))
+    assert not Path("gone.db").exists()
+
+    (said,) = list(sync("sqlite:///gone.db"))
+
+    assert said.endswith("FINISHED (made anew, without what that store had of it)")
+    run, points = contents(f"sqlite:///{tmp_path}/gone.db")["student"]
+    assert (run.info.status, run.data.params, points) == ("FINISHED", {"seed": "3"}, {"late": 1})
+    assert {path.name for path in Path("mlartifacts").rglob("*.*")} == {"config.yaml", Path(WEIGHTS).name}
+    assert not Path("kd_lab_rescue").exists()
+
+
+def test_sync__its_store_was_deleted_and_little_is_kept__what_to_delete(tmp_path, empty_store, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(empty_store, "new.db")
+    folder = tmp_path / "kd_lab_rescue" / ("3" * 32)
+    Journal(folder).begin(Header(f"sqlite:///{tmp_path}/new.db", folder.name))
+    with pytest.raises(UserError, match=rf"too little is kept here without it; delete {folder}"):
+        list(sync("sqlite:///new.db"))
+
+
+@pytest.mark.parametrize("uri", [None, "sqlite:///bad.db"])
+def test_sync__store_that_is_no_database__one_sentence(tmp_path, monkeypatch, uri):
+    monkeypatch.chdir(tmp_path)
+    Journal(tmp_path / "kd_lab_rescue" / ("3" * 32)).begin(Header(f"sqlite:///{tmp_path}/bad.db", "3" * 32))
+    Path("bad.db").write_bytes(b"not a database, but longer than a header of SQLite would be " * 20)
+    with pytest.raises(UserError, match=r"bad\.db: MLflow cannot use this store \(.*file is not a database"):
+        list(sync(uri))
