@@ -34,6 +34,7 @@ MAX_RATIO_STORED = 2
 """The same of a program that does not compress: names and padding make its files larger than what they hold."""
 HEADER_BYTES = 2**14
 """More than the longest .npy header that NumPy takes, 10,000; a file may declare one of 4 GiB."""
+MAX_SAID = 200
 
 _ENCRYPTED = 1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -220,6 +221,8 @@ def _header(start: bytes) -> tuple[int, tuple[int, ...], "np.dtype[Any]"]:
         shape, _, dtype = read(stream)
     except Exception as error:  # NumPy evaluates it as Python: TokenError, TypeError, RecursionError, ...
         raise ValueError(_line(error)) from error
+    if any(type(number) is not int for number in shape):  # NumPy takes True for a number here, and not later
+        raise ValueError(f"its header declares the shape {shape}")
     return stream.tell(), shape, dtype
 
 
@@ -228,4 +231,6 @@ def _size(file: IO[bytes]) -> int:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """What it says, on one line; NumPy repeats the whole of a header that it cannot read."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= MAX_SAID else f"{said[:MAX_SAID]} ..."

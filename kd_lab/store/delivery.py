@@ -125,9 +125,7 @@ def one_refusal(journal: Journal, uri: str) -> Iterator[None]:
         with one_sentence(uri):
             yield
     except MlflowException as error:
-        raise UserError(
-            f"tracking.uri={uri}: run {journal.folder.name} was refused ({first_line(error)})."
-        ) from error
+        raise UserError(f"tracking.uri={uri}: run {journal.folder.name} was refused ({first_line(error)}).") from error
 
 
 def close_killed(uri: str, run_id: str) -> None:

@@ -1,6 +1,7 @@
 """Where a store is: its address in full, and the files that belong to it."""
 
 import hashlib
+import http.client
 import os
 import re
 import urllib.error
@@ -107,6 +108,8 @@ class Location:
                 return None
         except urllib.error.HTTPError:
             return None
+        except http.client.HTTPException:  # what it says is no HTTP
+            return "what answers there speaks no HTTP"
         except (OSError, ValueError) as error:  # OSError: URLError and time-outs; ValueError: not a valid address
             return str(getattr(error, "reason", error))
 

@@ -5,9 +5,9 @@ One whose process was killed is closed as KILLED; one that had ended, and could 
 
 from typing import TYPE_CHECKING
 
+from kd_lab.errors import UserError
 from kd_lab.names import TAG_HOST, TAG_LOCAL_ID, TAG_PARENT, TAG_ROLE, TAG_SWEEP
 from kd_lab.outside.paths import is_own_rescue
-from kd_lab.errors import UserError
 from kd_lab.store.client import StoreAwayError, asked
 from kd_lab.store.delivery import close_killed, deliver, one_refusal
 from kd_lab.store.journal import Journal

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 
-
 CAUSES = {
     "SIGTERM": "ended by SIGTERM, as `kill`, a queue at its time limit or a system that goes down sends it",
     "SIGHUP": "ended by SIGHUP: its terminal was closed",

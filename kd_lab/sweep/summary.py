@@ -60,7 +60,7 @@ def close_sweep(jobs: Sequence[JobState], title: str, status: str) -> None:
 
 
 def _brought(store: Store, jobs: Sequence[JobState]) -> Sequence[JobState]:
-    """The jobs by the ids that the store has for their runs, once what waited here for a server that is back is there."""
+    """The jobs by the ids that the store has for their runs, once what waited here for it is there."""
     said = bring_in(store)
     for sentence in said:
         console().print(line(sentence), soft_wrap=True)

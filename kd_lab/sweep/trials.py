@@ -82,7 +82,7 @@ class Trials:
         self._id = self._storage.get_study_id_from_name(name)
 
     def before(self) -> list[Tried]:
-        """Those that ended in an earlier command; what was going on when it ended, or was lost, is to be tried again."""
+        """Those that ended in an earlier command; what it had begun, or lost, is to be tried again."""
         from optuna.trial import TrialState
 
         for trial in self._study.get_trials(states=(TrialState.RUNNING,)):

@@ -266,6 +266,26 @@ def test_load_weights__a_whole_module_is_refused(saved, tmp_path):
     _refused(saved, tmp_path / "w.pt", r"expected weights only, .* save network\.state_dict\(\)")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda w: w.to_sparse(),
+            r"expected plain tensors, but some are not \(sparse: .*weight\); save the",
+        ),
+        (lambda w: w.flatten(1).to_sparse_csr(), "sparse: "),
+        (lambda w: w.to("meta"), "meta, which has no values: "),
+        (lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8), "quantized: "),
+        (lambda w: w.to(torch.complex64), "do not fit .*complex, where the network's are real: "),
+    ],
+)
+def test_load_weights__tensors_that_are_not_plain_numbers(change, message, saved, tmp_path):
+    state = saved.state_dict()
+    name = next(name for name in state if name.endswith("weight"))
+    torch.save(state | {name: change(state[name])}, tmp_path / "w.pt")
+    _refused(saved, tmp_path / "w.pt", message)
+
+
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {}, torch.zeros(3)])
 def test_load_weights__no_state_dict(content, saved, tmp_path):
     torch.save(content, tmp_path / "w.pt")

@@ -289,3 +289,18 @@ def test_read_npz__as_numpy_names_what_is_there(file):
     with np.load(file) as found:
         assert arrays["X"] == found["X"] == 1
         assert names == found.files
+
+
+@pytest.mark.parametrize("shape", ["(True, 100)", "(-10, -10)", "(-1, 100)", "(100.0,)"])
+def test_read_npy__header_whose_shape_is_none(file, shape):
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    file.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(100))
+    with pytest.raises(UserError, match=r"^my: X is truncated or damaged \("):
+        read_npy(file, "my", "X")
+
+
+def test_read_npy__header_that_cannot_be_read__is_not_repeated_whole(file):
+    text = b"{'shape': (" + b"9" * 5000 + b",)}\n"
+    file.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(100))
+    with pytest.raises(UserError, match=r"^my: X is truncated or damaged \(.{1,250} \.\.\.\), save it again\.$"):
+        read_npy(file, "my", "X")

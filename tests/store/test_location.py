@@ -1,3 +1,5 @@
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,22 @@ def test_check__folder_cannot_be_made__user_error(tmp_path):
 def test_check__no_server__user_error(uri):
     with pytest.raises(UserError, match=r"^tracking\.uri=http.*: no MLflow server answers there \(.*tracking=local"):
         Location.parse(uri).check()
+
+
+def test_check__port_that_speaks_no_http__user_error():
+    def answer():
+        there, _ = port.accept()
+        there.recv(100)
+        there.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+        there.close()
+
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        port.listen()
+        threading.Thread(target=answer, daemon=True).start()
+        uri = f"http://127.0.0.1:{port.getsockname()[1]}"
+        with pytest.raises(UserError, match=rf"^tracking\.uri={uri}: no MLflow server .*speaks no HTTP"):
+            Location.parse(uri).check()
 
 
 def test_local__is_what_a_job_is_told_by_default():

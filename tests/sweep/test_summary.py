@@ -250,7 +250,7 @@ def test_close_sweep__server_that_is_back_just_now__has_all_of_it_and_nothing_fa
     assert "90.50" in out
     assert {run.info.status for run in brought} == {"FINISHED"}
     students = {run.info.run_id for run in brought if run.data.tags["role"] == "student"}
-    assert {row["student_run"] for row in csv.DictReader(Path(listed).open())} == students
+    assert {row["student_run"] for row in csv.DictReader(Path(listed).read_text().splitlines())} == students
     assert not (tmp_path / "kd_lab_rescue").exists()
 
 

@@ -115,7 +115,23 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
             f"weights={path}: expected a state dict (names to tensors), alone or as `model` or `state_dict` of a "
             f"checkpoint, but got {type(content).__name__} with other content; save network.state_dict()."
         )
+    _check_plain(content, path)
     return {str(name): tensor for name, tensor in content.items()}
+
+
+def _check_plain(content: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors whose values cannot simply be copied into a network's."""
+    kinds = {
+        "meta, which has no values": [name for name, tensor in content.items() if tensor.is_meta],
+        "quantized": [name for name, tensor in content.items() if tensor.is_quantized],
+        "sparse": [name for name, tensor in content.items() if tensor.layout != torch.strided],
+    }
+    found = [f"{kind}: {_few([str(name) for name in names])}" for kind, names in kinds.items() if names]
+    if found:
+        raise UserError(
+            f"weights={path}: expected plain tensors, but some are not ({'; '.join(found)}); "
+            "save the state_dict() of the network in float32, dense and with its values."
+        )
 
 
 def _check_declared(path: Path) -> None:
@@ -197,6 +213,9 @@ def _check_fit(given: Mapping[str, Tensor], own: Mapping[str, Tensor], names: Ma
             f"{name} {tuple(given[there].shape)} instead of {tuple(own[name].shape)}"
             for name, there in names.items()
             if given[there].shape != own[name].shape and not name.endswith(EXTRA_STATE)
+        ],
+        "complex, where the network's are real": [
+            name for name, there in names.items() if given[there].is_complex() and not own[name].is_complex()
         ],
     }
     found = [f"{kind}: {_few(items)}" for kind, items in problems.items() if items]
