@@ -3,7 +3,6 @@
 import gc
 import os
 import sys
-import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,6 +16,7 @@ from kd_lab.job.compose import Config, check_complete, composing, register
 from kd_lab.job.mistakes import COMPOSING
 from kd_lab.job.offline import other_store
 from kd_lab.outside.address import without_login
+from kd_lab.outside.scratch import scratch
 from kd_lab.store.location import LOCAL, Location
 from kd_lab.sweep.endings import end_like_interrupt
 from kd_lab.sweep.sweep import Sweep
@@ -140,7 +140,7 @@ def ui(arguments: list[str]) -> int:
     command += ["--registry-store-uri", store.uri, "--uvicorn-opts", "--no-access-log --log-level warning"]
     own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"} | os.environ
     # Its web server imports from the folder that it stands in before all else, whatever Python is told.
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         return serve(command, folder, own)
 
 

@@ -59,7 +59,9 @@ def evaluate(run_id: str, uri: str, trainer: Mapping[str, Any], *, best: bool = 
     for what, why in found.failed.items():
         out.print(f"{label}: {what} could not be measured ({why})", style="yellow")
     if not best and stored.tags.get(names.TAG_UNMEASURED, NOTHING) != NOTHING:
-        out.print(_complete(store, stored, bench, description, found))
+        lacks = "The run lacks some of these numbers, and this store may only be read."
+        writable = store.location.may_be_written()
+        out.print(_complete(store, stored, bench, description, found) if writable else lacks)
     return found.measurement
 
 

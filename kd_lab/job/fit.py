@@ -2,7 +2,6 @@
 
 import re
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from kd_lab.insight.taps import Tap
 from kd_lab.job.checks import callbacks_of
 from kd_lab.job.plan import Plan
 from kd_lab.measures.latency import torch_threads
+from kd_lab.outside.scratch import scratch
 from kd_lab.training.callbacks.average import Average
 from kd_lab.training.callbacks.best import Best
 from kd_lab.training.callbacks.cost import Cost
@@ -78,8 +78,8 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
     module = TrainingModule(step, job.recipe, feed, watched=bool(own))
     before = _sums(module)
     torch.manual_seed(job.seed)
-    with tempfile.TemporaryDirectory() as scratch, quiet(), _in_order(job), torch_threads(job.threads):
-        trainer = _trainer(plan, job, [*_callbacks(plan, job, sink), *own], feed.epochs, scratch)
+    with scratch() as folder, quiet(), _in_order(job), torch_threads(job.threads):
+        trainer = _trainer(plan, job, [*_callbacks(plan, job, sink), *own], feed.epochs, folder)
         try:
             _run(trainer, module)
         finally:

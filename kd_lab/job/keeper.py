@@ -1,7 +1,6 @@
 """Finds a trained network in the store or trains it there: once, however many jobs ask at the same time."""
 
 import copy
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from kd_lab.job.threads import threads
 from kd_lab.job.train import train
 from kd_lab.job.tuned import of_role
 from kd_lab.models.common.weights import load_weights, weights_sha256
+from kd_lab.outside.scratch import scratch
 from kd_lab.store.client import StoreAwayError
 from kd_lab.store.provenance import provenance
 from kd_lab.store.queries import UNMEASURED
@@ -165,8 +165,8 @@ class Keeper:
         return replace(obtained, result=replace(obtained.result, reused=True))
 
     def _train(self, order: Order, key: str | None = None) -> Obtained:
-        with self.open(order, key) as run, tempfile.TemporaryDirectory() as scratch:
-            best = Path(scratch, Path(names.ARTIFACT_WEIGHTS_BEST).name)
+        with self.open(order, key) as run, scratch() as folder:
+            best = Path(folder, Path(names.ARTIFACT_WEIGHTS_BEST).name)
             trained = self.trained(order, run, best if self.plan.settings.checkpoint.keep == "both" else None)
             sha256 = save_network(run, self.plan.data, order.spec.node, order.network, trained)
             obtained = self._measured(run, order, sha256, trained)

@@ -1,7 +1,6 @@
 """What a run keeps of a network: the network itself before anything is measured, and its answers once they are."""
 
 import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from kd_lab.job.strict import Node
 from kd_lab.measures.per_sample import per_sample
 from kd_lab.measures.predictive import confusion, reliability_bins
 from kd_lab.models.common.weights import save_weights, weights_sha256
+from kd_lab.outside.scratch import scratch
 from kd_lab.store.queries import UNMEASURED
 from kd_lab.store.run import Run
 from kd_lab.types import Data, Measurement
@@ -28,8 +28,8 @@ def save_network(run: Run, data: Data, node: Node, network: nn.Module, trained: 
     Returns:
         The hash of the weights.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / Path(names.ARTIFACT_WEIGHTS).name
+    with scratch() as folder:
+        path = Path(folder) / Path(names.ARTIFACT_WEIGHTS).name
         save_weights(network, path)
         run.log_file(path, names.ARTIFACT_WEIGHTS)
     raw, steps = _raw(data)
@@ -60,8 +60,8 @@ def _raw(data: Data) -> tuple[Inputs, list[Node]]:
 def save_answers(run: Run, data: Data, role: str, node: Node, measured: Measured, *, drawn: bool = True) -> None:
     """What it answers to each test sample, and the two pictures of that, which take longer than a small network."""
     logits, targets = measured.logits, data.targets[data.test]
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / names.ARTIFACT_PREDICTIONS
+    with scratch() as folder:
+        path = Path(folder) / names.ARTIFACT_PREDICTIONS
         # Not compressed: that takes 20 times as long and saves a third.
         np.savez(path, allow_pickle=False, **per_sample(logits, targets, data.test))
         run.log_file(path, names.ARTIFACT_PREDICTIONS)

@@ -5,7 +5,6 @@ and the like are not counted.
 """
 
 import copy
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from torch import nn
 from kd_lab import names
 from kd_lab.inputs import Inputs, call
 from kd_lab.measures.predict import eval_mode
+from kd_lab.outside.scratch import scratch
 from kd_lab.types import Measurement
 
 
@@ -49,7 +49,7 @@ def weights_bytes(module: nn.Module) -> Measurement:
     """Bytes of the safetensors file of the parameters and buffers, as they are now; measured by writing one."""
     from safetensors.torch import save_model
 
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         path = Path(folder) / "weights.safetensors"
         save_model(module, str(path))
         return {names.COST_WEIGHTS_BYTES: float(path.stat().st_size)}

@@ -50,18 +50,30 @@ def opened(location: Location, question: Callable[[], T], *, although_away: bool
 
 @contextmanager
 def _alone(location: Location) -> Iterator[None]:
-    """Be the only process that makes, or first looks at, this store; what MLflow cannot use is the user's error."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
+    """Be the only process that makes, or first looks at, this store."""
     lock = location.creation_lock()
-    try:
+    with one_refusal_to_open(location):
         lock.parent.mkdir(parents=True, exist_ok=True)
         # Without the lock all but one process of a cold start fail and the file is lost (MLflow 3.17).
         with FileLock(lock):
             if location.database is not None:
                 prepare(location.database, f"tracking.uri={location.uri}", _fill)
             yield
+
+
+@contextmanager
+def one_refusal_to_open(location: Location) -> Iterator[None]:
+    """What MLflow cannot use is the user's error.
+
+    Raises:
+        UserError: the file or the server cannot be used.
+        TrainingFailedError: the disk is full.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
     except (MlflowException, SQLAlchemyError, OSError, StoreAwayError) as error:
         if is_disk_full(error):
             raise disk_full_error(location.uri) from error

@@ -1,7 +1,6 @@
 """One run that was kept locally, brought into a store: completely, and once however often it is tried."""
 
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from kd_lab.errors import UserError
 from kd_lab.names import ARTIFACT_JOBS, ARTIFACT_MLMODEL, ARTIFACT_REPORT, REFERENCES, TAG_REASON, TAG_ROLE
 from kd_lab.outside.ids import is_run_id
 from kd_lab.outside.paths import read_text, regular
+from kd_lab.outside.scratch import scratch
 from kd_lab.store.client import client, first_line, http_status, one_sentence
 from kd_lab.store.creation import opened, study_id
 from kd_lab.store.entries import Entries, send, unwritten
@@ -181,11 +181,11 @@ def _renamed(text: str, uri: str, new_ids: Mapping[str, str]) -> str:
 
 def _send_all(uri: str, run_id: str, entries: Entries, files: Path, new_ids: Mapping[str, str]) -> None:
     entries.artifacts = list(dict.fromkeys(entries.artifacts))
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch() as folder:
         while entries:
             part, source = entries.first(), files
             if part.artifacts and part.artifacts[0] in NAME_RUNS:
-                source = Path(scratch)
+                source = Path(folder)
                 text = _renamed(read_text(regular(files, part.artifacts[0])), uri, new_ids)
                 copy = source / part.artifacts[0]
                 copy.parent.mkdir(exist_ok=True)

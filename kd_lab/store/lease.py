@@ -7,8 +7,9 @@ who shares that folder and that machine can tell, so a run's tag kd_lab.host say
 import hashlib
 import os
 import platform
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from kd_lab.outside.paths import is_own_rescue, read_text
 from kd_lab.store.location import Location
 
 FOLDER_ID = "id"
+NEW_S = 60.0
+"""A lock may be so old before the run that it is for is there to be seen."""
 
 
 class Lease:
@@ -55,6 +58,23 @@ class Lease:
     def folder(self, folder: Path) -> None:
         self._note.write_text(str(folder), encoding="utf-8")
 
+    @classmethod
+    def forget_dead(cls, location: Location, running: Collection[str]) -> None:
+        """Take away what killed processes left: locks that nobody holds, of runs that are not RUNNING nor kept.
+
+        Args:
+            location: the store.
+            running: the local ids of its RUNNING runs, wherever they are written.
+        """
+        for path in location.locks.glob("run-*.lock"):
+            local_id = path.name.split("-")[1]
+            with suppress(OSError):
+                if local_id in running or time.time() - path.lstat().st_mtime < NEW_S:
+                    continue
+                lease = cls.take(location, local_id)
+                if lease is not None:
+                    lease.release(done=lease.folder is None)
+
     def release(self, *, done: bool) -> None:
         """Let go; `done`: nobody needs to ask again."""
         if done:
@@ -78,6 +98,8 @@ def alone(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[Non
     try:
         yield
     finally:
+        with suppress(OSError):  # who waits for this file sees that it is gone, and makes another
+            path.unlink()
         held.release()
 
 

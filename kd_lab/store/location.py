@@ -117,6 +117,10 @@ class Location:
         """Whether this user has used this store before, away or not; for a file, whether it is there."""
         return self.database.is_file() if self.database else self.locks.is_dir()
 
+    def may_be_written(self) -> bool:
+        """Whether this user may: of a server that is not known, of a file its folder tells."""
+        return self.database is None or os.access(self.database.parent, os.W_OK)
+
     def creation_lock(self) -> Path:
         """The lock file that is held while the store is made; a server has one per machine and user."""
         return Path(f"{self.database}.lock") if self.database else self.locks / "creation.lock"

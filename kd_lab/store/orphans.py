@@ -61,6 +61,7 @@ def close_orphans(store: Store, own_sweep: str | None = None) -> list[str]:
         alive = {run.data.tags.get(TAG_PARENT) for run in running if run.info.run_id not in ended}
         sweeps = [run for run in ours if _is_sweep(run) and run.data.tags.get(TAG_SWEEP, "") != own_sweep]
         end([run for run in sweeps if run.info.run_id not in alive])
+        Lease.forget_dead(store.location, {run.data.tags.get(TAG_LOCAL_ID, "") for run in running})
     except StoreAwayError:
         pass
     return said

@@ -73,7 +73,7 @@ def _has_runs(location: Location) -> bool:
     try:
         with FileLock(location.creation_lock()):
             return has_runs(location.database)
-    except PermissionError:  # a store in a folder that may only be read is not being made
+    except OSError:  # a store in a folder that may only be read is not being made
         return has_runs(location.database)
 
 

@@ -14,7 +14,7 @@ from kd_lab.errors import UserError
 from kd_lab.outside.address import without_login
 from kd_lab.store.archive import Archive
 from kd_lab.store.client import StoreAwayError, asked, client, one_sentence, tell_away
-from kd_lab.store.creation import opened, study_id
+from kd_lab.store.creation import one_refusal_to_open, opened, study_id
 from kd_lab.store.delivery import deliver
 from kd_lab.store.entries import Entries, Input
 from kd_lab.store.journal import Header, Journal
@@ -91,7 +91,11 @@ class Store(Archive):
         def there() -> None:
             asked(location.uri, lambda: client(location.uri).search_experiments(max_results=1))
 
-        opened(location, there, although_away=although_away)
+        if location.may_be_written():
+            opened(location, there, although_away=although_away)
+        else:
+            with one_refusal_to_open(location):
+                there()
         return cls(location, "", None, {})
 
     def start_run(

@@ -1,6 +1,5 @@
 """A run of the store while it is read."""
 
-import atexit
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kd_lab.errors import UserError
 from kd_lab.names import ARTIFACT_CONFIG
 from kd_lab.outside.paths import read_text, regular
+from kd_lab.outside.scratch import own_folder
 from kd_lab.store.client import client, one_sentence
 from kd_lab.store.journal import Journal, last_values
 
@@ -118,6 +118,4 @@ def _is_missing(error: BaseException) -> bool:
 
 @cache
 def _downloads() -> str:
-    folder = tempfile.mkdtemp(prefix="kd_lab-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    return tempfile.mkdtemp(prefix="runs-", dir=own_folder())

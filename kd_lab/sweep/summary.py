@@ -1,7 +1,6 @@
 """The end of a sweep: what its jobs together say, on the console and on the sweep's parent run."""
 
 import shlex
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,6 +19,7 @@ from kd_lab.errors import UserError
 from kd_lab.job.console import busy
 from kd_lab.job.describe import sweep_name
 from kd_lab.outside.console import console
+from kd_lab.outside.scratch import scratch
 from kd_lab.outside.text import code, csv, line, visible
 from kd_lab.outside.text import markdown as safe
 from kd_lab.store.client import StoreAwayError, asked, away
@@ -135,7 +135,7 @@ def _comparison(frame: pd.DataFrame, jobs: Sequence[JobState]) -> Comparisons:
 
 
 def _keep_page(parent: Run, comparison: Comparisons, uri: str) -> None:
-    with tempfile.TemporaryDirectory() as folder, busy("drawing the page"):
+    with scratch() as folder, busy("drawing the page"):
         page = page_of(comparison, uri, Path(folder), "at the end of the sweep", files=False)
         parent.log_file(page, names.ARTIFACT_PAGE)
 

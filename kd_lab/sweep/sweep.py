@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from kd_lab.errors import UserError
+from kd_lab.outside.scratch import own_folder
 from kd_lab.store.lease import Lease, id_of_sweep
 from kd_lab.store.location import Location
 from kd_lab.sweep.states import ENDED, FAILED, KILLED, RUNNING, JobFolder
@@ -36,7 +37,7 @@ class Sweep:
         self.exit_code = 0
 
     def __enter__(self) -> "Sweep":
-        prefix, folder = (".kd-lab-sweep-", Path.cwd()) if self._shared else ("kd-lab-sweep-", None)
+        prefix, folder = (".kd-lab-sweep-", Path.cwd()) if self._shared else ("sweep-", own_folder())
         self._scratch = tempfile.TemporaryDirectory(prefix=prefix, dir=folder, ignore_cleanup_errors=True)
         os.environ |= {FOLDER: self._scratch.name, TITLE: self.title}
         return self

@@ -1,6 +1,7 @@
 """What was trained is kept before anything is measured; what could not be measured is said, and made good later."""
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from mlflow.entities import Run
 from kd_lab import names
 from kd_lab.job import measured
 from kd_lab.store import stored_run
-from tests.integration.processes import artifact, client, of_role, the_run
+from tests.integration.processes import COMMAND, ONE_THREAD, artifact, client, of_role, the_run
 
 Command = Callable[..., Any]
 JOB = "dataset=synthetic"
@@ -221,3 +222,25 @@ def test_baseline__its_fidelity_is_on_the_run_of_the_student_that_has_both(
     assert first.data.metrics[names.TEST_ALONE_KL_NATS] != second.data.metrics[names.TEST_ALONE_KL_NATS]
     row = next(line for line in another.out.splitlines() if "agreement with the teacher, %" in line)
     assert f"{100 * second.data.metrics[names.TEST_ALONE_AGREEMENT_TOP1]:.2f}" in row
+
+
+@pytest.mark.slow
+def test_store_that_may_only_be_read__evaluate_and_compare(tmp_path: Path, done: list[str]) -> None:
+    run = the_run(tmp_path, names.STUDENT).info.run_id
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    def read_only(*command: str) -> "subprocess.CompletedProcess[str]":
+        """In a folder of its own; the store's is mounted once more, to be read."""
+        mount = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && cd "$2" && shift 2 && exec "$@"'
+        words = ["unshare", "-rm", "sh", "-c", f"{mount} || exit 77", "sh", str(tmp_path), "/dev/shm", *command]
+        return subprocess.run(words, capture_output=True, text=True, timeout=300, env=ONE_THREAD, check=False)
+
+    if shutil.which("unshare") is None or read_only("true").returncode:
+        pytest.skip("this system lets nobody mount a folder to be read")
+    uri = f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"
+    evaluated = read_only(*COMMAND, "evaluate", f"run={run}", uri)
+    assert (evaluated.returncode, evaluated.stderr) == (0, "")
+    assert "agreement with the teacher" in evaluated.stdout
+    compared = read_only(*COMMAND, "compare", "synthetic", uri)
+    assert (compared.returncode, compared.stderr) == (0, "")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
