@@ -5,7 +5,7 @@ Legend: B batch, K classes, N samples of a dataset, R rows, C channels.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, Self, TypeGuard
+from typing import Any, NamedTuple, Protocol, Self, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,17 @@ Prepare = Callable[[Inputs], Inputs]
 
 One with a `node`, the config that builds it again, is kept with a network and done to raw samples.
 """
+
+
+@runtime_checkable
+class Undoes(Protocol):
+    """What made rows of samples as they came, and can say what these were."""
+
+    def __call__(self, inputs: Inputs) -> Inputs:
+        """Samples as they came [B, ...] to rows [B, ...]."""
+
+    def undone(self, inputs: Inputs) -> Inputs:
+        """Rows [B, ...] to samples of which they are made [B, ...], as they came or alike to the network."""
 
 
 Mix = Callable[[Inputs, Inputs, int], tuple[Inputs, float]]
@@ -181,9 +192,10 @@ class Data:
     it is distilled, labelled and unlabelled points; validation and test are labelled and disjoint from both.
     fingerprint: sha256 (hex) over rows, targets, parts and what prepares them. augment: the batch transform that keeps
     this data's labels true, or None. prepare: what a network is given instead of the rows as they are, or None.
-    from_raw: what made the rows of the samples as they came, or None where they are those. told: sentences on what was
-    found in the files. class_names: what the classes are called in the files, in the order of their numbers; empty
-    where they have no names. tokens: what the numbers of a text stand for, None where there are none.
+    from_raw: what made the rows of the samples as they came, or None where they are those; one that `Undoes` is kept
+    with a network. told: sentences on what was found in the files. class_names: what the classes are called in the
+    files, in the order of their numbers; empty where they have no names. tokens: what the numbers of a text stand for,
+    None where there are none.
     """
 
     name: str
@@ -197,7 +209,7 @@ class Data:
     fingerprint: str
     augment: Augment | None = None
     prepare: Prepare | None = None
-    from_raw: Prepare | None = None
+    from_raw: Undoes | None = None
     told: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     tokens: Tokens | None = None

@@ -109,7 +109,7 @@ class HfImages:
         if len(validation):
             parts = replace(parts, validation=validation)
         pictures, augment = PictureTable(tables, self._shown, self._key), self._settings.augment
-        return assemble_read(
+        data = assemble_read(
             "hf_images",
             held(pictures, len(targets), self._memory_mb, augment),
             repr(self._shown).encode() + pictures.digest(),
@@ -119,6 +119,7 @@ class HfImages:
             augment=augment,
             prepare=self._prepare,
         )
+        return replace(data, class_names=tuple(tables[0].classes))
 
     def _tables(self) -> list[Table]:
         """Train, validation and test; empty ones where there are none."""

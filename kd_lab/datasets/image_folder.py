@@ -107,7 +107,7 @@ class ImageFolder:
         targets, parts = self._cut(files, num_classes)
         pictures = PictureFiles(files.folder, files.names, self._shown, self._key)
         augment = self._settings.augment
-        return assemble_read(
+        data = assemble_read(
             "image_folder",
             held(pictures, len(files.names), self._memory_mb, augment),
             repr(self._shown).encode() + self._digest(files),
@@ -117,6 +117,7 @@ class ImageFolder:
             augment=augment,
             prepare=self._prepare,
         )
+        return replace(data, class_names=tuple(files.classes))
 
     def _digest(self, files: Files) -> bytes:
         try:

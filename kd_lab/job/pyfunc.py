@@ -152,8 +152,11 @@ def rebuilt(description: Description, weights: Path) -> nn.Module:
     return network
 
 
-def described(run_id: str, example: Inputs, num_classes: int) -> tuple[str, str]:
-    """The text of a run's MLmodel, and the tag by which MLflow's page shows it."""
+def described(run_id: str, example: Inputs, num_classes: int, *, with_example: bool = False) -> tuple[str, str]:
+    """The text of a run's MLmodel, and the tag by which MLflow's page shows it.
+
+    with_example: whether the example, a real sample, lies beside it.
+    """
     logits = torch.empty(0, num_classes)
     created = str(datetime.now(UTC).replace(tzinfo=None))
     flavors = {"python_function": {"loader_module": __name__, "python_version": platform.python_version()}}
@@ -165,6 +168,9 @@ def described(run_id: str, example: Inputs, num_classes: int) -> tuple[str, str]
         "signature": {"inputs": tensor_specs(example), "outputs": tensor_specs(logits), "params": None},
         "utc_time_created": created,
     }
+    if with_example:
+        file = Path(names.ARTIFACT_EXAMPLE).name
+        model["saved_input_example_info"] = {"artifact_path": file, "type": "ndarray", "format": "tf-serving"}
     told = {"artifact_path": str(FOLDER), "flavors": flavors, "utc_time_created": created}
     return yaml.safe_dump(model), json.dumps([told])
 

@@ -8,10 +8,11 @@ from torch import nn
 
 from kd_lab import names
 from kd_lab.analysis.figures.networks import confusion_matrix, reliability
-from kd_lab.inputs import Inputs, dtypes, shapes
+from kd_lab.inputs import dtypes, shapes
 from kd_lab.job.describe import network_name
 from kd_lab.job.measured import Measured
 from kd_lab.job.pyfunc import described
+from kd_lab.job.raw import as_taken, written
 from kd_lab.job.strict import Node
 from kd_lab.measures.per_sample import per_sample
 from kd_lab.measures.predictive import confusion, reliability_bins
@@ -32,29 +33,24 @@ def save_network(run: Run, data: Data, node: Node, network: nn.Module, trained: 
         path = Path(folder) / Path(names.ARTIFACT_WEIGHTS).name
         save_weights(network, path)
         run.log_file(path, names.ARTIFACT_WEIGHTS)
-    raw, steps = _raw(data)
+    taken, steps = as_taken(data)
+    raw = taken.example(1)
     kinds = {"input_shape": shapes(data.example(1)), "input_dtype": dtypes(raw), "prepare": steps}
     named = {"classes": list(data.class_names)}
     rebuild = {"node": node, "num_classes": data.num_classes, **named, **kinds}
     if data.tokens is not None:
         rebuild["tokens"] = {"vocab_size": data.tokens.vocab_size, "padding": data.tokens.padding}
     run.log_text(json.dumps(rebuild, indent=2), names.ARTIFACT_NETWORK)
-    model, told = described(run.run_id, raw, data.num_classes)
+    sample = written(raw)
+    model, told = described(run.run_id, raw, data.num_classes, with_example=sample is not None)
     run.log_text(model, names.ARTIFACT_MLMODEL)
+    if sample is not None:
+        run.log_text(sample, names.ARTIFACT_EXAMPLE)
     sha256 = weights_sha256(network)
     costs = {key: value for key, value in trained.items() if not key.startswith("val/")}  # those are curves already
     run.log_measurement(costs)
     run.set_tags({names.TAG_MODELS: told, names.TAG_WEIGHTS_SHA256: sha256, names.TAG_UNMEASURED: UNMEASURED})
     return sha256
-
-
-def _raw(data: Data) -> tuple[Inputs, list[Node]]:
-    """A sample as its MLflow model takes it, and what is then done to it; a raw one where that can be kept."""
-    steps = [step for step in (data.from_raw, data.prepare) if step is not None]
-    nodes: list[Node] = [step.node for step in steps if hasattr(step, "node")]
-    if len(nodes) < len(steps):
-        return data.example(1), []
-    return data.read(data.transfer[:1]), nodes
 
 
 def save_answers(run: Run, data: Data, role: str, node: Node, measured: Measured, *, drawn: bool = True) -> None:

@@ -1,6 +1,12 @@
 """What MLflow shows of a finished run beside its numbers: the data that it read, and a model that answers as it did."""
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +19,7 @@ from scipy.special import softmax
 
 from kd_lab import names
 from kd_lab.datasets.synthetic import Synthetic
+from tests.integration.processes import until
 
 Command = Callable[..., Any]
 
@@ -112,3 +119,53 @@ def test_run__its_model_takes_samples_as_the_file_has_them(
         logits = model.predict(X[90:] if "bytes" in kind else X[90:].astype(np.float32))
         answered = np.load(client.download_artifacts(run.info.run_id, names.ARTIFACT_PREDICTIONS))
         np.testing.assert_allclose(softmax(logits, axis=1), answered["probabilities"], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_serve__a_real_sample_over_loopback_as_the_run_answered(done: list[str], tmp_path: Path) -> None:
+    """`mlflow models serve --env-manager local`, a process of its own; nothing in the artifact is a pickle."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    run = the_runs(uri)["student"]
+    folder = Path(MlflowClient(uri).download_artifacts(run.info.run_id, "model"))
+    assert {file.name for file in folder.iterdir()} == {
+        "MLmodel",
+        "input_example.json",
+        "network.json",
+        "weights.safetensors",
+    }
+    from mlflow.models import Model
+
+    described = Model.load(str(folder))
+    assert described.load_input_example(str(folder)).shape == (1, 20)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"runs:/{run.info.run_id}/model"]
+    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # it calls `uvicorn` by name
+    named = os.environ | {"MLFLOW_TRACKING_URI": uri, "PATH": path}
+    with open(tmp_path / "serve.log", "w") as log:
+        server = subprocess.Popen(command, env=named, stdout=log, stderr=log, start_new_session=True)
+    try:
+        until(lambda: server.poll() is not None or _answers(port), 120)
+        data = Synthetic().load()
+        inputs = data.source.inputs[data.test][:5]
+        said = json.loads(_asked(port, "/invocations", json.dumps({"inputs": inputs.tolist()}).encode()))
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+    answered = np.load(MlflowClient(uri).download_artifacts(run.info.run_id, names.ARTIFACT_PREDICTIONS))
+    np.testing.assert_allclose(softmax(said["predictions"], axis=1), answered["probabilities"][:5], atol=1e-6)
+
+
+def _asked(port: int, path: str, body: bytes | None = None) -> bytes:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return bytes(response.read())
+
+
+def _answers(port: int) -> bool:
+    try:
+        return _asked(port, "/ping") is not None
+    except OSError:
+        return False

@@ -38,6 +38,10 @@ class Scaled:
             self.mean, self.deviation = self.mean.to(values.device), self.deviation.to(values.device)
         return scaled.sub_(self.mean).div_(self.deviation)
 
+    def undone(self, inputs: Inputs) -> Inputs:
+        """Scaled values [B, ...] to `(value * deviation + mean) * divisor`, float32, new tensors."""
+        return each(inputs, lambda one: (one * self.deviation.to(one.device) + self.mean.to(one.device)) * self.divisor)
+
     def __repr__(self) -> str:
         """All of it: a dataset's fingerprint holds this."""
         divisor = "" if self.divisor == 255 else f", {self.divisor}"
@@ -67,6 +71,10 @@ class ZNormed:
         deviation = variance.sqrt()
         still = deviation <= _ROUNDING * values.abs().amax(-1, keepdim=True)
         return values.sub(mean).div_(torch.where(still, 1, deviation)).masked_fill_(still, 0)
+
+    def undone(self, inputs: Inputs) -> Inputs:
+        """The series as they are: what their level was is lost, and normalised again they stay so, but for rounding."""
+        return inputs
 
     def __repr__(self) -> str:
         """All of it."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kd_lab.errors import UserError
 from kd_lab.inputs import Inputs, shapes, tensors
-from kd_lab.types import UNLABELLED, Augment, Data, InMemory, Prepare, Source, read_as
+from kd_lab.types import UNLABELLED, Augment, Data, InMemory, Prepare, Source, Undoes, read_as
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def assemble(
     num_classes: int,
     augment: Augment | None,
     prepare: Prepare | None = None,
-    from_raw: Prepare | None = None,
+    from_raw: Undoes | None = None,
     class_names: Sequence[str] = (),
 ) -> Data:
     """Puts a dataset in memory together, with its fingerprint.
