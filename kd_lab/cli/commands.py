@@ -51,7 +51,7 @@ def doctor(arguments: list[str]) -> int:
 def _single(options: Namespace, task: Callable[[Config], None]) -> int:
     with composing(options) as compose:
         config = compose.single(options.overrides, "-m before it, or a list: [...]")
-    _tell_other_store(str(config["tracking"]["uri"]))
+    tell_other_store(str(config["tracking"]["uri"]))
     task(config)
     return 0
 
@@ -149,13 +149,14 @@ def tell_waiting(uri: str) -> None:
     from kd_lab.outside.text import visible
     from kd_lab.store.sync import waiting_here
 
-    _tell_other_store(uri)
+    tell_other_store(uri)
 
     for sentence in waiting_here(uri):
         print(visible(sentence), file=sys.stderr)  # noqa: T201
 
 
-def _tell_other_store(uri: str) -> None:
+def tell_other_store(uri: str) -> None:
+    """Say that the environment names another store, which is not used."""
     from kd_lab.outside.text import visible
 
     if (sentence := other_store(uri)) is not None:
@@ -198,15 +199,16 @@ def predict(arguments: list[str]) -> int:
         raise UserError(f"{' '.join(arguments)}: expected a run and one file: kd-lab predict run=ID FILE.npz")
     from kd_lab.job.predict import predict as answer
 
-    _tell_other_store(options["tracking.uri"])
+    tell_other_store(options["tracking.uri"])
     answer(options["run"], options["tracking.uri"], files[0])
     return 0
 
 
 def evaluate(arguments: list[str]) -> int:
-    """`kd-lab evaluate run=ID [weights=last] [trainer=cpu] ...`: rebuild a run's network and measure it here."""
+    """`kd-lab evaluate run=ID [weights=last] [dataset=NAME] ...`: measure a run's network here, or on other data."""
     defaults = {"run": "", "tracking.uri": LOCAL, "trainer": "cpu", "weights": "last"}
-    options = options_of(arguments[1:], defaults)
+    other = [argument for argument in arguments[1:] if argument.startswith(("dataset=", "dataset.", "dataset/"))]
+    options = options_of([one for one in arguments[1:] if one not in other], defaults)
     if not options["run"]:
         raise UserError(
             "evaluate: expected run=ID, the id of a finished run or how it begins (see the console or the MLflow page)"
@@ -219,9 +221,13 @@ def evaluate(arguments: list[str]) -> int:
         raise UserError(f"trainer={options['trainer']}: no such trainer; {known}")
     if options["weights"] not in ("last", "best"):
         raise UserError(f"weights={options['weights']}: expected last, or best (runs with checkpoint.keep=both)")
+    from kd_lab.job.elsewhere import evaluate_on
     from kd_lab.job.evaluate import evaluate as measure_again
 
-    _tell_other_store(options["tracking.uri"])
+    tell_other_store(options["tracking.uri"])
     node, best = yaml.safe_load(file.read_text()), options["weights"] == "best"
-    measure_again(options["run"], options["tracking.uri"], node, best=best)
+    if other:
+        evaluate_on(options["run"], options["tracking.uri"], node, other, best=best)
+    else:
+        measure_again(options["run"], options["tracking.uri"], node, best=best)
     return 0

@@ -43,7 +43,7 @@ def evaluate(run_id: str, uri: str, trainer: Mapping[str, Any], *, best: bool = 
     stored = store.get(run_id)
     config = stored.config()
     devices = resolve(parsed("trainer", dict(trainer), TrainerSettings))
-    bench = Bench(_data(stored, config), devices, _measuring(config))
+    bench = Bench(data_of(stored, config), devices, measuring(config))
     out = console()
     if bench.data.fingerprint != stored.tags.get(names.TAG_DATA_FINGERPRINT):
         out.print("The data is not what the run was measured on: its fingerprint differs.", style="yellow")
@@ -52,10 +52,10 @@ def evaluate(run_id: str, uri: str, trainer: Mapping[str, Any], *, best: bool = 
         out.print("The weights are not what the run recorded: their sha256 differs.", style="yellow")
     teacher_logits = _teacher_logits(store, stored, bench)
     label = f"{stored.tags.get(names.TAG_ROLE, 'network')} {network_name(description.node)}"
-    found = measure(bench, network, precision=_precision(stored, config), teacher_logits=teacher_logits, label=label)
+    found = measure(bench, network, precision=precision_of(stored, config), teacher_logits=teacher_logits, label=label)
     whose = f", best epoch ({stored.metrics.get(names.VAL_BEST_EPOCH, 0):.0f})" if best else ""
     recorded = {key: stored.metrics.get(names.of_best(key) if best else key) for key in found.measurement}
-    out.print(_table(recorded, found.measurement, f"{label}, run {stored.run_id}{whose}", devices.main.type))
+    out.print(beside(recorded, found.measurement, f"{label}, run {stored.run_id}{whose}", devices.main.type))
     for what, why in found.failed.items():
         out.print(f"{label}: {what} could not be measured ({why})", style="yellow")
     if not best and stored.tags.get(names.TAG_UNMEASURED, NOTHING) != NOTHING:
@@ -79,7 +79,12 @@ def _complete(store: Store, stored: StoredRun, bench: Bench, description: Descri
     return f"The run lacked {len(missing)} of these numbers, and has them now."
 
 
-def _data(stored: StoredRun, config: Mapping[str, Any]) -> Data:
+def data_of(stored: StoredRun, config: Mapping[str, Any]) -> Data:
+    """The dataset of a run.
+
+    Raises:
+        UserError: its config names none, or it cannot be loaded here.
+    """
     key = f"run:{stored.run_id}: dataset"
     node = config.get("dataset")
     if not isinstance(node, dict):
@@ -89,7 +94,7 @@ def _data(stored: StoredRun, config: Mapping[str, Any]) -> Data:
     return loaded(key, dataset_of(key, from_store_dataset(node), allowed=DATASET))
 
 
-def _measuring(config: Mapping[str, Any]) -> MeasureSettings:
+def measuring(config: Mapping[str, Any]) -> MeasureSettings:
     """How the run was measured; of an older or newer config what is known here, the rest as it is today."""
     known = {"latency_warmup": 20, "latency_runs": 100, "throughput_batch": 256, "threads": None}
     said = config.get("measure")
@@ -98,7 +103,7 @@ def _measuring(config: Mapping[str, Any]) -> MeasureSettings:
     return parsed("measure", known, MeasureSettings)
 
 
-def _precision(stored: StoredRun, config: Mapping[str, Any]) -> str:
+def precision_of(stored: StoredRun, config: Mapping[str, Any]) -> str:
     """The precision of the recipe that trained this network."""
     role = stored.tags.get(names.TAG_ROLE)
     whose = {names.TEACHER: ["teacher"], names.BASELINE: ["baseline", "student"]}.get(str(role), ["student"])
@@ -125,11 +130,12 @@ def _teacher_logits(store: Store, stored: StoredRun, bench: Bench) -> torch.Tens
     run = store.get(teacher_id)
     network, _ = rebuild(run)
     inputs, device = bench.data.rows(bench.data.test), bench.devices.main
-    precision = _precision(run, run.config())
+    precision = precision_of(run, run.config())
     return predict(network, inputs, device=device, precision=precision, batch_size=bench.settings.predict_batch)
 
 
-def _table(recorded: Mapping[str, float | None], found: Measurement, title: str, device: str) -> Table:
+def beside(recorded: Mapping[str, float | None], found: Measurement, title: str, device: str) -> Table:
+    """What was measured here beside what the run recorded."""
     table = Table(title=title, title_justify="left")
     for name in ("", "recorded", f"here ({device})"):
         table.add_column(name, justify="right" if name else "left")

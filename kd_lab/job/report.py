@@ -81,6 +81,14 @@ def _majority(result: "RunResult") -> float:
     return result.student.measurement.get(names.TEST_MAJORITY, 0.0)
 
 
+def with_interval(accuracy: float, samples: int) -> str:
+    """An accuracy, 0..1, with the exact binomial interval (Clopper, Pearson 1934) that so many test samples leave."""
+    from scipy.stats import binomtest
+
+    low, high = binomtest(round(accuracy * samples), samples).proportion_ci(0.95, method="exact")
+    return f"{accuracy:.2%} on {samples:,} test samples (95% interval {low:.2%} to {high:.2%}, binomial)"
+
+
 def verdict(result: "RunResult") -> str:
     """What was found, in one sentence; one seed is never more than one seed."""
     student = result.student.measurement[names.TEST_ACCURACY_TOP1]
