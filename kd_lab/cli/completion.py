@@ -28,8 +28,13 @@ INSIDE = {*ALIASES.values(), "hydra", "tuned", "published"}
 MOST_RUNS = 50
 OF_COMPARE = ("metric=", "against=", "where=", "mix=", "format=", "--out", "tracking.uri=")
 WORDS = {
-    "evaluate": ("run=", "trainer=", "weights=", "tracking.uri="),
+    "evaluate": ("run=", "trainer=", "weights=", "dataset=", "dataset.path=", "tracking.uri="),
     "predict": ("run=", "tracking.uri="),
+    "export": (
+        "run=",
+        *(f"format={name}" for name in ("onnx", "int8", "torch_export", "safetensors")),
+        *("out=", "weights=", "tolerance=", "licence=", "overwrite=true", "tracking.uri="),
+    ),
     "notebook": ("tracking.uri=",),
     "import-recipe": ("out=",),
     "ui": ("port=", "tracking.uri="),
@@ -105,10 +110,12 @@ def _of_job(before: Sequence[str], word: str, compose: Composer, config: str) ->
 
 def _of_store(command: str, before: Sequence[str], word: str) -> Iterator[str]:
     """The words of a command that looks into a store."""
-    if command in {"evaluate", "predict"} and word.startswith("run="):
+    if command in {"evaluate", "predict", "export"} and word.startswith("run="):
         yield from (f"run={run}" for run in _runs(before))
     elif command == "evaluate" and word.startswith("trainer="):
         yield from (f"trainer={name}" for name in choices_of("trainer"))
+    elif command == "evaluate" and word.startswith("dataset="):
+        yield from (f"dataset={name}" for name in choices_of("dataset"))
     elif command == "compare":
         yield from OF_COMPARE
         yield from _studies(before)

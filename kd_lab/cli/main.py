@@ -53,13 +53,14 @@ def trusting(arguments: list[str]) -> list[str]:
 
 
 def _command(arguments: list[str]) -> Callable[[list[str]], int]:
-    from kd_lab.cli import commands, compare, import_recipe, listing, notebook, sync
+    from kd_lab.cli import commands, compare, export, import_recipe, listing, notebook, sync
 
     named = {
         "list": listing.list_choices,
         "ui": commands.ui,
         "evaluate": commands.evaluate,
         "predict": commands.predict,
+        "export": export.export,
         "doctor": commands.doctor,
         "compare": compare.compare,
         "import-recipe": import_recipe.import_recipe,

@@ -11,6 +11,7 @@ student gained.
   kd-lab doctor [KEY=VALUE..]  what would be compared; trains nothing
   kd-lab evaluate run=ID       measure a finished run's network again, here
   kd-lab predict run=ID FILE   what a finished run says of new samples, as CSV
+  kd-lab export run=ID ...     a network as ONNX, int8, torch.export, weights
   kd-lab import-recipe FILE    another framework's recipe, as a command
   kd-lab sync                  bring in runs kept while a server was away
   kd-lab list [GROUP[=NAME]]   what can be chosen, and what can be set of it
@@ -85,9 +86,34 @@ what the run recorded. What the run lacks is added to it.
   weights=best       those of its best epoch on the validation part, where
                      checkpoint.keep=both kept them
   trainer=NAME       cpu by default, or gpu
+  dataset=NAME       measure it on other data, of the same classes and shape:
+  dataset.KEY=VALUE  a dataset and its settings, or the run's own with other
+                     ones; nothing is added to the run then
   trust=MODULE       let the run name a class of your own module
 {URI}
 Example: kd-lab evaluate run=1a2b3c4d
+         kd-lab evaluate run=1a2b3c4d dataset.path=other_scanner.npz
+""",
+    "export": f"""\
+kd-lab export run=ID format=NAME out=FILE [KEY=VALUE ...]
+
+Write the network of a finished run as a file that answers elsewhere as it
+does here: raw samples go in, batches of every size. It is checked against
+PyTorch on real samples, and a model card, FILE.md, is written beside it.
+
+  run=ID             the run; the first characters of its id are enough
+  format=NAME        onnx (.onnx), torch_export (.pt2), safetensors (weights,
+                     and a .json that builds the network), or int8 (.onnx,
+                     calibrated on the samples that the student learned from)
+  out=FILE           a new file; overwrite=true replaces an old one
+  weights=best       those of its best epoch on the validation part, where
+                     checkpoint.keep=both kept them
+  tolerance=NUMBER   how far a logit may be from PyTorch's, in units of the
+                     largest one or of 1: 1e-4
+  licence=TEXT       of the data, for the card
+  trust=MODULE       let the run name a class of your own module
+{URI}
+Example: kd-lab export run=1a2b3c4d format=onnx out=student.onnx
 """,
     "notebook": f"""\
 kd-lab notebook [STUDY] [KEY=VALUE ...]
