@@ -8,7 +8,7 @@ Legend: B batch, N rows of the dataset, R rows that are taught.
 """
 
 from collections.abc import Iterable
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -56,6 +56,7 @@ class CachedTeacher:
         self._absent: set[int] = set()
         self._begun: tuple[int, Answers] | None = None
         self._device = torch.device("cpu")
+        self._filled = False
         self.answered = self.asked = 0
         """Batches that were answered from what is kept, and batches that were asked."""
         self.unkept: str | None = None
@@ -104,6 +105,26 @@ class CachedTeacher:
         """Ask for all rows at once, each in one of the batches."""
         for batch in batches:
             self(batch)
+        self._filled = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was answered in this training, is to be said again in it, and lies nowhere else."""
+        if self._filled or not (self._comes_again and self._records):
+            return {}
+        held = {draw: one.tensors for draw, one in self._held.items()} if self._shelf is None else {}
+        begun = None if self._begun is None else (self._begun[0], self._begun[1].tensors, self._begun[1].left)
+        return {"held": held, "begun": begun}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Have it again."""
+        for draw, tensors in state_dict.get("held", {}).items():
+            self._hold(draw, Answers.of(tensors, self._form, self._place, self._num_classes))
+        if (begun := state_dict.get("begun")) is not None:
+            draw, tensors, left = begun
+            near = next(iter(tensors.values())).device
+            answers = Answers.of(tensors, self._form, self._place.to(near), self._num_classes)
+            answers.left = left
+            self._begun = draw, answers
 
     def has(self, draw: int) -> bool:
         """Whether the answers of a draw are there."""

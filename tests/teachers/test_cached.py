@@ -184,3 +184,31 @@ def test_forget__what_was_found_is_asked_and_written_anew(tmp_path: Path) -> Non
     again = place.load(0)
     assert again is not None
     assert torch.equal(again["logits"], kept["logits"])
+
+
+def test_state__another_one_goes_on_in_the_midst_of_a_draw() -> None:
+    """Also with the draw before it, which lies nowhere else: nothing that was asked is asked again."""
+    first, teacher, online = cached(Counted()), Counted(), Counted().attach("cpu")
+    begun, *rest = batches(1)
+    for batch in [*batches(0), begun]:
+        first(batch)
+
+    other = cached(teacher)
+    other.load_state_dict(first.state_dict())
+    for batch in rest:
+        other(batch)
+
+    assert teacher.times == len(rest)
+    assert all(same(other(batch), online(batch)) for batch in [*batches(0), *batches(1)])
+    assert teacher.times == len(rest)
+
+
+def test_state__holds_nothing_that_is_found_or_made_without_it(tmp_path: Path) -> None:
+    once, filled, shelved = cached(Counted(), comes_again=False), cached(Counted()), cached(Counted(), shelf(tmp_path))
+    filled.fill(batches())
+    for batch in batches():
+        once(batch)
+        shelved(batch)
+
+    assert once.state_dict() == filled.state_dict() == {}
+    assert shelved.state_dict() == {"held": {}, "begun": None}

@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kd_lab.training.module import StepCallback, TrainingModule
+from kd_lab.training.state import State, into_module, of_module
 from kd_lab.types import Batch
 
 
@@ -43,6 +44,14 @@ class Average(StepCallback):
         """Take the weights of this step in."""
         if batch.last:
             self._averaged.update_parameters(module.step.network)
+
+    def state_dict(self) -> State:
+        """The average so far."""
+        return of_module(self._averaged)
+
+    def load_state_dict(self, state_dict: State) -> None:
+        """Go on with it."""
+        into_module(self._averaged, state_dict)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put it in the place of the weights."""

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from kd_lab.models.common.weights import save_weights
+from kd_lab.training.state import State
 
 
 class Best:
@@ -24,3 +26,15 @@ class Best:
         self._accuracy = accuracy
         save_weights(network, self.path)
         return True
+
+    def state_dict(self) -> State:
+        """The best accuracy, and the file byte by byte."""
+        there = self.path.is_file()
+        file = torch.frombuffer(bytearray(self.path.read_bytes()), dtype=torch.uint8) if there else None
+        return {"accuracy": self._accuracy, "file": file}
+
+    def load_state_dict(self, state_dict: State) -> None:
+        """Write it again."""
+        self._accuracy = state_dict["accuracy"]
+        if state_dict["file"] is not None:
+            self.path.write_bytes(state_dict["file"].cpu().numpy().tobytes())

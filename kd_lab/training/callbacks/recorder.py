@@ -13,6 +13,7 @@ from torch import Tensor
 from kd_lab import names
 from kd_lab.errors import TrainingFailedError
 from kd_lab.training.module import StepCallback, TrainingModule
+from kd_lab.training.state import State
 from kd_lab.types import Batch, Mixed, labelled
 
 
@@ -62,6 +63,28 @@ class Recorder(StepCallback):
         self._steps += batch.last
         if self._steps >= self.every:
             self._hand_on(trainer)
+
+    def state_dict(self) -> State:
+        """The window that is open."""
+        beside = [None if mixed is None else (mixed.targets, float(mixed.share)) for _, mixed in self._targets]
+        return {
+            "window": self._window,
+            "targets": [targets for targets, _ in self._targets],
+            "mixed": beside,
+            "step_of": self._step_of,
+            "steps": self._steps,
+            "teacher": self._teacher,
+            "names": self._names,
+            "labelled": self._labelled,
+        }
+
+    def load_state_dict(self, state_dict: State) -> None:
+        """Go on in it."""
+        beside = [None if mixed is None else Mixed(*mixed) for mixed in state_dict["mixed"]]
+        self._targets = list(zip(state_dict["targets"], beside, strict=True))
+        self._window, self._teacher = state_dict["window"], state_dict["teacher"]
+        self._step_of, self._steps = state_dict["step_of"], state_dict["steps"]
+        self._names, self._labelled = state_dict["names"], state_dict["labelled"]
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Hand on what is left; a spawned process takes the sink's buffer with it, so it is written now."""

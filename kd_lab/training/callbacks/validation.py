@@ -14,6 +14,7 @@ from kd_lab.training.callbacks.best import Best
 from kd_lab.training.callbacks.cost import Cost
 from kd_lab.training.callbacks.recorder import Sink
 from kd_lab.training.module import TrainingModule
+from kd_lab.training.state import State
 from kd_lab.types import Rows
 
 EpochReport = Callable[[int, int, Mapping[str, float]], None]
@@ -65,6 +66,17 @@ class Validation(pl.Callback):
                 self._measure(trainer, pl_module)
         if self.patience is not None:
             self._stop_if_all_is_said(trainer, self.patience)
+
+    def state_dict(self) -> State:
+        """The best epoch so far, and its weights where they are kept."""
+        best = {} if self.best is None else self.best.state_dict()
+        return {"most": self._most, "most_at": self._most_at, "best": best}
+
+    def load_state_dict(self, state_dict: State) -> None:
+        """Go on from there."""
+        self._most, self._most_at = state_dict["most"], state_dict["most_at"]
+        if self.best is not None:
+            self.best.load_state_dict(state_dict["best"])
 
     def _stop_if_all_is_said(self, trainer: pl.Trainer, patience: int) -> None:
         """In every process or in none, and not after the last epoch, which ends by itself."""
