@@ -20,6 +20,7 @@ from kd_lab.training.callbacks.recorder import Sink
 from kd_lab.training.callbacks.validation import EpochReport
 from kd_lab.training.objective import Objective
 from kd_lab.training.recipe import Recipe
+from kd_lab.training.states import States
 from kd_lab.types import Measurement
 
 
@@ -31,6 +32,7 @@ def distil(
     *,
     report: EpochReport | None = None,
     best: Path | None = None,
+    states: States | None = None,
 ) -> Measurement:
     """Train `network`, the student that the plan built, in place; what it cost, first stages included."""
     assert plan.built is not None
@@ -57,6 +59,7 @@ def distil(
         lines=around.lines,
         threads=threads(plan, plan.specs.student, network),
         best=best,
+        states=states,
     )
     costs = [_first_stage(plan, bound, name, main, run) for name in bound.stages]
     costs.append(fit(plan, main, run))
@@ -82,6 +85,7 @@ def _first_stage(plan: Plan, bound: Bound, name: str, main: Fit, run: Sink) -> M
         validate=False,
         report=None,
         best=None,
+        states=None if main.states is None else main.states.of(f"stage-{name}"),
     )
     modes = [(part, part.training) for part in main.network.modules()]
     cost = fit(plan, job, run)

@@ -3,7 +3,7 @@
 import re
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from kd_lab.job.checks import callbacks_of
 from kd_lab.job.plan import Plan
 from kd_lab.measures.latency import torch_threads
 from kd_lab.outside.scratch import scratch
+from kd_lab.teachers.cached import CachedTeacher
 from kd_lab.training.callbacks.average import Average
 from kd_lab.training.callbacks.best import Best
 from kd_lab.training.callbacks.cost import Cost
@@ -33,9 +34,26 @@ from kd_lab.training.module import TrainingModule
 from kd_lab.training.objective import Objective
 from kd_lab.training.quiet import QuietDDP, quiet
 from kd_lab.training.recipe import Recipe
+from kd_lab.training.resuming import Resuming
+from kd_lab.training.states import States
 from kd_lab.types import Augment, Measurement, Teacher
 
+FORMAT = 1
+"""Of what a state holds."""
 PRECISIONS = {"32": "32-true"}
+
+FOUND = (
+    names.COST_TRAIN_WALL_S,
+    names.COST_TRAIN_SAMPLES_PER_S,
+    names.COST_TRAIN_STEPS,
+    names.COST_TRAIN_PEAK_MEMORY_BYTES,
+    names.VAL_ACCURACY_TOP1,
+    names.VAL_NLL_NATS,
+    names.VAL_BEST_ACCURACY_TOP1,
+    names.VAL_BEST_EPOCH,
+    names.TRAIN_STOPPED_EPOCH,
+)
+"""What a training measures of itself."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +63,7 @@ class Fit:
     taps: the student's layers that are listened to. validate: whether accuracy on the validation part is followed.
     report: who is told of it, after each epoch. lines: whether its progress is told in lines, for want of a terminal.
     threads: torch's, meanwhile; None leaves them. best: the file that the weights of the best epoch go to, if any.
+    states: where its state is kept now and then, and whence it goes on.
     """
 
     label: str
@@ -62,10 +81,11 @@ class Fit:
     lines: bool = False
     threads: int | None = None
     best: Path | None = None
+    states: States | None = None
 
 
 def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
-    """Train `job.network` in place and say what it cost (`cost/train_*`).
+    """Train `job.network` in place and say what it cost (`cost/train_*`); with `job.states`, from the last of them on.
 
     Raises:
         TrainingFailedError: The loss stopped being finite, or no step changed a weight.
@@ -75,13 +95,18 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
     feed = plan.feed(job.rows, job.recipe, job.seed, job.views)
     step = Distiller(job.network, job.objective, teacher=job.teacher, taps=job.taps, compiled=job.recipe.compile)
     own = callbacks_of(plan.settings)
+    resuming = _resuming(plan, job, step, sink)
+    if resuming is not None and (cost := resuming.finished()) is not None:
+        job.network.eval()
+        return cost
     module = TrainingModule(step, job.recipe, feed, watched=bool(own))
     before = _sums(module)
     torch.manual_seed(job.seed)
     with scratch() as folder, quiet(), _in_order(job), torch_threads(job.threads):
-        trainer = _trainer(plan, job, [*_callbacks(plan, job, sink), *own], feed.epochs, folder)
+        trainer = _trainer(plan, job, [*_callbacks(plan, job, sink, resuming), *own], feed.epochs, folder)
         try:
-            _run(trainer, module)
+            with nullcontext() if resuming is None else resuming.interrupts:
+                _run(trainer, module)
         finally:
             step.release()
     if _sums(module) == before:
@@ -90,21 +115,10 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
             f"gradients that are finite at precision {job.recipe.precision}"
         )
     job.network.eval()
-    return {
-        key: float(trainer.callback_metrics[key])
-        for key in (
-            names.COST_TRAIN_WALL_S,
-            names.COST_TRAIN_SAMPLES_PER_S,
-            names.COST_TRAIN_STEPS,
-            names.COST_TRAIN_PEAK_MEMORY_BYTES,
-            names.VAL_ACCURACY_TOP1,
-            names.VAL_NLL_NATS,
-            names.VAL_BEST_ACCURACY_TOP1,
-            names.VAL_BEST_EPOCH,
-            names.TRAIN_STOPPED_EPOCH,
-        )
-        if key in trainer.callback_metrics
-    }
+    cost = {key: float(trainer.callback_metrics[key]) for key in FOUND if key in trainer.callback_metrics}
+    if resuming is not None:
+        resuming.finish(cost)
+    return cost
 
 
 def _sums(module: TrainingModule) -> list[float]:
@@ -124,7 +138,26 @@ def _in_order(job: Fit) -> Iterator[None]:
             job.network.to(memory_format=torch.contiguous_format)
 
 
-def _callbacks(plan: Plan, job: Fit, sink: Sink) -> list[pl.Callback]:
+def _resuming(plan: Plan, job: Fit, step: Distiller, sink: Sink) -> Resuming | None:
+    if job.states is None:
+        return None
+    facts = {
+        "format": FORMAT,
+        "version of torch": str(torch.__version__),
+        "device": plan.devices.main.type,
+        "trainer.threads": job.threads or torch.get_num_threads(),
+        "tracking.every_n_steps": plan.settings.tracking.every_n_steps,
+        "seed": job.seed,
+        "steps": job.recipe.steps,
+        "teacher": "none" if job.teacher is None else job.teacher.identity,
+    }
+    beside = {"teacher": job.teacher} if isinstance(job.teacher, CachedTeacher) else {}
+    return Resuming(job.label, job.states, facts=facts, step=step, steps=job.recipe.steps, sink=sink, beside=beside)
+
+
+def _callbacks(plan: Plan, job: Fit, sink: Sink, resuming: Resuming | None) -> list[pl.Callback]:
+    if resuming is not None:
+        sink = resuming.curves
     cost = Cost()
     callbacks: list[pl.Callback] = [
         Schedules(job.recipe.schedule, job.recipe.steps),
@@ -152,7 +185,7 @@ def _callbacks(plan: Plan, job: Fit, sink: Sink) -> list[pl.Callback]:
                 patience=job.recipe.early_stopping,
             )
         )
-    return callbacks
+    return callbacks if resuming is None else [*callbacks, resuming.callback(cost, callbacks)]
 
 
 def _trainer(plan: Plan, job: Fit, callbacks: list[pl.Callback], epochs: int, scratch: str) -> pl.Trainer:

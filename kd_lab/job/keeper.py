@@ -18,6 +18,7 @@ from kd_lab.job.inputs import inputs
 from kd_lab.job.measured import Measured, known, measure, remember, runtime
 from kd_lab.job.plan import Built, Plan
 from kd_lab.job.published import tags
+from kd_lab.job.resume import states_of
 from kd_lab.job.saved import save_answers, save_network
 from kd_lab.job.specs import NetworkSpec
 from kd_lab.job.threads import threads
@@ -32,6 +33,7 @@ from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.store.stored_run import FINISHED, StoredRun
 from kd_lab.training.callbacks.validation import EpochReport
+from kd_lab.training.states import States
 from kd_lab.types import Measurement, NetworkResult
 
 VERIFY_TOLERANCE = 0.005
@@ -165,10 +167,13 @@ class Keeper:
         return replace(obtained, result=replace(obtained.result, reused=True))
 
     def _train(self, order: Order, key: str | None = None) -> Obtained:
-        with self.open(order, key) as run, scratch() as folder:
+        states = states_of(self.plan, order.spec, self.store, self.reporter)
+        with self.open(order, key) as run, scratch() as folder, states as kept:
             best = Path(folder, Path(names.ARTIFACT_WEIGHTS_BEST).name)
-            trained = self.trained(order, run, best if self.plan.settings.checkpoint.keep == "both" else None)
+            trained = self.trained(order, run, best if self.plan.settings.checkpoint.keep == "both" else None, kept)
             sha256 = save_network(run, self.plan.data, order.spec.node, order.network, trained)
+            if kept is not None:
+                kept.remove()
             obtained = self._measured(run, order, sha256, trained)
             if best.is_file():
                 obtained = self._with_best(run, order, obtained, best)
@@ -176,8 +181,11 @@ class Keeper:
             run.log_measurement({names.COST_TRACKING_S: run.seconds})
         return obtained
 
-    def trained(self, order: Order, run: Run, best: Path | None = None) -> Measurement:
-        """Train the ordered network in place, for this run; what it cost. best: where the best epoch's weights go."""
+    def trained(self, order: Order, run: Run, best: Path | None = None, states: States | None = None) -> Measurement:
+        """Train the ordered network in place, for this run, or go on from `states`; what it cost.
+
+        best: where the best epoch's weights go.
+        """
         cost = train(
             self.plan,
             order.spec,
@@ -188,6 +196,7 @@ class Keeper:
             lines=self.reporter.lines,
             report=order.report,
             best=best,
+            states=states,
         )
         if names.TRAIN_STOPPED_EPOCH in cost:
             self.reporter.note(

@@ -129,6 +129,7 @@ class CheckpointSettings(Strict):
     """`checkpoint`."""
 
     keep: Literal["last", "both"] = "last"
+    every_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 300.0
 
 
 class SweepSettings(Strict):

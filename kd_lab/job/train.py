@@ -23,6 +23,7 @@ from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.training.callbacks.validation import EpochReport
 from kd_lab.training.objective import Objective
+from kd_lab.training.states import States
 from kd_lab.types import Measurement
 
 
@@ -37,6 +38,7 @@ def train(
     lines: bool,
     report: EpochReport | None = None,
     best: Path | None = None,
+    states: States | None = None,
 ) -> Measurement:
     """Train the network in place, hand curves to the run, and say what it cost; nothing for one that comes trained.
 
@@ -50,19 +52,20 @@ def train(
         lines: whether progress is told in lines.
         report: told of the validation part after each epoch.
         best: the file that the weights of the best epoch go to, if they are wanted.
+        states: where the state of the training is kept, and whence it goes on.
     """
     if not spec.is_trained:
         take_weights(network, store, spec.source)
         return {}
     if spec.lesson is not None:
         around = Around(store.location.answers, store.lock, tell, lines)
-        return distil(plan, network, run, around, report=report, best=best)
+        return distil(plan, network, run, around, report=report, best=best, states=states)
     if isinstance(network, Fitted):
         return _fitted(plan, spec, network)
     if isinstance(network, Ensemble):
-        return _members(plan, spec, network, run, lines=lines)
+        return _members(plan, spec, network, run, states, lines=lines)
     label = "student alone" if spec.role == names.BASELINE else spec.role
-    return fit(plan, replace(_alone(plan, spec, network, label), lines=lines, best=best), run)
+    return fit(plan, replace(_alone(plan, spec, network, label), lines=lines, best=best, states=states), run)
 
 
 def _fitted(plan: Plan, spec: NetworkSpec, network: Fitted) -> Measurement:
@@ -86,7 +89,9 @@ def _alone(plan: Plan, spec: NetworkSpec, network: nn.Module, label: str) -> Fit
     return Fit(label, network, objective, recipe, rows, spec.seed, threads=threads(plan, spec, network))
 
 
-def _members(plan: Plan, spec: NetworkSpec, network: Ensemble, run: Run, *, lines: bool) -> Measurement:
+def _members(
+    plan: Plan, spec: NetworkSpec, network: Ensemble, run: Run, states: States | None, *, lines: bool
+) -> Measurement:
     """Each member of an ensemble by itself, with a seed of its own."""
     costs = []
     for i, member in enumerate(network.members):
@@ -95,7 +100,8 @@ def _members(plan: Plan, spec: NetworkSpec, network: Ensemble, run: Run, *, line
         if not spec.source:
             member.load_state_dict(plan.network(own).state_dict())
         job = _alone(plan, own, member, f"teacher {i + 1}/{len(network.members)}")
-        costs.append(fit(plan, replace(job, rename=_Member(i), lines=lines), run))
+        kept = None if states is None else states.of(f"member-{i}")
+        costs.append(fit(plan, replace(job, rename=_Member(i), lines=lines, states=kept), run))
     return {key: value for key, value in together(costs).items() if key != names.TRAIN_STOPPED_EPOCH}
 
 

@@ -133,12 +133,20 @@ class Location:
     @property
     def answers(self) -> Path:
         """The folder of what teachers answered: beside the database, for servers one of this user's on this machine."""
-        return Path(f"{self.database}.answers") if self.database else Path.home() / ".cache" / "kd-lab" / "answers"
+        return self._local("answers")
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the states of trainings, a folder in it for each network: where that of `answers` is."""
+        return self._local("checkpoints")
 
     @property
     def searches(self) -> Path:
         """The journal of all searches, Optuna's own: beside the database, for a server in the working directory."""
         return Path(f"{self.database}.optuna") if self.database else Path("kd_lab.optuna").absolute()
+
+    def _local(self, name: str) -> Path:
+        return Path(f"{self.database}.{name}") if self.database else Path.home() / ".cache" / "kd-lab" / name
 
     def rescue(self) -> Path:
         """The folder for what the store does not have yet: beside the database, or for a server where we are now."""

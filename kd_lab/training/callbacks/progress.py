@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import cast
 
 import pytorch_lightning as pl
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -43,7 +44,7 @@ class ProgressBar(StepCallback):
             columns = (label, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, console=console(stderr=True), transient=True)
             self._bar.start()
-            self._task = self._bar.add_task(self.label, total=self.total_steps)
+            self._task = self._bar.add_task(self.label, total=self.total_steps, completed=module.steps_done)
         self._bar.update(self._task, completed=module.steps_done)
 
     def _stop(self) -> None:
@@ -71,15 +72,16 @@ class ProgressLines(StepCallback):
         """Note the time."""
         self._began = time.perf_counter()
         self._due = self._began + LINE_S
+        self._first = cast("TrainingModule", pl_module).steps_done
 
     def after_batch(self, trainer: pl.Trainer, module: TrainingModule, batch: Batch) -> None:
         """Print, where it is time to."""
         now = time.perf_counter()
-        if now < self._due or not trainer.is_global_zero or not module.steps_done:
+        if now < self._due or not trainer.is_global_zero or module.steps_done == self._first:
             return
         self._due = now + LINE_S
         done, epoch = module.steps_done, -(-len(module.feed) // module.recipe.accumulate)
-        left = (now - self._began) / done * (self.total_steps - done)
+        left = (now - self._began) / (done - self._first) * (self.total_steps - done)
         told = [
             f"{self.label}: step {done:,} of {self.total_steps:,}",
             f"epoch {-(-done // epoch):,} of {-(-self.total_steps // epoch):,}",

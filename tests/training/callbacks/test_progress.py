@@ -100,7 +100,7 @@ def lines(
         "kd_lab.training.callbacks.progress.time", SimpleNamespace(perf_counter=lambda: step_s * next(now))
     )
     told, trainer = ProgressLines("student", 10), SimpleNamespace(is_global_zero=rank == 0)
-    told.on_train_start(trainer, None)  # type: ignore[arg-type]
+    told.on_train_start(trainer, SimpleNamespace(steps_done=0))  # type: ignore[arg-type]
     for step in range(1, 11):
         module = SimpleNamespace(steps_done=step, feed=range(4), recipe=SimpleNamespace(accumulate=1))
         told.after_batch(trainer, module, None)  # type: ignore[arg-type]
