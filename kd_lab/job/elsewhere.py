@@ -69,7 +69,7 @@ def evaluate_on(
     same_files = _files(node) == _files(own)
     accuracy = recorded[names.TEST_ACCURACY_TOP1]
     for sentence in _told(stored, data, accuracy, found.measurement, same_files=same_files):
-        out.print(line(sentence), soft_wrap=True, markup=False, highlight=False)
+        out.print(line(sentence), soft_wrap=True)
     return found.measurement
 
 

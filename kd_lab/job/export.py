@@ -189,4 +189,4 @@ def _print(asked: Export, stored: StoredRun, told: Told) -> None:
         f"Checked: {told.checked}.",
         f"Beside it: {', '.join(file.name for file in asked.files[1:])}.",
     ):
-        out.print(line(sentence), soft_wrap=True, markup=False, highlight=False)
+        out.print(line(sentence), soft_wrap=True)

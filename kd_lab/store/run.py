@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_TAG_LENGTH = 8000
-INTERRUPTED = "interrupted by Ctrl-C (SIGINT)"
+INTERRUPTED = "interrupted (SIGINT, as by Ctrl-C)"
 """The reason of a run that was; another signal brings its own."""
 
 _logger = logging.getLogger(__name__)

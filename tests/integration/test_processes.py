@@ -51,7 +51,7 @@ def curve(run: Run) -> list[int]:
 @pytest.mark.parametrize(
     ("number", "reason"),
     [
-        (signal.SIGINT, "interrupted by Ctrl-C (SIGINT)"),
+        (signal.SIGINT, "interrupted (SIGINT, as by Ctrl-C)"),
         (signal.SIGTERM, "ended by SIGTERM, as `kill`, a queue at its time limit or a system that goes down sends it"),
         (signal.SIGHUP, "ended by SIGHUP: its terminal was closed"),
     ],

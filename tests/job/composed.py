@@ -12,6 +12,8 @@ from kd_lab.job.compose import register
 from kd_lab.job.plan import Plan
 from kd_lab.job.settings import Settings
 
+OF_TEXTS = {"minilm", "patient", "tinybert"}
+"""Losses of transformers alone; tests/job/test_texts.py has networks for them."""
 CNNS = ["teacher=cnn", "student=cnn", "student.channels=[8,16]", "tuned/loss=none"]
 
 

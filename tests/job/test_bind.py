@@ -13,7 +13,7 @@ from kd_lab.job.distil import distil
 from kd_lab.job.plan import Built, Plan
 from kd_lab.models.common.grafted import Grafted
 from tests.contracts.plugins import with_target
-from tests.job.composed import CNNS, plan, settings
+from tests.job.composed import CNNS, OF_TEXTS, plan, settings
 from tests.training.toys import Lines
 
 SHORT = ["student.recipe.steps=3", "student.recipe.batch_size=64", "teacher.cache=memory"]
@@ -35,7 +35,7 @@ def told(*overrides: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", with_target("loss"))
+@pytest.mark.parametrize("name", sorted({*with_target("loss")} - OF_TEXTS))
 def test_distil__every_loss_trains_on_two_cnns_its_own_parts_too(name: str) -> None:
     """Each part of each loss is in the optimizer, gets a gradient, and moves; the student learns, hooks are gone."""
     staged = STAGE in settings(f"loss={name}", *POOLED).loss.terms[name].node

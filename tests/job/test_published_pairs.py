@@ -9,7 +9,7 @@ import torch
 from kd_lab.errors import UserError
 from kd_lab.job.doctor import pulls
 from tests.contracts.loss_cases import NAMES, kind
-from tests.job.composed import plan
+from tests.job.composed import OF_TEXTS, plan
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def gradients(overrides: list[str]) -> dict[str, float]:
 @pytest.mark.parametrize(("teacher", "student", "unfit"), PAIRS)
 def test_pair__every_loss_pulls_at_the_student(line: list[str], teacher: str, student: str, unfit: set[str]) -> None:
     overrides = [*line, f"teacher={teacher}", f"student={student}"]
-    fit = set(NAMES) - unfit - ALONE
+    fit = set(NAMES) - unfit - ALONE - OF_TEXTS
 
     found = gradients([*overrides, f"loss=[{','.join(sorted(fit))}]"])
 
