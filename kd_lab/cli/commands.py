@@ -120,15 +120,11 @@ def ui(arguments: list[str]) -> int:
     options = options_of(arguments[1:], {"port": "5000", "tracking.uri": LOCAL})
     uri = options["tracking.uri"]
     tell_waiting(uri)
-    store = Location.parse(uri)
+    store = with_runs(uri)
     if store.database is None:
         print("That store is a server already, open:")  # noqa: T201
         _pages(uri, uri)
         return 0
-    if not store.database.exists():
-        raise UserError(
-            f"tracking.uri={uri}: no runs here yet; expected the file {store.database}, which a first `kd-lab` makes"
-        )
     port = free_port(options["port"])
     server = f"http://{HOST}:{port}"
     print(f"{server}  (Ctrl-C ends it)", flush=True)  # noqa: T201
@@ -142,6 +138,20 @@ def ui(arguments: list[str]) -> int:
     # Its web server imports from the folder that it stands in before all else, whatever Python is told.
     with scratch() as folder:
         return serve(command, folder, own)
+
+
+def with_runs(uri: str) -> Location:
+    """The store; one that is a file has to be there.
+
+    Raises:
+        UserError: it is not.
+    """
+    store = Location.parse(uri)
+    if store.database is not None and not store.database.exists():
+        raise UserError(
+            f"tracking.uri={uri}: no runs here yet; expected the file {store.database}, which a first `kd-lab` makes"
+        )
+    return store
 
 
 def tell_waiting(uri: str) -> None:

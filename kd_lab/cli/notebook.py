@@ -6,11 +6,11 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import kd_lab
-from kd_lab.cli.commands import options_of, tell_waiting
+from kd_lab.cli.commands import options_of, tell_waiting, with_runs
 from kd_lab.cli.server import serve
 from kd_lab.errors import UserError
-from kd_lab.store.location import LOCAL, Location
+from kd_lab.job.catalogue import shipped
+from kd_lab.store.location import LOCAL
 
 FOLDER = "kd_lab_notebooks"
 
@@ -21,12 +21,7 @@ def notebook(arguments: list[str]) -> int:
     if len(studies) > 1:
         raise UserError(f"{' '.join(arguments)}: expected one study; a notebook reads one, compare reads several")
     options = options_of([one for one in arguments[1:] if one not in studies], {"tracking.uri": LOCAL})
-    store = Location.parse(options["tracking.uri"])
-    if store.database is not None and not store.database.exists():
-        raise UserError(
-            f"tracking.uri={options['tracking.uri']}: no runs here yet; expected the file {store.database}, which a "
-            "first `kd-lab` makes"
-        )
+    store = with_runs(options["tracking.uri"])
     if find_spec("jupyterlab") is None:
         raise UserError("notebook: expected JupyterLab, which is not installed: pip install 'kd-lab[notebooks]'")
     tell_waiting(store.uri)
@@ -39,10 +34,8 @@ def notebook(arguments: list[str]) -> int:
 
 def put(folder: Path) -> Path:
     """The notebooks in a folder of the user's; those that lie there already stay as they are."""
-    package = Path(kd_lab.__file__).parent
-    shipped = package / "notebooks" if (package / "notebooks").is_dir() else package.parent / "notebooks"
     folder.mkdir(exist_ok=True)
-    for file in sorted(shipped.glob("*.ipynb")):
+    for file in sorted(shipped("notebooks").glob("*.ipynb")):
         if not (folder / file.name).exists():
             shutil.copyfile(file, folder / file.name)
     return folder

@@ -16,8 +16,8 @@ from torch import Tensor
 from kd_lab.datasets.common.cells import Cells
 from kd_lab.datasets.common.classes import class_names, class_numbers, listed_classes
 from kd_lab.datasets.common.counts import LogCounts
-from kd_lab.datasets.common.held_out import Wanted, cut_test
-from kd_lab.datasets.common.splits import SplitSettings, assemble, check_size, cut, fingerprint
+from kd_lab.datasets.common.held_out import Wanted, check_test, cut_test
+from kd_lab.datasets.common.splits import SplitSettings, assemble, assemble_read, cut
 from kd_lab.errors import UserError, choices
 from kd_lab.types import UNLABELLED, Augment, Data
 
@@ -63,9 +63,7 @@ class AnnData:
             ValueError: a value that no dataset can meet.
         """
         self._settings = SplitSettings(labels, validation, seed, augment)
-        check_size("test", test)
-        if test == 0:
-            raise ValueError(f"Expected `test` to be > 0, but got {test}.")
+        check_test(test)
         self._path, self._label, self._matrix = path, label, matrix
         self._test, self._prepare = test, LogCounts() if normalise == "log1p" else None
         self._key = f"dataset.path={path}"
@@ -104,9 +102,16 @@ class AnnData:
             )
         else:
             self._check(cells.read(torch.arange(min(count, 1000))))
-            rows = (parts.train, parts.transfer, parts.validation, parts.test)
-            known_by = fingerprint(self._hash(), targets, rows, self._prepare)
-            data = Data("anndata", cells, targets, *rows, len(classes), known_by, self._settings.augment, self._prepare)
+            data = assemble_read(
+                "anndata",
+                cells,
+                self._digest(),
+                targets,
+                parts,
+                num_classes=len(classes),
+                augment=self._settings.augment,
+                prepare=self._prepare,
+            )
         return replace(data, told=(self._told(own, classes, genes),), class_names=tuple(classes))
 
     def _classes(self, cells: Cells) -> tuple[list[str], Tensor]:
@@ -137,12 +142,12 @@ class AnnData:
                 self._matrix,
             )
 
-    def _hash(self) -> Tensor:
+    def _digest(self) -> bytes:
         """What the cells are known by where they are not read at once: the bytes of the file, and which matrix."""
         with Path(self._path).expanduser().open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
         digest.update(self._matrix.encode())
-        return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
+        return digest.digest()
 
     def _told(self, own: Tensor, classes: list[str], genes: int) -> str:
         counts = torch.bincount(own[own != UNLABELLED], minlength=len(classes))

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from kd_lab.datasets.common.files import Array, read, to_inputs, to_targets
-from kd_lab.datasets.common.held_out import Wanted, cut_test
+from kd_lab.datasets.common.held_out import Wanted, check_test, cut_test
 from kd_lab.datasets.common.scaled import Scaled
-from kd_lab.datasets.common.splits import SplitSettings, assemble, check_size, cut
+from kd_lab.datasets.common.splits import SplitSettings, assemble, cut
 from kd_lab.errors import UserError, choices
 from kd_lab.types import UNLABELLED, Augment, Data
 
@@ -55,9 +55,7 @@ class Arrays:
             ValueError: a value that no dataset can meet.
         """
         self._settings = SplitSettings(labels, validation, seed, augment)
-        check_size("test", test)
-        if test == 0:
-            raise ValueError(f"Expected `test` to be > 0, but got {test}.")
+        check_test(test)
         if not path:
             raise ValueError("Expected `path` to name an .npz or .npy file, but got an empty string.")
         self._path, self._targets = path, targets

@@ -6,16 +6,14 @@ from typing import Any
 
 import torch
 
+from kd_lab.datasets.common.held_out import check_test, cut_off
 from kd_lab.datasets.common.hub import PictureTable, Table, load_splits
 from kd_lab.datasets.common.pictures import IMAGENET_DEVIATION, IMAGENET_MEAN, Shown, held, normalised
 from kd_lab.datasets.common.splits import (
     SplitSettings,
     assemble_read,
     check_every_class,
-    check_size,
-    count_of,
     cut,
-    stratified,
 )
 from kd_lab.errors import UserError
 from kd_lab.types import Augment, Data
@@ -76,9 +74,7 @@ class HfImages:
         """
         self._settings = SplitSettings(labels, validation, seed, augment)
         self._shown, self._prepare = Shown(size, resize), normalised(mean, deviation)
-        check_size("test", test)
-        if test == 0:
-            raise ValueError(f"Expected `test` to be > 0, but got {test}.")
+        check_test(test)
         self._path, self._config, self._columns = path, config, (image, label)
         self._splits = (train_split, validation_split, test_split)
         self._test, self._memory_mb, self._key = test, memory_mb, f"dataset.path={path}"
@@ -101,10 +97,7 @@ class HfImages:
                 "already, leave it away."
             )
         if not len(test):
-            size, asked = count_of(self._test, len(own)), f"dataset.test={self._test}"
-            if size >= len(own):
-                raise UserError(f"{asked}: there are only {len(own)} pictures to cut it from, choose fewer.")
-            own, test = stratified(targets, own, len(own) - size, self._settings.seed, asked)
+            own, test = cut_off(targets, own, self._test, self._settings.seed, "pictures")
         targets, parts = cut(targets, own, test, num_classes, self._settings)
         if len(validation):
             parts = replace(parts, validation=validation)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kd_lab.datasets.common.checked import unreadable
 from kd_lab.datasets.common.folders import Files, find
+from kd_lab.datasets.common.held_out import check_test, cut_off
 from kd_lab.datasets.common.pictures import (
     IMAGENET_DEVIATION,
     IMAGENET_MEAN,
@@ -22,10 +23,7 @@ from kd_lab.datasets.common.splits import (
     Parts,
     SplitSettings,
     assemble_read,
-    check_size,
-    count_of,
     cut,
-    stratified,
 )
 from kd_lab.errors import UserError
 from kd_lab.types import Augment, Data
@@ -86,9 +84,7 @@ class ImageFolder:
         """
         self._settings = SplitSettings(labels, validation, seed, augment)
         self._shown, self._prepare = Shown(size, resize), normalised(mean, deviation)
-        check_size("test", test)
-        if test == 0:
-            raise ValueError(f"Expected `test` to be > 0, but got {test}.")
+        check_test(test)
         if memory_mb < 0:
             raise ValueError(f"Expected `memory_mb` to be >= 0, but got {memory_mb}.")
         self._path, self._test, self._skip, self._memory_mb = path, test, skip_corrupt, memory_mb
@@ -147,13 +143,6 @@ class ImageFolder:
                 f"dataset.validation={self._settings.validation}: {self._path} has val and test already, leave it away."
             )
         if not len(test):
-            own, test = self._cut_test(files.targets, own)
+            own, test = cut_off(files.targets, own, self._test, self._settings.seed, "pictures")
         targets, parts = cut(files.targets, own, test, num_classes, self._settings)
         return targets, replace(parts, validation=validation) if len(validation) else parts
-
-    def _cut_test(self, targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The training pool and the test, of a folder without parts."""
-        asked, size = f"dataset.test={self._test}", count_of(self._test, len(rows))
-        if size >= len(rows):
-            raise UserError(f"{asked}: there are only {len(rows)} pictures to cut it from, choose fewer.")
-        return stratified(targets, rows, len(rows) - size, self._settings.seed, asked)

@@ -15,10 +15,10 @@ from torch import Tensor
 from kd_lab.datasets.common.classes import class_names, class_numbers, listed_classes
 from kd_lab.datasets.common.columns import Rows, fitted
 from kd_lab.datasets.common.frames import MISSING, read_frame
-from kd_lab.datasets.common.held_out import Wanted, cut_test
+from kd_lab.datasets.common.held_out import Wanted, check_test, cut_test
 from kd_lab.datasets.common.munge import Munge
 from kd_lab.datasets.common.remarks import described, warnings
-from kd_lab.datasets.common.splits import Parts, SplitSettings, assemble, check_size, cut
+from kd_lab.datasets.common.splits import Parts, SplitSettings, assemble, cut
 from kd_lab.datasets.common.typed import Column, encoded, typed
 from kd_lab.errors import UserError, choices
 from kd_lab.types import UNLABELLED, Augment, Data
@@ -83,9 +83,7 @@ class Table:
             ValueError: a value that no dataset can meet.
         """
         self._settings = SplitSettings(labels, validation, seed, augment)
-        check_size("test", test)
-        if test == 0:
-            raise ValueError(f"Expected `test` to be > 0, but got {test}.")
+        check_test(test)
         if munge < 0:
             raise ValueError(f"Expected `munge` to be >= 0, but got {munge}.")
         if not 0 <= munge_probability <= 1:

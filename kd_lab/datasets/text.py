@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from kd_lab.datasets.common.classes import listed_classes
-from kd_lab.datasets.common.held_out import Wanted, cut_test
-from kd_lab.datasets.common.splits import Parts, SplitSettings, assemble, check_size, cut
+from kd_lab.datasets.common.held_out import Wanted, check_test, cut_test
+from kd_lab.datasets.common.splits import Parts, SplitSettings, assemble, cut
 from kd_lab.datasets.common.text_files import Columns, Reading, read_rows
 from kd_lab.datasets.common.text_hub import read_splits
 from kd_lab.datasets.common.text_parts import (
@@ -97,9 +97,7 @@ class Text:
             ValueError: a value that no dataset can meet.
         """
         self._settings = SplitSettings(labels, validation, seed)
-        check_size("test", test)
-        if test == 0:
-            raise ValueError(f"Expected `test` to be > 0, but got {test}.")
+        check_test(test)
         if length < SHORTEST:
             raise ValueError(f"Expected `length` to be at least {SHORTEST}, but got {length}.")
         if vocabulary < 1:

@@ -5,16 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kd_lab.datasets.common.held_out import check_test, cut_off
 from kd_lab.datasets.common.samples import Samples
 from kd_lab.datasets.common.scaled import Scaled
 from kd_lab.datasets.common.splits import (
     SplitSettings,
     assemble_read,
     check_every_class,
-    check_size,
-    count_of,
     cut,
-    stratified,
 )
 from kd_lab.errors import UserError
 from kd_lab.types import Augment, Data
@@ -60,9 +58,7 @@ class TorchDataset:
         """
         self._settings = SplitSettings(labels, validation, seed, augment)
         if isinstance(test, int | float):
-            check_size("test", test)
-            if test == 0:
-                raise ValueError(f"Expected `test` to be > 0, but got {test}.")
+            check_test(test)
         if limit is not None and limit < 1:
             raise ValueError(f"Expected `limit` to be >= 1, or null for all, but got {limit}.")
         if memory_mb < 0:
@@ -84,7 +80,7 @@ class TorchDataset:
             rows = torch.arange(len(own), len(samples.targets))
         num_classes = _num_classes(samples.targets, own)
         if rows is None:
-            own, rows = self._cut_test(samples.targets, own)
+            own, rows = cut_off(samples.targets, own, self._test, self._settings.seed, "samples")
         targets, parts = cut(samples.targets, own, rows, num_classes, self._settings)
         first = samples.source.read(torch.tensor([0]))
         in_bytes = isinstance(first, Tensor) and first.dtype == torch.uint8
@@ -112,12 +108,6 @@ class TorchDataset:
 
     def _samples(self, key: str, dataset: Any) -> Samples:
         return Samples.of(key, dataset, limit=self._limit, memory_mb=self._memory_mb)
-
-    def _cut_test(self, targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        asked, size = f"dataset.test={self._test}", count_of(self._test, len(rows))
-        if size >= len(rows):
-            raise UserError(f"{asked}: there are only {len(rows)} samples to cut it from, choose fewer.")
-        return stratified(targets, rows, len(rows) - size, self._settings.seed, asked)
 
 
 def _num_classes(targets: Tensor, own: Tensor) -> int:

@@ -40,10 +40,15 @@ class Setting:
     meaning: str = ""
 
 
-def conf_dir() -> Path:
-    """The folder of the YAML files: inside the installed package, or beside it in a clone."""
+def shipped(folder: str) -> Path:
+    """A folder that comes with kd-lab: inside the installed package, or beside it in a clone."""
     package = Path(kd_lab.__file__).parent
-    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+    return package / folder if (package / folder).is_dir() else package.parent / folder
+
+
+def conf_dir() -> Path:
+    """The folder of the YAML files."""
+    return shipped("conf")
 
 
 def groups() -> dict[str, Path]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kd_lab.datasets.common.splits import check_every_class, count_of, stratified
+from kd_lab.datasets.common.splits import check_every_class, check_size, count_of, stratified
 from kd_lab.errors import UserError
 from kd_lab.types import UNLABELLED
 
@@ -25,6 +25,29 @@ class Wanted(NamedTuple):
     classes: Sequence[object] = ()
 
 
+def check_test(size: int | float) -> None:
+    """Checks how much is asked for of data that come without a test part.
+
+    Raises:
+        ValueError: nothing, a negative number, or a fraction that is none.
+    """
+    check_size("test", size)
+    if size == 0:
+        raise ValueError(f"Expected `test` to be > 0, but got {size}.")
+
+
+def cut_off(targets: Tensor, rows: Tensor, size: int | float, seed: int, called: str) -> tuple[Tensor, Tensor]:
+    """Cuts labelled rows into the training pool and the test, each class in proportion; called: what they are.
+
+    Raises:
+        UserError: nothing is left of a class, or of all.
+    """
+    asked, count = f"dataset.test={size}", count_of(size, len(rows))
+    if count >= len(rows):
+        raise UserError(f"{asked}: there are only {len(rows)} {called} to cut it from, choose fewer.")
+    return stratified(targets, rows, len(rows) - count, seed, asked)
+
+
 def cut_test(targets: Tensor, rows: Tensor, num_classes: int, wanted: Wanted) -> tuple[Tensor, Tensor]:
     """Cuts rows into the training pool and the test, each class in proportion; points without a label stay in the pool.
 
@@ -41,10 +64,6 @@ def cut_test(targets: Tensor, rows: Tensor, num_classes: int, wanted: Wanted) ->
             f"{wanted.setting}: class {called} has only 1 labelled example, at least 2 are needed to cut a test part "
             f"from them; add examples or give {wanted.instead}."
         )
-    asked = f"dataset.test={wanted.size}"
-    size = count_of(wanted.size, len(labelled))
-    if size >= len(labelled):
-        raise UserError(f"{asked}: there are only {len(labelled)} labelled points to cut it from, choose fewer.")
-    pool, test = stratified(targets, labelled, len(labelled) - size, wanted.seed, asked)
-    check_every_class(targets, pool, num_classes, asked)
+    pool, test = cut_off(targets, labelled, wanted.size, wanted.seed, "labelled points")
+    check_every_class(targets, pool, num_classes, f"dataset.test={wanted.size}")
     return torch.cat([pool, rows[~known]]), test
