@@ -2,6 +2,8 @@
 
 import os
 import stat
+import tempfile
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from kd_lab.errors import UserError
@@ -92,3 +94,19 @@ def read_text(path: Path, most: int = MAX_TEXT_BYTES) -> str:
 
 def _user(otherwise: int) -> int:
     return os.getuid() if hasattr(os, "getuid") else otherwise
+
+
+def put_whole(file: Path, write: Callable[[Path], object]) -> bool:
+    """Put a file into a cache, whole or not at all; where it cannot be written, that costs nothing but its use.
+
+    write: writes the content to the path that it is given.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            new = Path(folder) / file.name
+            write(new)
+            new.replace(file)
+    except OSError:
+        return False
+    return True

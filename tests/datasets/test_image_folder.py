@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 
 from kd_lab.augment.crop_flip import CropFlip
 from kd_lab.augment.random_resized_crop import RandomResizedCrop
-from kd_lab.datasets.common import checked, folders
+from kd_lab.datasets.common import checked, folders, sampled
 from kd_lab.datasets.image_folder import ImageFolder
 from kd_lab.errors import UserError
 from kd_lab.types import Data, InMemory, has_whole
@@ -134,7 +134,7 @@ def test_image_folder__of_many_bytes_some_files_are_hashed(tmp_path: Path, monke
     in_parts(tmp_path)
     read: list[str] = []
     monkeypatch.setattr(folders, "SMALL", 0)
-    monkeypatch.setattr(folders, "SAMPLED", 3)
+    monkeypatch.setattr(sampled, "SAMPLED", 3)
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or b"")
     folders.find(tmp_path, "dataset.path=x").digest()
     assert read == ["0000.png", "0013.png", "1008.png"]

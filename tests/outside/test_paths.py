@@ -5,7 +5,7 @@ import pytest
 
 from kd_lab.errors import UserError
 from kd_lab.outside import paths
-from kd_lab.outside.paths import is_own_folder, is_own_rescue, make_own_folder, read_text, regular
+from kd_lab.outside.paths import is_own_folder, is_own_rescue, make_own_folder, put_whole, read_text, regular
 
 RUN = "a" * 32
 
@@ -101,3 +101,29 @@ def test_read_text__a_pipe_a_link_or_too_much__error_at_once(tmp_path):
     with pytest.raises(ValueError, match="5 bytes, expected at most 4"):
         read_text(tmp_path / "file", 4)
     assert read_text(tmp_path / "file", 5) == "12345"
+
+
+def test_put_whole__the_content_and_nothing_beside(tmp_path):
+    file = tmp_path / "cache" / "kept"
+    assert put_whole(file, lambda path: path.write_text("one"))
+    assert put_whole(file, lambda path: path.write_text("two"))
+    assert file.read_text() == "two"
+    assert [path.name for path in file.parent.iterdir()] == ["kept"]
+
+
+def test_put_whole__interrupted__what_was_there_stays(tmp_path):
+    (tmp_path / "kept").write_text("one")
+
+    def interrupted(path):
+        path.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        put_whole(tmp_path / "kept", interrupted)
+    assert (tmp_path / "kept").read_text() == "one"
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_put_whole__where_no_folder_can_be__costs_nothing(tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    assert not put_whole(tmp_path / "cache" / "kept", lambda path: path.write_text("one"))

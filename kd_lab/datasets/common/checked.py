@@ -2,11 +2,11 @@
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from kd_lab.datasets.common.pictures import DAMAGE, decoded, in_threads
+from kd_lab.outside.paths import put_whole
 
 KEPT = "~/.cache/kd-lab/checked"
 """The folder; a file's name is the hash of what was looked at, and each line of it a name."""
@@ -22,12 +22,8 @@ def unreadable(folder: Path, names: Sequence[str]) -> list[str]:
         for name, is_fine in zip(names, in_threads(_is_fine, [folder / n for n in names]), strict=True)
         if not is_fine
     ]
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=kept.parent, delete=False, encoding="utf-8", errors="surrogateescape"
-    ) as file:
-        file.write("\0".join(damaged))
-    os.replace(file.name, kept)
+    content = "\0".join(damaged)
+    put_whole(kept, lambda file: file.write_text(content, encoding="utf-8", errors="surrogateescape"))
     return damaged
 
 

@@ -32,6 +32,20 @@ def read(path: str, setting: str, *, bare: str, wanted: tuple[str, ...]) -> tupl
             takes, or holds Python objects.
     """
     file = Path(path).expanduser()
+    start = beginning(file, setting)
+    if start == b"\x93NUMPY":
+        return {bare: read_npy(file, setting, bare)}, [bare]
+    if not start.startswith(b"PK"):
+        raise UserError(f"{setting}: not an .npz or .npy file, make one with numpy.savez({file.stem}, X=..., y=...).")
+    return read_npz(file, setting, wanted)
+
+
+def beginning(file: Path, setting: str) -> bytes:
+    """The first bytes of a file, at most 6.
+
+    Raises:
+        UserError: it cannot be read, or is empty.
+    """
     try:
         with file.open("rb") as stream:
             start = stream.read(6)
@@ -39,11 +53,7 @@ def read(path: str, setting: str, *, bare: str, wanted: tuple[str, ...]) -> tupl
         raise UserError(f"{setting}: cannot read the file ({error.strerror}), check the path.") from error
     if not start:
         raise UserError(f"{setting}: the file is empty, save it again.")
-    if start == b"\x93NUMPY":
-        return {bare: read_npy(file, setting, bare)}, [bare]
-    if not start.startswith(b"PK"):
-        raise UserError(f"{setting}: not an .npz or .npy file, make one with numpy.savez({file.stem}, X=..., y=...).")
-    return read_npz(file, setting, wanted)
+    return start
 
 
 def to_inputs(array: Array, name: str, setting: str) -> Tensor:

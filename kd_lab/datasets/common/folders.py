@@ -9,15 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kd_lab.datasets.common.sampled import SMALL, evenly
 from kd_lab.errors import UserError
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"
 ANNOTATIONS = "val_annotations.txt"
 """Of Tiny-ImageNet: file name, class, and four numbers of a box, with tabs between them."""
-SMALL = 256 * 2**20
-"""Bytes in all up to which every file's content is hashed: a second's work."""
-SAMPLED = 1024
-"""Of more than that, so many files, evenly from first to last."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Files:
     def digest(self) -> bytes:
         """A sha256 over classes, names and sizes in bytes of all files, and the content of all or of some.
 
-        Of all where they have at most `SMALL` bytes together; else of `SAMPLED`: a file that was changed and kept its
+        Of all where they have at most `SMALL` bytes together; else of some: a file that was changed and kept its
         size is then seen only if it is one of these. When a file was written does not matter: a copy is the same data.
 
         Raises:
@@ -55,12 +52,7 @@ class Files:
         digest = hashlib.sha256("\0".join(self.classes).encode(errors="surrogateescape"))
         for name, size in zip(self.names, sizes, strict=True):
             digest.update(f"{name}\0{size}\n".encode(errors="surrogateescape"))
-        few = (
-            range(len(paths))
-            if sum(sizes) <= SMALL
-            else torch.linspace(0, len(paths) - 1, min(SAMPLED, len(paths))).long().tolist()
-        )
-        for number in few:
+        for number in range(len(paths)) if sum(sizes) <= SMALL else evenly(len(paths)).tolist():
             digest.update(hashlib.sha256(paths[number].read_bytes()).digest())
         return digest.digest()
 

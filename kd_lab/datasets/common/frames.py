@@ -7,6 +7,7 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kd_lab.datasets.common.files import beginning
 from kd_lab.errors import UserError
 from kd_lab.outside.archives import check_memory
 
@@ -36,15 +37,8 @@ def read_frame(path: str, setting: str, separator: str | None = None, missing: t
     """
     file = Path(path).expanduser()
     ending = file.suffix.lower()
-    try:
-        size = file.stat().st_size
-        with file.open("rb"):
-            pass
-    except OSError as error:
-        raise UserError(f"{setting}: cannot read the file ({error.strerror}), check the path.") from error
-    if size == 0:
-        raise UserError(f"{setting}: the file is empty, save it again.")
-    check_memory(size * GROWTH, setting)
+    beginning(file, setting)
+    check_memory(file.stat().st_size * GROWTH, setting)
     if ending == ".parquet":
         frame = _parquet(file, setting)
     elif ending in SEPARATORS or separator is not None:

@@ -13,12 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from kd_lab.datasets.common.pictures import DAMAGE, PictureSource, Shown, reason_of
+from kd_lab.datasets.common.sampled import SMALL, evenly
 from kd_lab.errors import UserError, choices
-
-SMALL = 256 * 2**20
-"""Bytes in all up to which every picture is hashed."""
-SAMPLED = 1024
-"""Of more than that, so many pictures, evenly from first to last."""
 
 
 def load_splits(path: str, config: str | None, setting: str, extra: str) -> Mapping[str, Any]:
@@ -170,10 +166,10 @@ class PictureTable(PictureSource):
         raise IndexError(row)
 
     def digest(self) -> bytes:
-        """A sha256 over classes and pictures: all if they seem to have at most `SMALL` bytes, else `SAMPLED`."""
+        """A sha256 over classes and pictures: all if they seem to have at most `SMALL` bytes, else some."""
         count = sum(map(len, self._tables))
         digest = hashlib.sha256("\0".join(self._tables[0].classes).encode())
-        some = torch.linspace(0, count - 1, min(SAMPLED, count)).long().tolist()
+        some = evenly(count).tolist()
         sizes = [len(self._bytes(row)) for row in some]
         for row in range(count) if sum(sizes) / len(sizes) * count <= SMALL else some:
             digest.update(hashlib.sha256(self._bytes(row)).digest())

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from kd_lab.datasets.common.sampled import evenly
 from kd_lab.errors import UserError
 from kd_lab.inputs import Inputs, equal
 from kd_lab.types import InMemory, Source
@@ -19,8 +20,6 @@ from kd_lab.types import InMemory, Source
 Sample = tuple[Inputs, int]
 TWICE = 16
 """So many samples are asked for twice."""
-SAMPLED = 1024
-"""Of samples that do not lie in memory, so many are hashed, evenly from first to last."""
 MIB = 2**20
 
 
@@ -51,8 +50,7 @@ class Samples:
         rows.check()
         if len(rows) * _bytes(rows.first) <= memory_mb * MIB:
             return cls(InMemory(inputs := rows.read(torch.arange(len(rows)))), rows.targets(), _digest(inputs))
-        some = torch.linspace(0, len(rows) - 1, min(SAMPLED, len(rows))).long()
-        return cls(rows, rows.targets(), _digest(rows.read(some)))
+        return cls(rows, rows.targets(), _digest(rows.read(evenly(len(rows)))))
 
     @classmethod
     def _kept(cls, samples: Sequence[Sample]) -> "Samples":

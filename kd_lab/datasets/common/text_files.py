@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kd_lab.datasets.common.files import beginning
 from kd_lab.errors import UserError, choices
 
 if TYPE_CHECKING:
@@ -123,16 +124,9 @@ def _word(value: Any) -> str:
 
 
 def _frame(file: Path, setting: str, reading: Reading) -> "DataFrame":
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            magic = stream.read(4)
-    except OSError as error:
-        raise UserError(f"{setting}: cannot read the file ({error.strerror}), check the path.") from error
-    if not size:
-        raise UserError(f"{setting}: the file is empty, save it again.")
+    start = beginning(file, setting)
     kind = file.suffix.lower()
-    if kind in {".parquet", ".pq"} or magic == b"PAR1":
+    if kind in {".parquet", ".pq"} or start.startswith(b"PAR1"):
         return _parquet(file, setting)
     if kind in {".jsonl", ".ndjson", ".json"}:
         return _lines(file, setting, reading)

@@ -1,15 +1,15 @@
 """Texts are tokenized once: their numbers lie in a folder of the user's, found by texts, tokenizer and length."""
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from kd_lab.datasets.common.tokens import Encoded, Tokenizer
+from kd_lab.outside.paths import put_whole
 
 _FLAT, _LENGTHS, _CUT = "tokens", "lengths", "cut"
 
@@ -65,11 +65,4 @@ def _write(file: Path, encoded: Encoded) -> None:
 
     flat = torch.tensor([token for one in encoded.tokens for token in one], dtype=torch.int32)
     lengths = torch.tensor([len(one) for one in encoded.tokens])
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
-            whole = Path(scratch) / file.name
-            save_file({_FLAT: flat, _LENGTHS: lengths, _CUT: torch.tensor(encoded.cut)}, whole)
-            os.replace(whole, file)
-    except OSError:
-        return
+    put_whole(file, partial(save_file, {_FLAT: flat, _LENGTHS: lengths, _CUT: torch.tensor(encoded.cut)}))
