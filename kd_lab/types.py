@@ -139,7 +139,7 @@ def cuts(augment: Augment) -> TypeGuard[Cutting]:
 
 
 def has_whole(source: Source) -> TypeGuard[Pictures]:
-    """Whether a source has whole pictures. Asked of every batch: isinstance with a protocol takes 31 us, this 0.06."""
+    """Whether a source has whole pictures; by a name, because isinstance with a protocol is slow in every batch."""
     return hasattr(source, "whole")
 
 
