@@ -178,7 +178,7 @@ def test_settle__ended_in_another_folder__brought_from_there(server, tmp_path, m
     there.mkdir()
     run_id = noted_and_left(there, server.uri, "FINISHED")
     monkeypatch.chdir(here)
-    store = Store.open(server.uri, "digits")
+    store = Store.open(server.uri, "elsewhere")
     assert settle(store) == [f"run {run_id[:8]} (n) had ended as FINISHED, which its store was not told; it is now"]
     assert status(store, run_id) == "FINISHED"
     assert not (there / "kd_lab_rescue").exists()
