@@ -32,7 +32,7 @@ def history(uri, run_id, key):
 
 
 def test_server__run_from_start_to_table(server, folder):
-    store = Store.open(server.uri, "digits")
+    store = Store.open(server.uri, "from-start-to-table")
     (folder / "w").write_bytes(b"\x00\x01")
     with store.start_run(**START | {"tags": {TAG_KEY: "k"}}) as run:
         run.log(0, {"train/loss_total": 1.0})
@@ -51,7 +51,7 @@ def test_server__run_from_start_to_table(server, folder):
     parent = store.sweep_parent("s", "sweep")
     assert store.sweep_parent("s", "sweep") == parent
     Run(store.uri, parent).finish()
-    frame = runs("digits", server.uri)
+    frame = runs("from-start-to-table", server.uri)
     assert list(frame["run_id"]) == [run.run_id]
     assert list(frame["test/accuracy_top1"]) == [0.5]
 
