@@ -20,7 +20,7 @@ USAGE = "expected a run, a format and a file: kd-lab export run=ID format=onnx o
 
 
 def export(arguments: list[str]) -> int:
-    """See `kd_lab.job.export.export` for what is refused."""
+    """See `kd_lab.export.export.export` for what is refused."""
     options = options_of(arguments[1:], DEFAULTS)
     if not (options["run"] and options["format"] and options["out"]):
         raise UserError(f"{' '.join(arguments)}: {USAGE}")
@@ -29,8 +29,8 @@ def export(arguments: list[str]) -> int:
             raise UserError(f"{key}={options[key]}: expected {' or '.join(expected)}")
     tolerance = _positive(options["tolerance"])
     with starting():
-        from kd_lab.job.export import Export
-        from kd_lab.job.export import export as leave
+        from kd_lab.export.export import Export
+        from kd_lab.export.export import export as leave
     tell_other_store(options["tracking.uri"])
     asked = Export(
         options["run"],

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from kd_lab.cli.commands import options_of
 from kd_lab.errors import UserError
-from kd_lab.job.imported.recipe import as_experiment, translations
-from kd_lab.job.imported.translation import Translation
 from kd_lab.outside.text import line, visible
+from kd_lab.recipe_import.recipe import as_experiment, translations
+from kd_lab.recipe_import.translation import Translation
 
 USAGE = "expected one file: kd-lab import-recipe FILE [out=FILE.yaml]"
 

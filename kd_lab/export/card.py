@@ -10,9 +10,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from kd_lab import __version__, names
+from kd_lab.export.samples import Samples
 from kd_lab.inputs import dtypes, shapes
 from kd_lab.job.describe import network_name
-from kd_lab.job.exported.samples import Samples
 from kd_lab.job.pyfunc import Description
 from kd_lab.job.report import with_interval
 from kd_lab.outside.text import cell, code, markdown

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator
 
 from kd_lab.errors import UserError, choices
-from kd_lab.job.imported.translation import Translation
+from kd_lab.recipe_import.translation import Translation
 
 SCRIPT = "train_student.py"
 METHODS = {

@@ -11,10 +11,10 @@ from torch import nn
 
 from kd_lab import names
 from kd_lab.errors import UserError
+from kd_lab.export.onnx_file import CALIBRATION, in_onnxruntime, told_in_file, write_int8, write_onnx
+from kd_lab.export.samples import Samples
+from kd_lab.export.whole import Answering, Whole, WholeOfNamed
 from kd_lab.inputs import facts
-from kd_lab.job.exported.onnx_file import CALIBRATION, in_onnxruntime, told_in_file, write_int8, write_onnx
-from kd_lab.job.exported.samples import Samples
-from kd_lab.job.exported.whole import Answering, Whole, WholeOfNamed
 from kd_lab.job.pyfunc import Description, rebuilt
 from kd_lab.models.common.fitted import Fitted
 from kd_lab.store.stored_run import StoredRun

@@ -7,8 +7,8 @@ leaves out the T^2, and here it stays.
 from collections.abc import Mapping
 
 from kd_lab.errors import UserError
-from kd_lab.job.imported.translation import Translation
-from kd_lab.job.imported.yaml_file import Value
+from kd_lab.recipe_import.translation import Translation
+from kd_lab.recipe_import.yaml_file import Value
 
 NAME = ("key", "type", "name")
 SETTINGS = ("kwargs", "params")

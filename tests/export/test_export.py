@@ -14,12 +14,12 @@ import kd_lab
 from kd_lab import names
 from kd_lab.cli.main import _main
 from kd_lab.errors import UserError
-from kd_lab.job import export as module
-from kd_lab.job.exported.compared import Answers, checked
-from kd_lab.job.exported.forms import whole_of
-from kd_lab.job.exported.onnx_file import in_onnxruntime, write_onnx
-from kd_lab.job.exported.samples import difference
-from kd_lab.job.exported.whole import Whole, WholeOfNamed
+from kd_lab.export import export as module
+from kd_lab.export.compared import Answers, checked
+from kd_lab.export.forms import whole_of
+from kd_lab.export.onnx_file import in_onnxruntime, write_onnx
+from kd_lab.export.samples import difference
+from kd_lab.export.whole import Whole, WholeOfNamed
 from kd_lab.job.pyfunc import Description, rebuilt
 from kd_lab.models.sklearn import SklearnEstimator
 from kd_lab.store.store import Store

@@ -7,8 +7,8 @@ has the default of its `engine/cfg.py`.
 from typing import Any, NamedTuple
 
 from kd_lab.errors import UserError, choices
-from kd_lab.job.imported.translation import Translation
-from kd_lab.job.imported.yaml_file import Value
+from kd_lab.recipe_import.translation import Translation
+from kd_lab.recipe_import.yaml_file import Value
 
 TYPE = "DISTILLER.TYPE"
 WARMUP = "warmup"

@@ -7,8 +7,8 @@ from torch import nn
 
 from kd_lab import names
 from kd_lab.errors import UserError
-from kd_lab.job.exported.forms import Part, Source
-from kd_lab.job.exported.samples import Samples, difference
+from kd_lab.export.forms import Part, Source
+from kd_lab.export.samples import Samples, difference
 from kd_lab.job.report import ROWS
 from kd_lab.job.settings import MeasureSettings
 from kd_lab.measures.latency import latency

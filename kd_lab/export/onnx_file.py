@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from kd_lab.errors import UserError
+from kd_lab.export.whole import Answering, Whole
 from kd_lab.inputs import Inputs, count, each, facts
-from kd_lab.job.exported.whole import Answering, Whole
 from kd_lab.models.common.inputs import first_line
 
 OUTPUT = "logits"

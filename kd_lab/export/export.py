@@ -19,12 +19,12 @@ from rich.table import Table
 
 from kd_lab import names
 from kd_lab.errors import UserError, choices
+from kd_lab.export.card import Told, accuracy, card
+from kd_lab.export.compared import checked, compared, rows, where
+from kd_lab.export.forms import FORMATS, Form, Part, Source, whole_of
+from kd_lab.export.samples import samples_of
 from kd_lab.job.console import busy
 from kd_lab.job.evaluate import measuring, rebuild
-from kd_lab.job.exported.card import Told, accuracy, card
-from kd_lab.job.exported.compared import checked, compared, rows, where
-from kd_lab.job.exported.forms import FORMATS, Form, Part, Source, whole_of
-from kd_lab.job.exported.samples import samples_of
 from kd_lab.job.pyfunc import Description
 from kd_lab.models.common.inputs import first_line
 from kd_lab.models.common.weights import weights_sha256

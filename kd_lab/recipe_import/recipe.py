@@ -5,9 +5,9 @@ from pathlib import Path
 import yaml
 
 from kd_lab.errors import UserError
-from kd_lab.job.imported import mdistiller, repdistiller, torchdistill
-from kd_lab.job.imported.translation import Translation, nested
-from kd_lab.job.imported.yaml_file import values_of
+from kd_lab.recipe_import import mdistiller, repdistiller, torchdistill
+from kd_lab.recipe_import.translation import Translation, nested
+from kd_lab.recipe_import.yaml_file import values_of
 
 LARGEST = 1_000_000
 EXPECTED = (
