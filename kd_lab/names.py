@@ -3,7 +3,12 @@
 TEACHER = "teacher"
 BASELINE = "baseline"
 STUDENT = "student"
+ASSISTANT = "assistant"
+"""What a strategy obtains before the student, and is no teacher of the labels: a link of a chain, a generation."""
+PEER = "peer"
+"""What is trained with the student, in the same steps."""
 ROLES = (TEACHER, BASELINE, STUDENT)
+"""Those that tables compare."""
 TRIAL = "trial"
 """A student that a search tries out: trained, measured on the validation part alone. No comparison reads it."""
 
@@ -54,6 +59,7 @@ COST_THROUGHPUT = "cost/throughput_samples_per_s"
 COST_TRAIN_WALL_S = "cost/train_wall_s"
 COST_TRAIN_ASKING_S = "cost/train_asking_s"  # of it: before the first step, a teacher that was asked for all at once
 COST_TRAIN_SAMPLES_PER_S = "cost/train_samples_per_s"
+COST_CHAIN_WALL_S = "cost/chain_train_wall_s"  # training of the student and of all that stand behind it
 COST_TRAIN_STEPS = "cost/train_steps"
 COST_TRAIN_PEAK_MEMORY_BYTES = "cost/train_peak_memory_bytes"
 COST_TRACKING_S = "cost/tracking_s"
@@ -96,11 +102,13 @@ TAG_DATA_FINGERPRINT = "kd_lab.data_fingerprint"
 TAG_TEACHER_RUN = "kd_lab.teacher_run"
 TAG_TEACHER_WEIGHTS_SHA256 = "kd_lab.teacher_weights_sha256"
 TAG_BASELINE_RUN = "kd_lab.baseline_run"
+TAG_LINK_RUN = "kd_lab.link_run"  # the last of the networks that a strategy wanted before the student
+TAG_STUDENT_RUN = "kd_lab.student_run"  # on a peer: with whom it was trained
 TAG_REASON = "kd_lab.reason"
 TAG_PARENT = "mlflow.parentRunId"
 TAG_LOCAL_ID = "kd_lab.local_id"
 TAG_HOST = "kd_lab.host"
-REFERENCES = (TAG_TEACHER_RUN, TAG_BASELINE_RUN, TAG_PARENT)
+REFERENCES = (TAG_TEACHER_RUN, TAG_BASELINE_RUN, TAG_LINK_RUN, TAG_STUDENT_RUN, TAG_PARENT)
 """The tags whose value is the id of another run."""
 TAG_GIT_COMMIT = "mlflow.source.git.commit"
 TAG_GIT_DIRTY = "kd_lab.git_dirty"

@@ -1,9 +1,9 @@
 """Which students are repetitions of each other, and what to call them.
 
 An arm is a student network, a loss and their settings: every parameter below `student` and `loss`, the layers that are
-compared, the augmentation, and how a teacher's answers are kept where that changes them. What an arm is repeated over
-is the unit: the seed and the split (`dataset.seed`). Data, teacher and budget are no settings of an arm, see
-`kd_lab.analysis.protocol`.
+compared, the strategy, the augmentation, and how a teacher's answers are kept where that changes them. What an arm is
+repeated over is the unit: the seed and the split (`dataset.seed`). Data, teacher and budget are no settings of an arm,
+see `kd_lab.analysis.protocol`.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ OF_LOSS = f"{PARAMS}loss."
 OF_NETWORK = f"{PARAMS}student."
 OF_RECIPE = f"{PARAMS}student.recipe."
 KEPT = tuple(f"{PARAMS}teacher.cache_{what}" for what in ("dtype", "top_k", "recovery"))
-OTHERS = (f"{PARAMS}dataset.augment.", f"{PARAMS}teacher.layers", *KEPT)
+OTHERS = (f"{PARAMS}dataset.augment.", f"{PARAMS}strategy.", f"{PARAMS}teacher.layers", *KEPT)
 NO_SETTING = ("._partial_", ".reuse", ".weights", ".seed")
 MISSING = ("", "null")
 HARD_WEIGHT = f"{OF_LOSS}hard_weight"

@@ -47,11 +47,14 @@ def check(plan: Plan, folder: Path) -> None:
     Raises:
         UserError: answers are to be kept, and cannot be.
     """
+    for tutor in plan.taught_by if plan.distils else ():
+        _check(tutor, folder)
+
+
+def _check(plan: Plan, folder: Path) -> None:
     assert plan.built is not None
     settings, teacher = plan.settings.teacher, plan.built.teacher
-    if not plan.distils or settings is None or teacher is None:
-        return
-    if settings.cache in {"auto", "off"} and settings.form.is_exact:
+    if settings is None or teacher is None or (settings.cache in {"auto", "off"} and settings.form.is_exact):
         return
     lessons = Lessons.of(plan, copy.deepcopy(teacher))  # the teacher itself is still to be trained
     lessons.teacher.attach(plan.devices.main)

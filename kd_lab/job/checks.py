@@ -11,6 +11,7 @@ from kd_lab.inputs import call as call_network
 from kd_lab.inputs import shapes
 from kd_lab.job.bind import loss_class
 from kd_lab.job.build import build, call, check_arguments, is_node, locate, parameters
+from kd_lab.job.describe import strategy_name
 from kd_lab.job.settings import RecipeSettings, Settings
 from kd_lab.job.specs import PRETRAINED
 from kd_lab.job.strict import Node
@@ -19,17 +20,18 @@ from kd_lab.measures.predict import eval_mode
 from kd_lab.models.common.fitted import Fitted
 from kd_lab.models.common.weights import load_weights
 from kd_lab.outside.ids import RUN
+from kd_lab.strategies.common.strategy import Parties, Strategy
 from kd_lab.types import Data, Mix
 
 
-def check_terms(settings: Settings) -> None:
+def check_terms(settings: Settings, *, has_teacher: bool) -> None:
     """What of the losses can be judged without data and networks: classes, names of settings, schedules, a teacher."""
     for name, term in settings.loss.terms.items():
         key = f"loss.terms.{name}"
         kind = loss_class(name, term)
         if settings.student.recipe.mixes:
             _check_mixed(name, kind, settings.student.recipe.mix)
-        if kind.needs_teacher and settings.teacher is None:
+        if kind.needs_teacher and not has_teacher:
             raise UserError(
                 f"teacher=none: loss={'+'.join(settings.loss.terms)} needs a teacher; "
                 "choose one, such as teacher=cnn, or loss=none"
@@ -51,6 +53,29 @@ def _check_mixed(name: str, kind: type[Loss], mix: Node | None) -> None:
             f"student.recipe.mix._target_={(mix or {}).get('_target_')}: loss={name} {what}, and these are two samples "
             "in one; choose student/recipe/mix=none or another loss, such as loss=kd"
         )
+
+
+def check_asks(settings: Settings, strategy: Strategy) -> None:
+    """Raise a UserError for a strategy that is nothing without a loss that asks a teacher, where there is none."""
+    asks = any(loss_class(name, term).needs_teacher for name, term in settings.loss.terms.items())
+    if settings.strategy is not None and strategy.needs_loss and not asks:
+        named = "+".join(settings.loss.terms) or "none"
+        raise UserError(
+            f"loss={named}: asks no teacher, and strategy={strategy_name(settings.strategy)} says who teaches; "
+            "choose a loss that does, such as loss=kd"
+        )
+
+
+def check_strategy(strategy: Strategy, parties: Parties) -> None:
+    """Let a strategy look at the networks of a job.
+
+    Raises:
+        UserError: they do not fit it, or the loss has no meaning with it.
+    """
+    try:
+        strategy.check(parties)
+    except ValueError as error:
+        raise UserError(f"strategy.{' '.join(str(error).split())}") from error
 
 
 def check_optimizer(key: str, recipe: RecipeSettings) -> None:

@@ -24,6 +24,7 @@ from kd_lab.errors import UserError
 from kd_lab.job.arguments import expand, key_of
 from kd_lab.job.catalogue import conf_dir
 from kd_lab.job.mistakes import COMPOSING, explain
+from kd_lab.job.networks import network_of
 from kd_lab.job.published import PUBLISHED, changed, for_all_pairs
 from kd_lab.job.tuned import in_effect
 from kd_lab.outside.address import hide_login
@@ -48,6 +49,8 @@ ALIASES = {
 TUNED, TUNED_LOSS = "tuned", "tuned/loss"
 """The groups of what was tuned for a dataset, and for a loss on it."""
 EXPERIMENT = "experiment"
+NETWORKS = {"path", "teachers", "peers"}
+"""Keys of a strategy that hold networks by name."""
 
 
 class AliasSource(ConfigSource):
@@ -161,11 +164,33 @@ class Composer:
         with open_dict(config):
             del config["hydra"]
         resolved: Any = OmegaConf.to_container(config, resolve=True)
+        resolved = {**resolved, "strategy": self._with_networks(resolved.get("strategy") or {})}
         own = {"tuned": in_effect(brought, resolved), "published": in_effect(published, resolved)}
         if choices.get(EXPERIMENT) is not None:
             plain = self._as_it_is(said) if said.keys() - {EXPERIMENT, "loss"} else resolved
             own[EXPERIMENT] = {"name": choices[EXPERIMENT], "changed": changed(resolved, plain)}
         return _with_whole_id(hide_login({**resolved, **own}))
+
+    def _with_networks(self, strategy: Mapping[str, Any]) -> Config:
+        """A strategy, with what builds the networks that it names.
+
+        Raises:
+            UserError: conf/model has no such network.
+        """
+        found = dict(strategy)
+        for key in NETWORKS & found.keys():
+            if not isinstance(found[key], list):
+                raise UserError(f"strategy.{key}={found[key]}: expected a list of networks, such as [mlp_64]")
+            found[key] = [network_of(f"strategy.{key}", one, self._model) for one in found[key]]
+        return found
+
+    def _model(self, name: str) -> dict[str, Any] | None:
+        """A network of conf/model, or of the user's own folder; None where there is none."""
+        file = f"model/{name}"
+        if name == "none" or not _is_there(file):
+            return None
+        found: dict[str, Any] = self._content(file)["model"]
+        return found
 
     def _published(self, named: str | None) -> dict[str, Any]:
         """What the files of conf/published bring for this experiment with this loss, as far as there are any."""

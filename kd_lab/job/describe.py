@@ -52,8 +52,16 @@ def _choices(target: str) -> dict[str, Node]:
 
 
 def loss_name(config: Node) -> str:
-    """`kd`, `kd+at`, `none`."""
-    return "+".join(config["loss"]["terms"]) or "none"
+    """`kd`, `kd+at`, `none`; with a strategy `assistants:kd`."""
+    loss = "+".join(config["loss"]["terms"]) or "none"
+    strategy = config.get("strategy") or {}
+    return f"{strategy_name(strategy)}:{loss}" if strategy.get("_target_") else loss
+
+
+def strategy_name(node: Node) -> str:
+    """`assistants`; one of the user's own by its class."""
+    module, _, kind = str(node["_target_"]).rpartition(".")
+    return module.rpartition(".")[2] if module.startswith("kd_lab.") else kind
 
 
 def _left_out(config: Node) -> dict[str, object]:
@@ -70,7 +78,7 @@ def run_name(role: str, config: Node, node: Node, label: str, seed: int) -> str:
     label: what is special about the job in its sweep. A teacher and a student alone belong to many jobs, so they have
     none.
     """
-    told = {names.TEACHER: "teacher", names.BASELINE: "alone"}
+    told = {names.TEACHER: "teacher", names.BASELINE: "alone", names.ASSISTANT: "assistant", names.PEER: "peer"}
     if role in told:
         return f"{told[role]} seed={seed} {network_name(node)}"
     special = dict(word.split("=", 1) for word in _words(label))
@@ -116,7 +124,8 @@ def role_params(role: str, config: Node, node: Node, recipe: object, seed: int) 
     else:
         student = {k: v for k, v in config["student"].items() if k != LEFT_OUT}
         own = {"teacher": config["teacher"], "student": student | _left_out(config), "loss": config["loss"]}
-    loss = loss_name(config) if role in (names.STUDENT, names.TRIAL) else "none"
+        own |= {"strategy": config["strategy"]} if (config.get("strategy") or {}).get("_target_") else {}
+    loss = "none" if role in (names.TEACHER, names.BASELINE) else loss_name(config)
     shared = {k: config[k] for k in ("dataset", "trainer", "measure")}
     # A loss may deploy more than the network that was chosen, which stays what the student is called in tables.
     chosen = node if role in (names.TEACHER, names.BASELINE) else {**config["student"]}

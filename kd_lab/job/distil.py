@@ -11,17 +11,19 @@ from torch import Tensor, nn
 from kd_lab import names
 from kd_lab.job.answers import Around, kept, told
 from kd_lab.job.bind import Bound, meet
+from kd_lab.job.build import call
 from kd_lab.job.fit import Fit, fit
 from kd_lab.job.lessons import Lessons
 from kd_lab.job.plan import Plan
 from kd_lab.job.threads import threads
 from kd_lab.schedules.constant import constant
+from kd_lab.strategies.common.strategy import Training
 from kd_lab.training.callbacks.recorder import Sink
 from kd_lab.training.callbacks.validation import EpochReport
 from kd_lab.training.objective import Objective
 from kd_lab.training.recipe import Recipe
 from kd_lab.training.states import States
-from kd_lab.types import Measurement
+from kd_lab.types import Measurement, Step
 
 
 def distil(
@@ -36,15 +38,16 @@ def distil(
 ) -> Measurement:
     """Train `network`, the student that the plan built, in place; what it cost, first stages included."""
     assert plan.built is not None
-    bound, teacher = plan.built.bound, plan.built.teacher
-    if teacher is not None:
-        meet(bound, network, teacher, plan.data)
+    bound = plan.built.bound
+    teachers = [(tutor, tutor.built.teacher) for tutor in plan.taught_by if tutor.built and tutor.built.teacher]
+    if teachers:
+        meet(bound, network, teachers[-1][1], plan.data)
     rows = plan.student_rows()
     recipe = plan.recipe("student.recipe", plan.settings.student.recipe, len(rows))
-    lessons = Lessons.of(plan, teacher) if teacher is not None and plan.distils else None
+    lessons = [Lessons.of(tutor, teacher) for tutor, teacher in teachers] if plan.distils else []
     began = time.perf_counter()
-    answering = None if lessons is None else kept(lessons, around)
-    asking_s = 0.0 if answering is None else time.perf_counter() - began
+    answering = tuple(kept(lesson, around) for lesson in lessons)
+    asking_s = time.perf_counter() - began if lessons else 0.0
     main = Fit(
         label="student",
         network=network,
@@ -52,7 +55,7 @@ def distil(
         recipe=recipe,
         rows=rows,
         seed=plan.settings.seed,
-        teacher=answering,
+        teachers=answering,
         taps=bound.student_taps,
         views=bound.views,
         report=report,
@@ -62,10 +65,36 @@ def distil(
         states=states,
     )
     costs = [_first_stage(plan, bound, name, main, run) for name in bound.stages]
+    if plan.settings.strategy is not None:
+        main = replace(main, step=_step(plan, main, tuple(teacher for _, teacher in teachers)))
     costs.append(fit(plan, main, run))
-    if lessons and answering and (line := told(lessons, answering)):
-        around.tell(line)
+    for lesson, answers in zip(lessons, answering, strict=True):
+        if (line := told(lesson, answers)) is not None:
+            around.tell(line)
     return together(costs, asking_s)
+
+
+def _step(plan: Plan, main: Fit, networks: tuple[nn.Module, ...]) -> Step:
+    """What the job's strategy does with a batch."""
+    assert plan.built is not None
+    rows, recipe = plan.data.validation, main.recipe
+    size = min(recipe.batch_size, len(rows))
+    as_it_is = replace(recipe, batch_size=size, accumulate=1, augment=False, mix=None)
+    training = Training(
+        main.network,
+        main.objective,
+        main.teachers,
+        networks,
+        main.taps,
+        plan.built.peers,
+        plan.data,
+        plan.feed(rows, as_it_is, main.seed, workers=0) if size else None,
+        recipe.steps,
+        main.seed,
+        compiled=recipe.compile,
+    )
+    step: Step = call("strategy", plan.strategy.step, {"training": training})
+    return step
 
 
 def _first_stage(plan: Plan, bound: Bound, name: str, main: Fit, run: Sink) -> Measurement:

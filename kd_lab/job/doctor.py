@@ -12,7 +12,7 @@ from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.insight.probe import SAMPLES, Probe
 from kd_lab.insight.stages import stages
-from kd_lab.job import parts, published, recipes, tuned
+from kd_lab.job import notes, parts, published, recipes, tuned
 from kd_lab.job.bind import Bound, meet
 from kd_lab.job.console import busy
 from kd_lab.job.describe import network_name
@@ -51,10 +51,10 @@ def doctor(config: Mapping[str, Any]) -> list[Pull]:
     assert plan.built is not None
     teacher, told = _teacher(plan, plan.built.teacher)
     student, bound = plan.built.student, plan.built.bound
-    if teacher is not None:
-        meet(bound, student, teacher, plan.data)
+    if plan.taught_by and (last := plan.taught_by[-1].built) is not None and last.teacher is not None:
+        meet(bound, student, last.teacher, plan.data)
     out = console()
-    for line in [*plan.data.told, *plan.described(), *recipes.described(plan)]:
+    for line in [*plan.data.told, *notes.described(plan), *recipes.described(plan)]:
         out.print(line, soft_wrap=True)
     out.print(parts.table(plan))
     if plan.settings.tuned:
@@ -68,7 +68,8 @@ def doctor(config: Mapping[str, Any]) -> list[Pull]:
     out.print(told)
     if bound.pairs:
         out.print(_pairs(bound))
-    found = pulls(plan, bound, student, teacher)
+    tutor = plan.taught_by[-1] if plan.taught_by else plan
+    found = pulls(tutor, bound, student, tutor.built.teacher if tutor.built else None)
     out.print(_pulls(found))
     for line in [*_stages(bound), *_verdict(found)]:
         out.print(line)

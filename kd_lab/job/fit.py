@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytorch_lightning as pl
 import torch
@@ -36,7 +37,7 @@ from kd_lab.training.quiet import QuietDDP, quiet
 from kd_lab.training.recipe import Recipe
 from kd_lab.training.resuming import Resuming
 from kd_lab.training.states import States
-from kd_lab.types import Augment, Measurement, Teacher
+from kd_lab.types import Augment, Measurement, Step, Teacher
 
 FORMAT = 1
 """Of what a state holds."""
@@ -63,7 +64,8 @@ class Fit:
     taps: the student's layers that are listened to. validate: whether accuracy on the validation part is followed.
     report: who is told of it, after each epoch. lines: whether its progress is told in lines, for want of a terminal.
     threads: torch's, meanwhile; None leaves them. best: the file that the weights of the best epoch go to, if any.
-    states: where its state is kept now and then, and whence it goes on.
+    states: where its state is kept now and then, and whence it goes on. step: what is done with a batch; None: the
+    network is distilled, or trained on labels alone, as the objective says.
     """
 
     label: str
@@ -72,7 +74,7 @@ class Fit:
     recipe: Recipe
     rows: torch.Tensor
     seed: int
-    teacher: Teacher | None = None
+    teachers: tuple[Teacher, ...] = ()
     rename: Callable[[str], str] = str
     taps: tuple[Tap, ...] = ()
     views: tuple[Augment, ...] = ()
@@ -82,6 +84,7 @@ class Fit:
     threads: int | None = None
     best: Path | None = None
     states: States | None = None
+    step: Step | None = None
 
 
 def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
@@ -93,7 +96,7 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
         KeyboardInterrupt: Somebody stopped it.
     """
     feed = plan.feed(job.rows, job.recipe, job.seed, job.views)
-    step = Distiller(job.network, job.objective, teacher=job.teacher, taps=job.taps, compiled=job.recipe.compile)
+    step = job.step or _distiller(job)
     own = callbacks_of(plan.settings)
     resuming = _resuming(plan, job, step, sink)
     if resuming is not None and (cost := resuming.finished()) is not None:
@@ -121,6 +124,11 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
     return cost
 
 
+def _distiller(job: Fit) -> Step:
+    (teacher,) = job.teachers or (None,)
+    return Distiller(job.network, job.objective, teacher=teacher, taps=job.taps, compiled=job.recipe.compile)
+
+
 def _sums(module: TrainingModule) -> list[float]:
     """What a training that does anything changes."""
     return [float(p.detach().double().sum()) for p in module.parameters() if p.requires_grad]
@@ -138,7 +146,7 @@ def _in_order(job: Fit) -> Iterator[None]:
             job.network.to(memory_format=torch.contiguous_format)
 
 
-def _resuming(plan: Plan, job: Fit, step: Distiller, sink: Sink) -> Resuming | None:
+def _resuming(plan: Plan, job: Fit, step: Step, sink: Sink) -> Resuming | None:
     if job.states is None:
         return None
     facts = {
@@ -149,10 +157,13 @@ def _resuming(plan: Plan, job: Fit, step: Distiller, sink: Sink) -> Resuming | N
         "tracking.every_n_steps": plan.settings.tracking.every_n_steps,
         "seed": job.seed,
         "steps": job.recipe.steps,
-        "teacher": "none" if job.teacher is None else job.teacher.identity,
+        "teacher": ", ".join(teacher.identity for teacher in job.teachers) or "none",
     }
-    beside = {"teacher": job.teacher} if isinstance(job.teacher, CachedTeacher) else {}
-    return Resuming(job.label, job.states, facts=facts, step=step, steps=job.recipe.steps, sink=sink, beside=beside)
+    beside = {
+        f"teacher{i or ''}": teacher for i, teacher in enumerate(job.teachers) if isinstance(teacher, CachedTeacher)
+    }
+    module = cast("nn.Module", step)
+    return Resuming(job.label, job.states, facts=facts, step=module, steps=job.recipe.steps, sink=sink, beside=beside)
 
 
 def _callbacks(plan: Plan, job: Fit, sink: Sink, resuming: Resuming | None) -> list[pl.Callback]:

@@ -1,14 +1,15 @@
 """The main line of a job: teacher, the student alone, the distilled student; each found or trained, measured, kept."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 
 from kd_lab import names
-from kd_lab.job import parts, published, recipes, threads, tuned
+from kd_lab.job import notes, parts, published, recipes, threads, tuned
 from kd_lab.job.answers import check
+from kd_lab.job.beside import chain_wall_s, obtain_links, told, with_peers
 from kd_lab.job.bind import described
 from kd_lab.job.console import Reporter, busy
 from kd_lab.job.keeper import Context, Keeper, Obtained, Order
@@ -26,7 +27,6 @@ from kd_lab.store.sync import waiting_here
 from kd_lab.types import Data, Measurement, NetworkResult, RunResult
 
 ALONE = "student alone"
-MaybeObtained = TypeVar("MaybeObtained", bound=Obtained | None)
 
 
 def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunResult:
@@ -43,18 +43,19 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
         *plan.data.told,
         *_not_typed(plan),
         *threads.described(plan),
-        *plan.described(),
+        *notes.described(plan),
         *recipes.described(plan),
         *built.bound.described(),
     ]:
         reporter.note(line)
-    teacher = _told(reporter, names.TEACHER, lambda: obtain_teacher(keeper)) if plan.specs.teacher else None
+    teacher = told(reporter, names.TEACHER, lambda: obtain_teacher(keeper)) if plan.specs.teacher else None
+    links = obtain_links(keeper)
     amiss = [] if teacher is None else misfits(plan, teacher.network)
     for sentence in amiss:
         reporter.warn(sentence)
-    baseline = _told(reporter, ALONE, lambda: _baseline(keeper, teacher)) if plan.specs.baseline else None
+    baseline = told(reporter, ALONE, lambda: _baseline(keeper, teacher)) if plan.specs.baseline else None
     spans = [*wide(plan.data), *amiss]
-    student = _told(reporter, names.STUDENT, lambda: _student(keeper, teacher, baseline, spans))
+    student = told(reporter, names.STUDENT, lambda: _student(keeper, teacher, baseline, links, spans))
     result = _result(plan.data, teacher, baseline, student.result, spans)
     reporter.finished(result, keeper.config)
     for sentence in waiting_here(keeper.store.uri):
@@ -66,15 +67,6 @@ def _not_typed(plan: Plan) -> list[str]:
     """What acts in this job although nobody typed it, a sentence each."""
     brought = plan.settings.tuned
     return [*([tuned.sentence(brought, plan.data.name)] if brought else []), *published.described(plan.settings)]
-
-
-def _told(reporter: Reporter, phase: str, obtain: Callable[[], MaybeObtained]) -> MaybeObtained:
-    """Obtain a network of the job; its phase is told as it begins and as it ends."""
-    reporter.doing(phase)
-    obtained = obtain()
-    if obtained is not None:
-        reporter.done(phase, obtained.result)
-    return obtained
 
 
 def begin(config: Mapping[str, Any], context: Context, reporter: Reporter) -> Keeper:
@@ -137,10 +129,21 @@ def _baseline(keeper: Keeper, teacher: Obtained | None) -> Obtained | None:
     return replace(baseline, result=replace(baseline.result, measurement=baseline.result.measurement | found))
 
 
-def _student(keeper: Keeper, teacher: Obtained | None, baseline: Obtained | None, spans: Sequence[str]) -> Obtained:
+def _student(
+    keeper: Keeper,
+    teacher: Obtained | None,
+    baseline: Obtained | None,
+    links: Sequence[Obtained],
+    spans: Sequence[str],
+) -> Obtained:
     plan = keeper.plan
 
     def extra(measurement: Measurement) -> Measurement:
+        behind = [one.result.measurement for one in (teacher, *links) if one is not None]
+        wall = {names.COST_CHAIN_WALL_S: chain_wall_s([*behind, measurement])}
+        return wall | beside_others(measurement)
+
+    def beside_others(measurement: Measurement) -> Measurement:
         if teacher is None or baseline is None:
             return {}
         gap = _gap(measurement, baseline, teacher, plan.data.targets[plan.data.test])
@@ -157,6 +160,8 @@ def _student(keeper: Keeper, teacher: Obtained | None, baseline: Obtained | None
 
     order = student_order(keeper, teacher)
     beside = {names.TAG_BASELINE_RUN: baseline.result.run_id} if baseline else {}
+    if links:
+        beside[names.TAG_LINK_RUN] = links[-1].result.run_id
     order = replace(
         order,
         teacher_logits=teacher.logits if teacher else None,
@@ -164,7 +169,10 @@ def _student(keeper: Keeper, teacher: Obtained | None, baseline: Obtained | None
         extra=extra,
         done=done,
     )
-    return keeper.obtain(order)
+    with with_peers(keeper, order) as (whole, measure_peers):
+        student = keeper.obtain(whole)
+        measure_peers(student)
+    return student
 
 
 def _gap(student: Measurement, baseline: Obtained, teacher: Obtained, targets: Tensor) -> float | None:

@@ -66,7 +66,7 @@ class Order:
     spec: what it is. network: built for it, with the weights of its seed; it gets those that were found or trained.
     reuse: whether a stored one will do. extra: what else follows from the measurement; done: called with the run, while
     it is open, and the result. measured: whether a network found again is measured; a trial, which reads no test part,
-    trusts the hash of its weights.
+    trusts the hash of its weights. saved: called when its weights are kept.
     """
 
     spec: NetworkSpec
@@ -78,6 +78,7 @@ class Order:
     params: Mapping[str, object] = field(default_factory=dict)
     extra: Callable[[Measurement], Measurement] = lambda _: {}
     done: Callable[[Run, NetworkResult], None] = lambda _run, _result: None
+    saved: Callable[[], None] = lambda: None
     report: EpochReport | None = None
 
     @property
@@ -160,7 +161,7 @@ class Keeper:
     def _finished(self, order: Order, found: StoredRun, sha256: str) -> Obtained:
         """A network that was trained and saved by a job that ended before its run was whole."""
         with self.store.reopen(found) as run:
-            obtained = self._measured(run, order, sha256, _costs(found))
+            obtained = self.measured(run, order, _costs(found), sha256)
         measured = found.tags.get(names.TAG_UNMEASURED) != UNMEASURED
         how = "whose end could not be kept" if measured else "which ended before it was measured"
         self.reporter.note(f"{order.role}: run {found.run_id[:8]}, {how}, is finished now")
@@ -171,10 +172,11 @@ class Keeper:
         with self.open(order, key) as run, scratch() as folder, states as kept:
             best = Path(folder, Path(names.ARTIFACT_WEIGHTS_BEST).name)
             trained = self.trained(order, run, best if self.plan.settings.checkpoint.keep == "both" else None, kept)
-            sha256 = save_network(run, self.plan.data, order.spec.node, order.network, trained)
+            sha256 = self.save(run, order, trained)
+            order.saved()
             if kept is not None:
                 kept.remove()
-            obtained = self._measured(run, order, sha256, trained)
+            obtained = self.measured(run, order, trained, sha256)
             if best.is_file():
                 obtained = self._with_best(run, order, obtained, best)
             run.flush()
@@ -220,8 +222,17 @@ class Keeper:
         run.log_measurement(found | {key: measurement[key] for key in OF_CHOICE})
         return replace(obtained, result=replace(obtained.result, measurement=measurement | found))
 
-    def _measured(self, run: Run, order: Order, sha256: str, trained: Measurement) -> Obtained:
+    def save(self, run: Run, order: Order, trained: Measurement) -> str:
+        """Keep a trained network, before anything is measured; the hash of its weights."""
+        return save_network(run, self.plan.data, order.spec.node, order.network, trained)
+
+    def peers(self) -> list[tuple[NetworkSpec, nn.Module]]:
+        """Those that are trained with the student."""
+        return list(zip(self.plan.specs.peers, self.built.peers, strict=True))
+
+    def measured(self, run: Run, order: Order, trained: Measurement, sha256: str | None = None) -> Obtained:
         """A saved network, measured, with all that its run keeps of that."""
+        sha256 = sha256 or weights_sha256(order.network)
         run.flush()  # nothing is written while latency is measured
         measured = self._measure(order, run.run_id, sha256)
         measurement = trained | measured.measurement

@@ -13,33 +13,45 @@ from kd_lab.datasets.common.splits import leave_out
 from kd_lab.errors import UserError
 from kd_lab.feeds.memory import MemoryFeed
 from kd_lab.feeds.streaming import StreamingFeed
+from kd_lab.job import chain
 from kd_lab.job.bind import Bound, bind, deployed_node, loss_class
 from kd_lab.job.build import build, call, locate
+from kd_lab.job.chain import settings_of, strategy_of
 from kd_lab.job.checks import (
     callbacks_of,
+    check_asks,
     check_batch,
     check_fitted,
     check_logits,
     check_mix,
     check_optimizer,
     check_pretrained,
+    check_strategy,
     check_terms,
     check_validated,
     check_weights,
     mix_of,
 )
 from kd_lab.job.class_weights import class_weights
-from kd_lab.job.describe import network_name
 from kd_lab.job.devices import Devices, resolve
 from kd_lab.job.fitting import dataset_of, fitting, loaded
 from kd_lab.job.measured import Bench
-from kd_lab.job.settings import BaselineRecipe, NetworkSettings, RecipeSettings, Settings
+from kd_lab.job.settings import (
+    BaselineRecipe,
+    NetworkSettings,
+    RecipeSettings,
+    Settings,
+    StudentSettings,
+    TeacherSettings,
+)
 from kd_lab.job.sources import look_up
 from kd_lab.job.specs import PRETRAINED, TRAIN, TRANSFER, Lesson, NetworkSpec, Specs, World, teacher_spec
 from kd_lab.job.strict import Node
 from kd_lab.models.common.fitted import Fitted
 from kd_lab.outside.ids import RUN
+from kd_lab.strategies.common.strategy import Parties, Strategy
 from kd_lab.teachers.form import Form
+from kd_lab.training.objective import Objective
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import Augment, Data, Feed, InMemory
 
@@ -49,23 +61,39 @@ class Built:
     """The networks that a job trains or loads, each built once, and what the student is trained for.
 
     student_node: what builds the student; a loss may deploy another network than the one that was chosen (SimKD).
+    links: the plan of each network that is obtained before the student, which is its own student. tutors: the plan seen
+    with each of those that teach the student, alone; none where that is the job's teacher. peers: trained with it.
     """
 
     teacher: nn.Module | None
     student: nn.Module
     student_node: Node
     bound: Bound
+    links: tuple["Plan", ...] = ()
+    tutors: tuple["Plan", ...] = ()
+    peers: tuple[nn.Module, ...] = ()
+
+    def parties(self, data: Data) -> Parties:
+        """What a strategy judges."""
+        links = tuple(link.student for link in self.links)
+        layers = any(self.bound.pairs.values())
+        return Parties(self.teacher, self.student, links, self.peers, self.bound.objective, layers, data)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One job, ready to run. teacher_node: what builds the teacher, if a run says it; built: None of a mere look."""
+    """One job, ready to run.
+
+    teacher_node: what builds the teacher, if a run says it. built: None of a mere look. own: what is trained in the
+    place of the student that the settings choose: a link, or the student as one of several teaches it.
+    """
 
     settings: Settings
     devices: Devices
     data: Data
     teacher_node: Node | None = None
     built: Built | None = None
+    own: NetworkSpec | None = None
 
     @classmethod
     def of(cls, settings: Settings, *, although_away: bool = False) -> "Plan":
@@ -79,7 +107,9 @@ class Plan:
             UserError: Something cannot work; the message names the key, the value and what was expected.
         """
         dataset = dataset_of("dataset", settings.dataset)
-        check_terms(settings)
+        strategy = chain.strategy_of(settings.strategy)
+        check_asks(settings, strategy)
+        check_terms(settings, has_teacher=settings.teacher is not None or chain.teaches(strategy))
         for key, network in _networks(settings):
             locate(key, network.node.get("_target_"))
             check_optimizer(f"{key}.recipe", network.recipe)
@@ -123,35 +153,107 @@ class Plan:
                 "it can be a teacher, expected a network such as student=mlp"
             )
         check_logits(names.STUDENT, student, self.data)
+        links = self._links(teacher)
+        tutors = self._tutors([teacher, *(link.student for link in links)])
+        built = replace(self._bound(student, tutors[-1] if tutors else None), teacher=teacher, links=links)
+        if isinstance(teacher, Fitted):
+            views, recipe = built.bound.views, self.settings.student.recipe
+            augments = bool(views) or (recipe.augment and self.data.augment is not None)
+            check_fitted(teacher, self.data, is_augmented=augments and self.distils)
+        built = replace(built, peers=tuple(self.network(spec) for spec in self.specs.peers))
+        check_strategy(self.strategy, built.parties(self.data))
+        return replace(built, tutors=self._each(built, tutors) if self.specs.links else ())
+
+    def _bound(self, student: nn.Module, teacher: nn.Module | None) -> Built:
+        """The student, or what a loss deploys in its place, bound to a teacher."""
         node = deployed_node(self.settings, self.seen, student, teacher)
         if node is not None:
             student = self.network(replace(self.specs.student, node=node))
         bound = bind(self.settings, self.seen, student, teacher)
-        if isinstance(teacher, Fitted):
-            augments = bool(bound.views) or (self.settings.student.recipe.augment and self.data.augment is not None)
-            check_fitted(teacher, self.data, is_augmented=augments and self.distils)
         return Built(teacher, student, node or self.settings.student.node, bound)
+
+    def _links(self, teacher: nn.Module | None) -> tuple["Plan", ...]:
+        """A plan for each network that is obtained before the student, ready to run."""
+        networks, plans = [teacher], []
+        for link, spec in zip(self.strategy.links(), self.specs.links, strict=True):
+            plan = replace(self, settings=settings_of(self.settings, spec), own=spec, teacher_node=None)
+            network = plan.network(spec)
+            check_logits("strategy", network, self.data)
+            if spec.lesson is None:
+                built = Built(None, network, spec.node, Bound(Objective({}, 1.0)))
+            else:
+                tutors = [one for number in link.teachers if (one := networks[number]) is not None]
+                built = plan._bound(network, tutors[-1])
+                built = replace(built, tutors=plan._each(built, tutors))
+            plans.append(replace(plan, built=built))
+            networks.append(built.student)
+        return tuple(plans)
+
+    def _tutors(self, networks: Sequence[nn.Module | None]) -> list[nn.Module]:
+        """Of the job's teacher and the links, those that teach the student."""
+        return [one for number in self.strategy.taught_by() if (one := networks[number]) is not None]
+
+    def _each(self, built: Built, tutors: Sequence[nn.Module]) -> tuple["Plan", ...]:
+        """The plan, seen with each of several that teach, alone."""
+        spec, plans = self.specs.student, []
+        assert spec.lesson is not None
+        for teacher, network in zip(spec.lesson.teachers, tutors, strict=True):
+            own = replace(spec, lesson=replace(spec.lesson, teachers=(teacher,)))
+            seen = replace(built, teacher=network, links=(), peers=())
+            plans.append(replace(self, settings=settings_of(self.settings, own), own=own, built=seen))
+        return tuple(plans)
+
+    @property
+    def student(self) -> nn.Module:
+        """The network that is trained."""
+        assert self.built is not None
+        return self.built.student
+
+    @property
+    def taught_by(self) -> tuple["Plan", ...]:
+        """The plan seen with each that teaches the student alone: itself, where that is the job's teacher."""
+        assert self.built is not None
+        return self.built.tutors or (() if self.built.teacher is None else (self,))
+
+    @cached_property
+    def strategy(self) -> Strategy:
+        """How the student is taught."""
+        return strategy_of(self.settings.strategy)
 
     @cached_property
     def specs(self) -> Specs:
         """The job's networks, specified."""
-        settings, student = self.settings, self.settings.student
-        taught = None
-        if settings.teacher is not None:
-            own = self.teacher_node or fitting(settings.teacher.node, self.data.input_shape)
-            taught = teacher_spec(settings.teacher, own)
+        settings, student, strategy = self.settings, self.settings.student, self.strategy
+        world, trainer = World.of(settings, self.data), settings.trainer.model_dump(exclude={"workers"})
+        if self.own is not None:
+            tutors = () if self.own.lesson is None else self.own.lesson.teachers
+            return Specs(world, tutors[-1] if tutors else None, None, self.own, trainer)
+        taught = self._teacher_spec()
         baseline = None
         if settings.baseline is not None:
             baseline = NetworkSpec(names.BASELINE, student.node, self.baseline_recipe(), settings.seed)
         theirs = None if settings.teacher is None else settings.teacher.layers
         layers = {names.TEACHER: theirs, names.STUDENT: student.layers}
         form = settings.teacher.form if settings.teacher else Form()
-        lesson = Lesson(settings.loss, () if taught is None else (taught,), layers, form)
+        lesson = Lesson(settings.loss, () if taught is None else (taught,), layers, form, settings.strategy)
         learner = NetworkSpec(
             names.STUDENT, student.node, student.recipe, settings.seed, self.student_part(), lesson=lesson
         )
-        trainer = settings.trainer.model_dump(exclude={"workers"})  # batches are the same whoever reads them
-        return Specs(World.of(settings, self.data), taught, baseline, learner, trainer)
+        links = chain.links(settings, strategy, taught, learner)
+        lesson = replace(lesson, teachers=chain.tutors(strategy, taught, links))
+        peers = chain.peers(strategy, learner)
+        return Specs(world, taught, baseline, replace(learner, lesson=lesson), trainer, links, peers)
+
+    def _teacher_spec(self) -> NetworkSpec | None:
+        """The job's teacher, for as many steps as the strategy leaves it."""
+        teacher, share = self.settings.teacher, self.strategy.teacher_share
+        if teacher is None:
+            return None
+        spec = teacher_spec(teacher, self.teacher_node or fitting(teacher.node, self.data.input_shape))
+        if share == 1 or not spec.is_trained:
+            return spec
+        steps = max(round(share * spec.recipe.steps_over(len(self.data.train))), 1)
+        return replace(spec, recipe=spec.recipe.model_copy(update={"epochs": None, "steps": steps}))
 
     @property
     def bench(self) -> Bench:
@@ -186,44 +288,17 @@ class Plan:
             return self.data
         return leave_out(self.data, classes, f"student.without_classes={classes}")
 
-    def described(self) -> list[str]:
-        """Sentences: a teacher that is not what the config chooses, what is left out of the student's data."""
-        told = [*self._other_teacher(), *self._own_answers()]
-        without = sorted({*self.settings.student.without_classes})
-        if not without:
-            return told
-        called = "class" if len(without) == 1 else "classes"
-        kept = f"{len(self.seen.transfer):,} of {len(self.data.transfer):,} training points"
-        return [*told, f"student and baseline see no sample of {called} {', '.join(map(str, without))}: {kept}"]
-
-    def _other_teacher(self) -> list[str]:
-        chosen, spec = self.settings.teacher, self.specs.teacher
-        if chosen is None or spec is None or spec.source == PRETRAINED or spec.node == chosen.node:
-            return []
-        name, other = network_name(spec.node), network_name(chosen.node)
-        if self.teacher_node is not None:
-            kept = spec.source[: len(RUN) + 8]
-            return [f"the teacher is what {kept} kept, {name}; the network that teacher= chooses is not used"]
-        shape = self.data.input_shape
-        shown = f"samples of shape {list(shape)}" if isinstance(shape, tuple) else f"samples of {', '.join(shape)}"
-        return [f"the teacher is {name} in the place of {other}: {shown} are no images"]
-
-    def _own_answers(self) -> list[str]:
-        teacher = self.built.teacher if self.built is not None else None
-        told = teacher.described() if isinstance(teacher, Fitted) and self.distils else None
-        return (
-            []
-            if told is None
-            else [f"teacher: the {len(self.data.train):,} samples that it learns from are answered {told}"]
-        )
-
     def in_effect(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The config with the teacher that teaches, wherever that comes from."""
-        chosen, spec = self.settings.teacher, self.specs.teacher
-        if chosen is None or spec is None:
-            return dict(config)
-        kept = {key: value for key, value in config["teacher"].items() if key not in chosen.node}
-        return {**config, "teacher": {**spec.node, **kept}}
+        """The config with the teacher that teaches, wherever that comes from, and with the network that is taught."""
+        found, spec = dict(config), self.specs.teacher
+        if self.settings.teacher is not None and spec is not None:
+            kept = {key: config["teacher"][key] for key in TeacherSettings.model_fields if key in config["teacher"]}
+            found["teacher"] = {**spec.node, **kept, "weights": self.settings.teacher.weights}
+        if self.own is not None:
+            kept = {key: config["student"][key] for key in StudentSettings.model_fields if key in config["student"]}
+            strategy = self.settings.strategy or {"_target_": None}
+            found |= {"student": {**self.own.node, **kept}, "strategy": strategy, "baseline": False}
+        return found
 
     def student_rows(self) -> torch.Tensor:
         """What the student is trained on: the transfer part where a teacher answers, else the labelled one."""
@@ -231,7 +306,7 @@ class Plan:
 
     def student_part(self) -> str:
         """The name of that part of the data."""
-        return TRANSFER if self.distils else TRAIN
+        return TRANSFER if self.distils or self.strategy.on_transfer else TRAIN
 
     def recipe(self, key: str, settings: RecipeSettings, num_rows: int) -> Recipe:
         """The recipe with its length in steps."""

@@ -196,6 +196,7 @@ class Settings(Strict):
     baseline: BaselineSettings | None
     loss: LossSettings
     trainer: TrainerSettings
+    strategy: Node | None = None
     callbacks: dict[str, Node] = Field(default_factory=dict)
     tracking: TrackingSettings
     measure: MeasureSettings
@@ -220,14 +221,17 @@ class Settings(Strict):
         if config["student"].get("_target_") is None:
             raise UserError("student=none: expected a network to train, such as student=mlp")
         has_teacher = config["teacher"].get("_target_") is not None
+        strategy = config.get("strategy") or {}
+        chosen = strategy if strategy.get("_target_") is not None else None
         return cls(
             seed=config["seed"],
             study=str(config["study"]),
             dataset=config["dataset"],
             teacher=_network("teacher", config["teacher"], TeacherSettings) if has_teacher else None,
             student=_network("student", {**config["student"], "seed": config["seed"]}, StudentSettings),
-            baseline=_baseline(config["baseline"]) if loss.terms else None,
+            baseline=_baseline(config["baseline"]) if loss.terms or chosen else None,
             loss=loss,
+            strategy=chosen,
             trainer=parsed("trainer", config["trainer"], TrainerSettings),
             callbacks=_callbacks(config.get("callbacks")),
             tracking=parsed("tracking", config["tracking"], TrackingSettings),

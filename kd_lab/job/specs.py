@@ -30,13 +30,15 @@ PRETRAINED = "pretrained"
 class Lesson:
     """What a network is taught, and by whom.
 
-    layers: those that the user names, by role. form: how the teachers' answers are kept.
+    layers: those that the user names, by role. form: how the teachers' answers are kept. strategy: how they teach it,
+    None where it is plainly distilled.
     """
 
     loss: LossSettings
     teachers: tuple["NetworkSpec", ...]
     layers: Mapping[str, list[str] | None]
     form: Form
+    strategy: Node | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ class World:
                 "teachers": teachers,
                 "form": {} if spec.lesson.form.is_exact else asdict(spec.lesson.form),
             }
+            if spec.lesson.strategy is not None:
+                facts["lesson"]["strategy"] = spec.lesson.strategy
         return _hashed(facts)
 
     def code(self, spec: NetworkSpec) -> str:
@@ -116,7 +120,7 @@ class World:
             return [] if spec.source.startswith(RUN) else [spec.node]
         nodes = [spec.node, spec.recipe.model_dump(), self._augment(spec), dict(self.callbacks)]
         if spec.lesson is not None:
-            nodes += [spec.lesson.loss.model_dump(), *map(self._nodes, spec.lesson.teachers)]
+            nodes += [spec.lesson.loss.model_dump(), spec.lesson.strategy, *map(self._nodes, spec.lesson.teachers)]
         return nodes
 
     def _augment(self, spec: NetworkSpec) -> object:
@@ -125,13 +129,15 @@ class World:
 
 @dataclass(frozen=True)
 class Specs:
-    """The networks of a job."""
+    """The networks of a job; links and peers are those of its strategy."""
 
     world: World
     teacher: NetworkSpec | None
     baseline: NetworkSpec | None
     student: NetworkSpec
     trainer: Mapping[str, object]
+    links: tuple[NetworkSpec, ...] = ()
+    peers: tuple[NetworkSpec, ...] = ()
 
     def job_key(self) -> str:
         """What the student of a job is found again by: it, the baseline that stands beside it, and the trainer.

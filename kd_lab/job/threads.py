@@ -42,9 +42,9 @@ def threads(plan: Plan, spec: NetworkSpec, network: nn.Module) -> int:
     chosen = plan.settings.trainer.threads is not None or plan.devices.accelerator != "cpu" or plan.devices.count > 1
     if chosen or own == 1 or not spec.is_trained:
         return own
-    built = plan.built
-    asked = built.teacher if built is not None and spec.lesson is not None and _asks_in_every_step(plan) else None
-    networks = [network.members[0] if isinstance(network, Ensemble) else network, *([asked] if asked else [])]
+    asks = plan.built is not None and spec.lesson is not None and _asks_in_every_step(plan)
+    asked = [one.built.teacher for one in plan.taught_by if one.built and one.built.teacher] if asks else []
+    networks = [network.members[0] if isinstance(network, Ensemble) else network, *asked]
     return 1 if _step(plan, networks, spec.recipe.batch_size) < SMALL_STEP else own
 
 

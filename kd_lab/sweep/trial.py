@@ -6,6 +6,7 @@ from typing import Any
 
 from kd_lab import names
 from kd_lab.errors import TrainingFailedError, UserError
+from kd_lab.job.beside import obtain_links
 from kd_lab.job.console import Reporter
 from kd_lab.job.job import begin, obtain_teacher, student_order
 from kd_lab.job.keeper import Context, Keeper, Order
@@ -31,7 +32,9 @@ def run_trial(
     """
     keeper = begin(config, context, reporter)
     reporter.doing(names.TEACHER)
-    order = student_order(keeper, obtain_teacher(keeper, measured=False))
+    teacher = obtain_teacher(keeper, measured=False)
+    obtain_links(keeper, measured=False)
+    order = student_order(keeper, teacher)
     reporter.doing(names.TRIAL)
     report = Pruning(task) if task.prunes else None
     order = replace(order, spec=replace(order.spec, role=names.TRIAL), params={}, report=report)

@@ -23,6 +23,7 @@ PACKAGES = {
     "schedule": "schedules",
     "augment": "augment",
     "mix": "mixing",
+    "strategy": "strategies",
 }
 """The group in conf/ to the package in kd_lab/."""
 

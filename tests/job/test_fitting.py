@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kd_lab.errors import UserError
+from kd_lab.job import notes
 from kd_lab.job.fitting import MLP, dataset_of, fitting, loaded
 from tests.job.composed import plan
 
@@ -84,7 +85,7 @@ def test_teacher__default_on_vectors_is_of_mlps_and_told() -> None:
     made = plan("dataset=synthetic")
     assert made.specs.teacher is not None
     assert made.specs.teacher.node["member"] == MLP
-    assert made.described() == [
+    assert notes.described(made) == [
         "the teacher is 3 x mlp 128 in the place of 3 x cnn: samples of shape [20] are no images"
     ]
     assert made.in_effect({"teacher": {"size": 3, "seed": 1}})["teacher"]["seed"] == 1
@@ -95,7 +96,7 @@ def test_teacher__on_images_is_what_was_chosen() -> None:
     made = plan("dataset=digits")
     assert made.specs.teacher is not None
     assert made.specs.teacher.node["member"]["_target_"] == "kd_lab.models.cnn.CNN"
-    assert made.described() == []
+    assert notes.described(made) == []
 
 
 def test_fitting__only_the_default_teacher_changes() -> None:
@@ -118,7 +119,7 @@ def test_default_teacher__texts(changes: dict[str, int]) -> None:
     assert made.built is not None
     assert made.built.teacher is not None
     assert [type(one).__name__ for one in made.built.teacher.members] == ["TextCNN"] * 3
-    assert made.described() == [
+    assert notes.described(made) == [
         "the teacher is 3 x text_cnn in the place of 3 x cnn: samples of input_ids, attention_mask are no images"
     ]
 

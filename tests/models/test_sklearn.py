@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from kd_lab.errors import TrainingFailedError, UserError
+from kd_lab.job import notes
 from kd_lab.models.common.estimators import TREES, dumped, loaded
 from kd_lab.models.common.weights import load_weights, save_weights, weights_sha256
 from kd_lab.models.sklearn import SklearnEstimator
@@ -245,7 +246,7 @@ def test_plan__answers_out_of_fold_do_not_go_with_augmented_samples() -> None:
         UserError, match=r"^teacher.answers: what a teacher says out of 5 folds belongs to samples as they"
     ):
         plan("teacher=sklearn", "teacher.answers=out_of_fold", "student.recipe.augment=true")
-    told = plan("teacher=sklearn", "teacher.answers=out_of_fold", "dataset/augment=none").described()
+    told = notes.described(plan("teacher=sklearn", "teacher.answers=out_of_fold", "dataset/augment=none"))
     assert told == ["teacher: the 100 samples that it learns from are answered out of 5 folds"]
     with pytest.raises(UserError, match=r"^teacher.folds=20: expected at most \d+, the labelled samples of class \d"):
         plan("teacher=sklearn", "teacher.answers=out_of_fold", "teacher.folds=20", "dataset/augment=none")

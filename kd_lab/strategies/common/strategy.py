@@ -1,0 +1,147 @@
+"""How a student is taught, beside the loss: who teaches it, who is taught before it, and what a step does.
+
+A strategy is a class of its own in `kd_lab/strategies/NAME.py`, derived from `Strategy`, and overrides what it changes.
+It is built from conf/strategy/NAME.yaml, whose keys are the arguments of its constructor. Keys called `path`,
+`teachers` or `peers` hold networks: names of conf/model (`cnn`, `mlp_64`), or a name with settings.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from kd_lab.insight.taps import Tap
+from kd_lab.training.distiller import Distiller
+from kd_lab.training.objective import Objective
+from kd_lab.types import Data, Feed, Step, Teacher
+
+Node = Mapping[str, Any]
+
+TEACHER = 0
+"""The number of the job's own teacher among those that a network may be taught by; link i, from 1, has number i."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A network that is obtained before the student: found again, or trained, in a run of its own.
+
+    node: what builds it; None: the student's own network. teachers: who teaches it, by number, each before it; none:
+    the labels alone. is_teacher: it is a teacher as the job's own is, under the teacher's recipe, by labels alone; it
+    is found again by whatever job needs the same. follows_seed: it belongs to the student's seed, as the baseline does;
+    else it takes the teacher's, and all seeds of the student share it.
+    """
+
+    node: Node | None = None
+    teachers: tuple[int, ...] = (TEACHER,)
+    is_teacher: bool = False
+    follows_seed: bool = False
+
+
+@dataclass(frozen=True)
+class Parties:
+    """The networks of a job, built and not yet trained, for a strategy to judge.
+
+    teacher: the job's, or None. links, peers: in the strategy's order. compares_layers: whether a term of the loss
+    does. data: with its parts.
+    """
+
+    teacher: nn.Module | None
+    student: nn.Module
+    links: tuple[nn.Module, ...]
+    peers: tuple[nn.Module, ...]
+    objective: Objective
+    compares_layers: bool
+    data: Data
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that a strategy makes the step for.
+
+    network: the student, or a link that several teach. objective: what the loss asks. teachers: those that teach it, in
+    the order that the strategy named, trained, answering from what is kept where that is the same; networks: the same
+    as modules. taps: the student's layers that the objective compares. peers: networks of `Strategy.peers`. data: all
+    of it. validation: batches of the validation part as they are, in an order of their own, as many as there are steps;
+    None where there is none. steps: how many the optimizer takes. seed: of this training. compiled: see `Distiller`.
+    """
+
+    network: nn.Module
+    objective: Objective
+    teachers: tuple[Teacher, ...]
+    networks: tuple[nn.Module, ...]
+    taps: tuple[Tap, ...]
+    peers: tuple[nn.Module, ...]
+    data: Data
+    validation: Feed | None
+    steps: int
+    seed: int
+    compiled: bool = False
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """The only one.
+
+        Raises:
+            ValueError: there are several, which a strategy that does not say what to do with them cannot have.
+        """
+        if len(self.teachers) > 1:
+            raise ValueError(f"Expected one teacher, but got {len(self.teachers)}.")
+        return self.teachers[0] if self.teachers else None
+
+
+class Strategy:
+    """Plain distillation, and the base of all others.
+
+    teacher_share: the share of its recipe's steps that the job's teacher takes. on_transfer: whether the student sees
+    the unlabelled points even where no loss asks a teacher. needs_loss: whether it is nothing without a loss that does.
+    """
+
+    teacher_share: float = 1.0
+    on_transfer: bool = False
+    needs_loss: bool = True
+
+    def links(self) -> tuple[Link, ...]:
+        """What is obtained before the student, in this order."""
+        return ()
+
+    def taught_by(self) -> tuple[int, ...]:
+        """Who teaches the student, by number; its losses are bound to the last of them."""
+        return (TEACHER,)
+
+    def peers(self) -> tuple[Node | None, ...]:
+        """What builds the networks that are trained with the student, in the same steps; None: its own network."""
+        return ()
+
+    def check(self, parties: Parties) -> None:
+        """Look at the networks before anything is trained.
+
+        Raises:
+            ValueError: they do not fit the strategy, or the loss has no meaning with it.
+        """
+
+    def step(self, training: Training) -> Step:
+        """What a training does with a batch."""
+        return Distiller(
+            training.network,
+            training.objective,
+            teacher=training.teacher,
+            taps=training.taps,
+            compiled=training.compiled,
+        )
+
+    def described(self, teacher: str, student: str, links: tuple[str, ...]) -> str:
+        """What will be done, in a sentence.
+
+        Args:
+            teacher: what the job's teacher is called; `the labels` where there is none.
+            student: what the student is called.
+            links: what the links are called.
+        """
+        called = (teacher, *links)
+        told = [
+            f"{name} learns from {' and '.join(called[number] for number in link.teachers) or 'the labels'}"
+            for name, link in zip(links, self.links(), strict=True)
+        ]
+        taught = " and ".join(called[number] for number in self.taught_by())
+        return ", ".join([*told, f"the student {student} from {taught}"])
