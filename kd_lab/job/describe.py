@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -16,7 +16,8 @@ Node = Mapping[str, Any]
 LONGEST_NAME = 240
 """Characters: MLflow's column for the name of a run takes 250."""
 
-LEFT_OUT = "without_classes"
+LEFT_OUT = ("without_classes", "unlabelled")
+"""What of the student says that it does not see all."""
 
 
 def network_name(node: Node) -> str:
@@ -64,10 +65,10 @@ def strategy_name(node: Node) -> str:
     return module.rpartition(".")[2] if module.startswith("kd_lab.") else kind
 
 
-def _left_out(config: Node) -> dict[str, object]:
-    """`student.without_classes`, a parameter of the runs that leave some out only."""
-    classes = config["student"].get(LEFT_OUT)
-    return {LEFT_OUT: classes} if classes else {}
+def _left_out(config: Node, keys: Sequence[str] = LEFT_OUT) -> dict[str, object]:
+    """`student.without_classes` and `student.unlabelled`, parameters of the runs that leave some out only."""
+    said = {key: config["student"].get(key) for key in keys}
+    return {key: value for key, value in said.items() if value not in (None, [])}
 
 
 def run_name(role: str, config: Node, node: Node, label: str, seed: int) -> str:
@@ -120,9 +121,9 @@ def role_params(role: str, config: Node, node: Node, recipe: object, seed: int) 
     if role == names.TEACHER:
         own = {"teacher": {**node, "recipe": recipe, "weights": config["teacher"].get("weights")}}
     elif role == names.BASELINE:
-        own = {"student": {**node, **_left_out(config)}, "baseline": {"recipe": recipe}}
+        own = {"student": {**node, **_left_out(config, LEFT_OUT[:1])}, "baseline": {"recipe": recipe}}
     else:
-        student = {k: v for k, v in config["student"].items() if k != LEFT_OUT}
+        student = {k: v for k, v in config["student"].items() if k not in LEFT_OUT}
         own = {"teacher": config["teacher"], "student": student | _left_out(config), "loss": config["loss"]}
         own |= {"strategy": config["strategy"]} if (config.get("strategy") or {}).get("_target_") else {}
     loss = "none" if role in (names.TEACHER, names.BASELINE) else loss_name(config)

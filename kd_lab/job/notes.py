@@ -3,20 +3,30 @@
 from kd_lab.job import chain
 from kd_lab.job.describe import network_name
 from kd_lab.job.plan import Plan
-from kd_lab.job.specs import PRETRAINED
+from kd_lab.job.specs import PRETRAINED, TRAIN
 from kd_lab.models.common.fitted import Fitted
 from kd_lab.outside.ids import RUN
+from kd_lab.types import UNLABELLED
 
 
 def described(plan: Plan) -> list[str]:
     """Sentences: how the student is taught, another teacher than the config chooses, data left out."""
-    told = [*_strategy(plan), *_other_teacher(plan), *_own_answers(plan)]
+    told = [*_strategy(plan), *_other_teacher(plan), *_own_answers(plan), *_unlabelled(plan)]
     without = sorted({*plan.settings.student.without_classes})
     if not without:
         return told
     called = "class" if len(without) == 1 else "classes"
     kept = f"{len(plan.seen.transfer):,} of {len(plan.data.transfer):,} training points"
     return [*told, f"student and baseline see no sample of {called} {', '.join(map(str, without))}: {kept}"]
+
+
+def _unlabelled(plan: Plan) -> list[str]:
+    if (few := plan.settings.student.unlabelled) is None:
+        return []
+    if plan.student_part() == TRAIN:
+        return [f"student.unlabelled={few} is not used: no loss asks a teacher, so labels alone teach"]
+    hidden = int((plan.data.targets[plan.data.transfer] == UNLABELLED).sum())
+    return [f"the student is taught on {few:,} of {hidden:,} points without a label"]
 
 
 def _other_teacher(plan: Plan) -> list[str]:

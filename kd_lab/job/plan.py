@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from kd_lab import names
-from kd_lab.datasets.common.splits import leave_out
+from kd_lab.datasets.common.seen import leave_out, with_unlabelled
 from kd_lab.errors import UserError
 from kd_lab.feeds.memory import MemoryFeed
 from kd_lab.feeds.streaming import StreamingFeed
@@ -282,11 +282,13 @@ class Plan:
 
     @cached_property
     def seen(self) -> Data:
-        """The data of which student and baseline see train and transfer: all but `student.without_classes`."""
-        classes = self.settings.student.without_classes
-        if not classes:
-            return self.data
-        return leave_out(self.data, classes, f"student.without_classes={classes}")
+        """The data of which student and baseline see train and transfer: see `StudentSettings`."""
+        data, student = self.data, self.settings.student
+        if student.without_classes:
+            data = leave_out(data, student.without_classes, f"student.without_classes={student.without_classes}")
+        if student.unlabelled is not None:
+            data = with_unlabelled(data, student.unlabelled, f"student.unlabelled={student.unlabelled}")
+        return data
 
     def in_effect(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The config with the teacher that teaches, wherever that comes from, and with the network that is taught."""

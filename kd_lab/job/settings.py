@@ -170,9 +170,14 @@ class TeacherSettings(NetworkSettings):
 
 
 class StudentSettings(NetworkSettings):
-    """The student; `without_classes` are the true classes of which it sees no sample, nor does its baseline."""
+    """The student, and what it sees of the data.
+
+    without_classes: true classes of which it sees no sample, nor does its baseline. unlabelled: how many points without
+    a label it is taught on; None is all.
+    """
 
     without_classes: list[int] = Field(default_factory=list)
+    unlabelled: Annotated[int, Field(ge=0)] | None = None
 
 
 N = TypeVar("N", bound=NetworkSettings)

@@ -67,7 +67,7 @@ class NetworkSpec:
 class World:
     """What all networks of a job follow from: data, augmentation, classes no student sees, the user's callbacks.
 
-    keep: which weights are kept.
+    keep: which weights are kept. unlabelled: how many points without a label a student is taught on; None is all.
     """
 
     fingerprint: str
@@ -75,13 +75,15 @@ class World:
     without_classes: tuple[int, ...]
     callbacks: Mapping[str, Node]
     keep: str = "last"
+    unlabelled: int | None = None
 
     @classmethod
     def of(cls, settings: Settings, data: Data) -> "World":
         """That of a job."""
         without = tuple(sorted({*settings.student.without_classes}))
         augment = settings.dataset.get("augment")
-        return cls(data.fingerprint, augment, without, settings.callbacks, settings.checkpoint.keep)
+        keep, unlabelled = settings.checkpoint.keep, settings.student.unlabelled
+        return cls(data.fingerprint, augment, without, settings.callbacks, keep, unlabelled)
 
     def key(self, spec: NetworkSpec) -> str:
         """What the trained network is found again by: data, network, recipe, seed, lesson, and the code of all."""
@@ -99,6 +101,8 @@ class World:
             facts["callbacks"] = dict(self.callbacks)
         if self.without_classes and spec.role != names.TEACHER:
             facts["without_classes"] = list(self.without_classes)
+        if self.unlabelled is not None and spec.part == TRANSFER:
+            facts["unlabelled"] = self.unlabelled
         if spec.lesson is not None:
             teachers = [self.key(teacher) for teacher in spec.lesson.teachers]
             facts["lesson"] = {

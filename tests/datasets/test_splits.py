@@ -2,19 +2,16 @@ import pytest
 import torch
 
 from kd_lab.datasets.common.splits import (
-    Parts,
     SplitSettings,
-    assemble,
     check_every_class,
     count_of,
     cut,
     fingerprint,
     hide_labels,
-    leave_out,
     stratified,
 )
 from kd_lab.errors import UserError
-from kd_lab.types import UNLABELLED, Data
+from kd_lab.types import UNLABELLED
 
 
 def test_stratified__keeps_proportions_and_every_row_once() -> None:
@@ -106,40 +103,3 @@ def test_fingerprint__follows_values_shape_type_and_parts() -> None:
     assert len(set(prints)) == len(prints)
     assert all(len(one) == 64 for one in prints)
     assert fingerprint(inputs.T.contiguous().T, targets, [rows]) == prints[0]
-
-
-def of_classes(targets: list[int], train: list[int]) -> Data:
-    """Rows 0 to 5 are the pool, 6 and 7 the test."""
-    labels = torch.tensor(targets)
-    pool, test = torch.arange(6), torch.tensor([6, 7])
-    parts = Parts(torch.tensor(train), pool, pool[:0], test)
-    return assemble("made", torch.zeros(8, 1), labels, parts, num_classes=3, augment=None)
-
-
-def test_leave_out__from_train_and_transfer_only() -> None:
-    data = of_classes([0, 1, 2, 0, 1, 2, 1, 2], [0, 1, 2, 3])
-    found = leave_out(data, [1], "student.without_classes=[1]")
-    assert found.train.tolist() == [0, 2, 3]
-    assert found.transfer.tolist() == [0, 2, 3, 5]
-    assert found.test.tolist() == [6, 7]
-    assert (found.num_classes, found.fingerprint) == (3, data.fingerprint)
-    assert leave_out(data, [1, 2, 2], "x").train.tolist() == [0, 3]
-    assert len(data.train) == 4
-
-
-@pytest.mark.parametrize(
-    ("classes", "targets", "message"),
-    [
-        ([3], [0, 1, 2, 0, 1, 2], r"^student\.x: expected classes from 0 to 2, but got 3\."),
-        ([1, -1], [0, 1, 2, 0, 1, 2], r"^student\.x: expected classes from 0 to 2, but got -1\."),
-        ([0, 1, 2], [0, 1, 2, 0, 1, 2], r"^student\.x: no training point is left; expected fewer than all 3 classes\."),
-        (
-            [1],
-            [0, 1, 2, 0, UNLABELLED, UNLABELLED],
-            r"^student\.x: 2 of 6 training points have no label, .*labels=null",
-        ),
-    ],
-)
-def test_leave_out__what_cannot_be(classes: list[int], targets: list[int], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        leave_out(of_classes([*targets, 1, 2], [0, 1, 2, 3]), classes, "student.x")

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -162,36 +162,6 @@ def _keep_labels(targets: Tensor, rows: Tensor, num_classes: int, settings: Spli
             f"choose at least {enough}."
         )
     return train, hidden
-
-
-def leave_out(data: Data, classes: Sequence[int], setting: str) -> Data:
-    """The data without the training points of some classes; validation, test and fingerprint stay.
-
-    Args:
-        data: every training point has a label.
-        classes: from 0 to K - 1.
-        setting: the key and value that the message blames, as in `student.without_classes=[3]`.
-
-    Raises:
-        UserError: no such class, all of them, or points whose class is not known.
-    """
-    unknown = [number for number in classes if not 0 <= number < data.num_classes]
-    if unknown:
-        raise UserError(f"{setting}: expected classes from 0 to {data.num_classes - 1}, but got {unknown[0]}.")
-    pool = data.targets[torch.unique(torch.cat([data.train, data.transfer]))]
-    hidden = int((pool == UNLABELLED).sum())
-    if hidden:
-        raise UserError(
-            f"{setting}: {hidden} of {len(pool)} training points have no label, so that nobody knows which of them "
-            "belong to it; expected labels for all, such as dataset.labels=null."
-        )
-    if not (~torch.isin(pool, torch.tensor(classes))).any():
-        raise UserError(f"{setting}: no training point is left; expected fewer than all {data.num_classes} classes.")
-
-    def kept(rows: Tensor) -> Tensor:
-        return rows[~torch.isin(data.targets[rows], torch.tensor(classes))]
-
-    return replace(data, train=kept(data.train), transfer=kept(data.transfer))
 
 
 def check_every_class(targets: Tensor, rows: Tensor, num_classes: int, setting: str) -> None:
