@@ -47,7 +47,7 @@ def check(plan: Plan, folder: Path) -> None:
     Raises:
         UserError: answers are to be kept, and cannot be.
     """
-    for tutor in plan.taught_by if plan.distils else ():
+    for tutor in plan.taught_by if plan.distils and plan.strategy.asks_rows else ():
         _check(tutor, folder)
 
 

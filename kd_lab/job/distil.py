@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab import names
+from kd_lab.analysis.figures.networks import pictures
 from kd_lab.job.answers import Around, kept, told
 from kd_lab.job.bind import Bound, meet
 from kd_lab.job.build import call
@@ -17,7 +18,8 @@ from kd_lab.job.lessons import Lessons
 from kd_lab.job.plan import Plan
 from kd_lab.job.threads import threads
 from kd_lab.schedules.constant import constant
-from kd_lab.strategies.common.strategy import Training
+from kd_lab.store.run import Run
+from kd_lab.strategies.common.strategy import MakesSamples, Training
 from kd_lab.training.callbacks.recorder import Sink
 from kd_lab.training.callbacks.validation import EpochReport
 from kd_lab.training.objective import Objective
@@ -44,7 +46,9 @@ def distil(
         meet(bound, network, teachers[-1][1], plan.data)
     rows = plan.student_rows()
     recipe = plan.recipe("student.recipe", plan.settings.student.recipe, len(rows))
-    lessons = [Lessons.of(tutor, teacher) for tutor, teacher in teachers] if plan.distils else []
+    lessons = (
+        [Lessons.of(tutor, teacher) for tutor, teacher in teachers] if plan.distils and plan.strategy.asks_rows else []
+    )
     began = time.perf_counter()
     answering = tuple(kept(lesson, around) for lesson in lessons)
     asking_s = time.perf_counter() - began if lessons else 0.0
@@ -68,10 +72,19 @@ def distil(
     if plan.settings.strategy is not None:
         main = replace(main, step=_step(plan, main, tuple(teacher for _, teacher in teachers)))
     costs.append(fit(plan, main, run))
+    if isinstance(main.step, MakesSamples) and isinstance(run, Run):
+        _show(main.step.pictures(), run)
     for lesson, answers in zip(lessons, answering, strict=True):
         if (line := told(lesson, answers)) is not None:
             around.tell(line)
     return together(costs, asking_s)
+
+
+def _show(samples: Tensor, run: Run) -> None:
+    """Keep samples that are pictures as one."""
+    if samples.ndim == 4:
+        title = "samples that the student was taught on at the end"
+        run.log_figure(pictures(samples.movedim(1, -1).numpy(), title), names.ARTIFACT_SAMPLES)
 
 
 def _step(plan: Plan, main: Fit, networks: tuple[nn.Module, ...]) -> Step:

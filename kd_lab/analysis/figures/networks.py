@@ -46,6 +46,25 @@ def confusion_matrix(counts: np.ndarray, title: str) -> Figure:
     return figure
 
 
+def pictures(samples: np.ndarray, title: str) -> Figure:
+    """Samples in rows of eight, all on one scale.
+
+    Args:
+        samples: [N, height, width, channels]; of three channels in colour, else the first.
+        title: above the figure.
+    """
+    rows = -(-len(samples) // 8)
+    figure = Figure(figsize=(6, 0.72 * rows + 0.5), layout="constrained")
+    low, high = float(samples.min()), float(samples.max())
+    shown = (samples - low) / max(high - low, 1e-12)
+    for axes, sample in zip(figure.subplots(rows, 8, squeeze=False).flat, shown, strict=False):
+        axes.imshow(sample if sample.shape[-1] == 3 else sample[..., 0], cmap="gray", vmin=0, vmax=1)
+    for axes in figure.axes:
+        axes.set_axis_off()
+    figure.suptitle(plain(title), fontsize=10)
+    return figure
+
+
 def reliability(counts: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray, ece: float, title: str) -> Figure:
     """Is a network right as often as it says? Accuracy in each bin of confidence, and how full the bins are.
 

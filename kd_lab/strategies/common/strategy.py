@@ -7,9 +7,9 @@ It is built from conf/strategy/NAME.yaml, whose keys are the arguments of its co
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 from kd_lab.insight.taps import Tap
 from kd_lab.training.distiller import Distiller
@@ -90,16 +90,26 @@ class Training:
         return self.teachers[0] if self.teachers else None
 
 
+@runtime_checkable
+class MakesSamples(Protocol):
+    """A step that makes samples of its own, and can show some."""
+
+    def pictures(self) -> Tensor:
+        """Some samples [N, ...], on the CPU, as a network is given them."""
+
+
 class Strategy:
     """Plain distillation, and the base of all others.
 
     teacher_share: the share of its recipe's steps that the job's teacher takes. on_transfer: whether the student sees
     the unlabelled points even where no loss asks a teacher. needs_loss: whether it is nothing without a loss that does.
+    asks_rows: whether the teachers are asked for what the data hold; else none of their answers is kept.
     """
 
     teacher_share: float = 1.0
     on_transfer: bool = False
     needs_loss: bool = True
+    asks_rows: bool = True
 
     def links(self) -> tuple[Link, ...]:
         """What is obtained before the student, in this order."""
