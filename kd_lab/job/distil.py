@@ -105,6 +105,7 @@ def _step(plan: Plan, main: Fit, networks: tuple[nn.Module, ...]) -> Step:
         recipe.steps,
         main.seed,
         compiled=recipe.compile,
+        steps_per_epoch=-(-len(main.rows) // recipe.step_size),
     )
     step: Step = call("strategy", plan.strategy.step, {"training": training})
     return step

@@ -98,6 +98,7 @@ class Objective(nn.Module):
         student: Outputs,
         teacher: Outputs | None,
         batch: Batch,
+        weights: Mapping[str, float | Tensor] | None = None,
     ) -> LossTerms:
         """The objective of one batch.
 
@@ -112,6 +113,8 @@ class Objective(nn.Module):
             batch: targets [B], `UNLABELLED` where there is no label. Of mixed samples the cross-entropy is mixed:
                 `lambda CE(y) + (1 - lambda) CE(y')` (Zhang et al. 2018; Yun et al. 2019), a mean over what of them is
                 labelled.
+            weights: of the terms, in the place of those it was made with; every soft term has one, and `hard` if the
+                cross-entropy is asked for.
 
         Returns:
             The total, and the terms before weight and share, in nats: "hard" (absent when its weight is 0) and each
@@ -124,9 +127,11 @@ class Objective(nn.Module):
         of_labelled, of_all, of_gathered = share
         terms: dict[str, Tensor] = {}
         parts: list[Tensor] = []
-        if self._with_hard:
+        of_terms: Mapping[str, float | Tensor] = self.weights if weights is None else weights
+        if self._with_hard if weights is None else HARD in weights:
             terms[HARD] = self._hard(student.logits, batch)
-            parts.append(_times(terms[HARD], self.hard_weight * of_labelled))
+            weight = self.hard_weight if weights is None else weights[HARD]
+            parts.append(_times(terms[HARD], weight * of_labelled))
         for name, term in self.terms.items():
             loss = term.loss
             if teacher is None and loss.needs_teacher:
@@ -135,7 +140,7 @@ class Objective(nn.Module):
             theirs = None if teacher is None else _seen(teacher, term, term.teacher_slots)
             terms[name] = loss(own, theirs, batch)
             scale = of_gathered if loss.gather else of_labelled if loss.labelled_only else of_all
-            parts.append(_times(terms[name], self.weights[name] * scale))
+            parts.append(_times(terms[name], of_terms[name] * scale))
         return LossTerms(sum(parts[1:], start=parts[0]), terms, self._labelled)
 
     def at_step(self, step: int, total_steps: int) -> None:

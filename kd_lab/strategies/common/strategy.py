@@ -64,6 +64,7 @@ class Training:
     as modules. taps: the student's layers that the objective compares. peers: networks of `Strategy.peers`. data: all
     of it. validation: batches of the validation part as they are, in an order of their own, as many as there are steps;
     None where there is none. steps: how many the optimizer takes. seed: of this training. compiled: see `Distiller`.
+    steps_per_epoch: of the optimizer.
     """
 
     network: nn.Module
@@ -77,6 +78,7 @@ class Training:
     steps: int
     seed: int
     compiled: bool = False
+    steps_per_epoch: int = 1
 
     @property
     def teacher(self) -> Teacher | None:
