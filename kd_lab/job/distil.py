@@ -20,6 +20,7 @@ from kd_lab.job.threads import threads
 from kd_lab.schedules.constant import constant
 from kd_lab.store.run import Run
 from kd_lab.strategies.common.strategy import MakesSamples, Training
+from kd_lab.training.callbacks.gradients import unseen
 from kd_lab.training.callbacks.recorder import Sink
 from kd_lab.training.callbacks.validation import EpochReport
 from kd_lab.training.objective import Objective
@@ -67,10 +68,13 @@ def distil(
         threads=threads(plan, plan.specs.student, network),
         best=best,
         states=states,
+        gradients=plan.settings.measure.gradients,
     )
     costs = [_first_stage(plan, bound, name, main, run) for name in bound.stages]
     if plan.settings.strategy is not None:
         main = replace(main, step=_step(plan, main, tuple(teacher for _, teacher in teachers)))
+    if main.gradients and (why := unseen(main.step, main.objective)) is not None:
+        around.tell(f"measure.gradients=true: gradients are not followed, because {why}")
     costs.append(fit(plan, main, run))
     if isinstance(main.step, MakesSamples) and isinstance(run, Run):
         _show(main.step.pictures(), run)
@@ -128,6 +132,7 @@ def _first_stage(plan: Plan, bound: Bound, name: str, main: Fit, run: Sink) -> M
         validate=False,
         report=None,
         best=None,
+        gradients=False,
         states=None if main.states is None else main.states.of(f"stage-{name}"),
     )
     modes = [(part, part.training) for part in main.network.modules()]

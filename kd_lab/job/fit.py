@@ -25,6 +25,7 @@ from kd_lab.teachers.cached import CachedTeacher
 from kd_lab.training.callbacks.average import Average
 from kd_lab.training.callbacks.best import Best
 from kd_lab.training.callbacks.cost import Cost
+from kd_lab.training.callbacks.gradients import Gradients
 from kd_lab.training.callbacks.process_group import ProcessGroup
 from kd_lab.training.callbacks.progress import ProgressBar, ProgressLines
 from kd_lab.training.callbacks.recorder import Recorder, Sink
@@ -65,7 +66,8 @@ class Fit:
     report: who is told of it, after each epoch. lines: whether its progress is told in lines, for want of a terminal.
     threads: torch's, meanwhile; None leaves them. best: the file that the weights of the best epoch go to, if any.
     states: where its state is kept now and then, and whence it goes on. step: what is done with a batch; None: the
-    network is distilled, or trained on labels alone, as the objective says.
+    network is distilled, or trained on labels alone, as the objective says. gradients: whether those of the terms are
+    followed, once an epoch.
     """
 
     label: str
@@ -85,6 +87,7 @@ class Fit:
     best: Path | None = None
     states: States | None = None
     step: Step | None = None
+    gradients: bool = False
 
 
 def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
@@ -179,6 +182,8 @@ def _callbacks(plan: Plan, job: Fit, sink: Sink, resuming: Resuming | None) -> l
     ]
     if job.lines:
         callbacks.append(ProgressLines(job.label, job.recipe.steps))
+    if job.gradients:
+        callbacks.append(Gradients(sink, -(-len(job.rows) // job.recipe.step_size), job.rename, cost))
     average = None if job.recipe.ema is None else Average(job.recipe.ema)
     if average is not None:
         callbacks.append(average)

@@ -123,6 +123,7 @@ class MeasureSettings(Strict):
     predict_batch: PositiveInt = 1024
     threads: PositiveInt | None
     figures: bool | None = None
+    gradients: bool = False
 
 
 class CheckpointSettings(Strict):
