@@ -161,7 +161,8 @@ class Plan:
             augments = bool(views) or (recipe.augment and self.data.augment is not None)
             check_fitted(teacher, self.data, is_augmented=augments and self.distils)
         built = replace(built, peers=tuple(self.network(spec) for spec in self.specs.peers))
-        check_strategy(self.strategy, built.parties(self.data))
+        parties = replace(built.parties(self.data), compiled=self.settings.student.recipe.compile)
+        check_strategy(self.strategy, parties)
         return replace(built, tutors=self._each(built, tutors) if self.specs.links else ())
 
     def _bound(self, student: nn.Module, teacher: nn.Module | None) -> Built:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
@@ -141,6 +142,14 @@ def test_look_ahead__bad_settings(settings: dict, complaint: str) -> None:
     [
         ([], r"^strategy\._target_: learns from the validation part, and there is none; expected one, such as data"),
         (
+            ["dataset.validation=200", "student.recipe.compile=true"],
+            r"^strategy\._target_: .+student.recipe.compile=fal",
+        ),
+        (
+            ["dataset.validation=200", "loss=crd"],
+            r"^strategy\._target_: asks a loss several times .+ and crd remembers",
+        ),
+        (
             ["dataset.validation=200", "loss=mse_logits", "strategy.temperature=true"],
             r"^strategy\.temperature=true: no term",
         ),
@@ -151,3 +160,34 @@ def test_job__that_cannot_be_is_refused(overrides, complaint, tmp_path, monkeypa
     with pytest.raises(UserError, match=complaint):
         kd_lab.distil("strategy=look_ahead", *overrides, quiet=True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_job__of_several_losses_keeps_what_is_learned_as_curves(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = kd_lab.distil(
+        "strategy=look_ahead",
+        "strategy.temperature=true",
+        "loss=[kd,at]",
+        "dataset.validation=200",
+        "teacher=cnn",
+        "student=cnn",
+        "teacher.recipe.epochs=1",
+        "student.recipe.steps=12",
+        "tracking.every_n_steps=4",
+        "measure.latency_runs=1",
+        "baseline=false",
+        quiet=True,
+    )
+    client = MlflowClient("sqlite:///mlflow.db")
+    assert client.get_run(result.student.run_id).data.params["loss_name"] == "look_ahead:kd+at"
+    curves = {
+        name: [point.value for point in client.get_metric_history(result.student.run_id, f"train/{name}")]
+        for name in ("hard_weight", "kd_weight", "at_weight", "kd_temperature")
+    }
+    assert all(len(set(values)) == 3 for values in curves.values()), curves
+    shares = zip(*(curves[name] for name in ("hard_weight", "kd_weight", "at_weight")), strict=True)
+    base = client.get_run(result.student.run_id).data.params
+    given = [float(base[f"loss.{key}"]) for key in ("hard_weight", "terms.kd.weight", "terms.at.weight")]
+    for weights in shares:
+        assert sum(one / whole for one, whole in zip(weights, given, strict=True)) == pytest.approx(3.0, rel=1e-5)

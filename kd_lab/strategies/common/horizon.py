@@ -42,12 +42,17 @@ class Looking:
 
     @staticmethod
     def check(parties: Parties) -> None:
-        """There is a validation part, and no loss is moved by being asked twice.
+        """There is a validation part, no loss is moved by being asked twice, and the network runs as it is.
 
         Raises:
-            ValueError: one of both is not so.
+            ValueError: one of these is not so.
         """
         check_validation(parties)
+        if parties.compiled:
+            raise ValueError(
+                "_target_: asks the network with other parameters, and torch.compile has no second derivative; "
+                "expected student.recipe.compile=false"
+            )
         for name, term in parties.objective.terms.items():
             if term.loss.has_memory:
                 raise ValueError(

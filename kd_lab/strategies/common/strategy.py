@@ -43,7 +43,7 @@ class Parties:
     """The networks of a job, built and not yet trained, for a strategy to judge.
 
     teacher: the job's, or None. links, peers: in the strategy's order. compares_layers: whether a term of the loss
-    does. data: with its parts.
+    does. data: with its parts. compiled: whether the student runs as torch.compile makes it.
     """
 
     teacher: nn.Module | None
@@ -53,6 +53,7 @@ class Parties:
     objective: Objective
     compares_layers: bool
     data: Data
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
