@@ -1,4 +1,6 @@
-"""For all tests: one thread, since their tensors are small; those marked gpu run where CUDA is."""
+"""For all tests: one thread, since their tensors are small; files with slow ones first, so that none of them
+runs alone at the end; those marked gpu run where CUDA is.
+"""
 
 import os
 
@@ -11,6 +13,8 @@ import torch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     if torch.cuda.is_available():
         return
     for item in items:
