@@ -29,6 +29,7 @@ QUICK = [
     "student.recipe.steps=30",
     "student.recipe.batch_size=20",
     "measure.latency_runs=3",
+    "measure.figures=false",
     "measure.latency_warmup=1",
 ]
 

@@ -20,6 +20,7 @@ SMALL = [
     "teacher.recipe.steps=30",
     "measure.latency_runs=5",
     "measure.latency_warmup=1",
+    "measure.figures=false",
 ]
 
 
@@ -78,14 +79,14 @@ class Finished(NamedTuple):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Finished:
-    """`dataset=synthetic` and SMALL, done once for all: to be looked at."""
+    """`dataset=synthetic` and SMALL, done once for all, with its figures: to be looked at."""
     from kd_lab.cli.main import _main
 
     folder, out = tmp_path_factory.mktemp("finished"), io.StringIO()
     shutil.copy(empty_store, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(out):
         stand_in(folder, monkeypatch)
-        assert _main(["dataset=synthetic", *SMALL]) == 0, out.getvalue()
+        assert _main(["dataset=synthetic", *SMALL, "measure.figures=null"]) == 0, out.getvalue()
     return Finished(folder, out.getvalue())
 
 

@@ -18,6 +18,7 @@ SMALL = [
     "teacher.recipe.steps=30",
     "student.recipe.steps=60",
     "measure.latency_runs=5",
+    "measure.figures=false",
 ]
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 

@@ -57,15 +57,3 @@ def test_found_again__a_network_is_measured_once_in_a_process(
         assert said.code == 0, said.err
     assert measured == ["teacher", "baseline", "student", "student", "student"]
     assert re.search(r"teacher: run \w{8} found again and verified, accuracy", said.out)
-
-
-@pytest.mark.slow
-def test_figures__of_a_job_and_not_of_the_jobs_of_a_sweep(
-    kd_lab: Callable[..., Any], small: list[str], tmp_path: Path
-) -> None:
-    assert kd_lab("dataset=synthetic study=alone baseline=false", *small).code == 0
-    assert len(list(tmp_path.glob("mlartifacts/alone/*/artifacts/figures/*.png"))) == 4
-    assert kd_lab("dataset=synthetic study=plain measure.figures=false baseline=false", *small).code == 0
-    assert kd_lab("-m dataset=synthetic study=swept baseline=false seed=1", *small).code == 0
-    drawn = tmp_path.glob("mlartifacts/*/*/artifacts/figures/*.png")
-    assert {file.relative_to(tmp_path).parts[1] for file in drawn} == {"alone"}

@@ -20,7 +20,7 @@ from tests.integration.processes import of_role, start, the_run
 pytestmark = pytest.mark.slow
 
 Command = Callable[..., Said]
-QUICK = ["measure.latency_runs=5", "measure.latency_warmup=1"]
+QUICK = ["measure.latency_runs=5", "measure.latency_warmup=1", "measure.figures=false"]
 BRIEF = [*QUICK, "teacher.recipe.steps=40", "student.recipe.steps=60", "student.recipe.batch_size=32"]
 
 

@@ -15,7 +15,7 @@ from kd_lab.job.plan import Plan
 from tests.job.composed import plan
 
 LINE = "dataset.labels=null teacher=mlp teacher.recipe.steps=150 teacher.recipe.augment=false"
-SHORT = ["student.recipe.steps=60", "measure.latency_runs=5", "measure.latency_warmup=1"]
+SHORT = ["student.recipe.steps=60", "measure.latency_runs=5", "measure.latency_warmup=1", "measure.figures=false"]
 WITHOUT = "student.without_classes=[3]"
 
 

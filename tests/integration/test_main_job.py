@@ -85,8 +85,9 @@ def test_main_job__provenance_and_artifacts(of: dict[str, Run]) -> None:
     assert student.data.params["loss.terms.kd.temperature"] == "4.0"
     config = yaml.safe_load(artifact(student, names.ARTIFACT_CONFIG).read_text())
     assert config["student"]["recipe"]["optimizer"]["lr"] == 5e-3
-    for picture in (names.ARTIFACT_CONFUSION, names.ARTIFACT_RELIABILITY):
-        assert artifact(student, picture).read_bytes()[:4] == b"\x89PNG"
+    for run in of.values():
+        for picture in (names.ARTIFACT_CONFUSION, names.ARTIFACT_RELIABILITY):
+            assert artifact(run, picture).read_bytes()[:4] == b"\x89PNG"
 
 
 def test_main_job__analysis_reads_it(of: dict[str, Run], finished: Finished) -> None:
@@ -209,7 +210,8 @@ def test_main_job__training_that_changes_no_weight_is_no_result(
 def test_main_job__loss_none_without_a_teacher_in_a_study_that_looks_like_markup(
     kd_lab: Command, tmp_path: Path
 ) -> None:
-    said = kd_lab("dataset=synthetic loss=none teacher=none student.recipe.steps=30", "study='[/b] mine'")
+    job = "dataset=synthetic loss=none teacher=none student.recipe.steps=30 measure.figures=false"
+    said = kd_lab(job, "study='[/b] mine'")
     assert said.code == 0, said
     assert [run.data.tags["role"] for run in all_runs(tmp_path, "[/b] mine")] == ["student"]
     assert "trained on hard labels" in said.out
@@ -223,6 +225,7 @@ def test_main_job__several_losses(kd_lab: Command, tmp_path: Path, small: list[s
         "dataset=synthetic dataset.labels=null 'loss=[kd,soft_label]' loss.terms.soft_label.weight=0.5 baseline=false"
     )
     assert kd_lab(line, *small).code == 0
+    assert list(tmp_path.rglob("*.png")) == []  # measure.figures=false
     last = {k: v for k, v in the_run(tmp_path, "student").data.metrics.items() if k.startswith("train/loss")}
     assert set(last) == {"train/loss_total", "train/loss_hard", "train/loss_kd", "train/loss_soft_label"}
     total = 0.1 * last["train/loss_hard"] + 0.9 * last["train/loss_kd"] + 0.5 * last["train/loss_soft_label"]
@@ -246,6 +249,7 @@ def test_main_job__own_class_own_arrays_epochs_and_validation(kd_lab: Command, t
         "teacher.recipe.steps=20",
         "student.recipe.batch_size=16",
         "baseline.recipe.batch_size=16",
+        "measure.figures=false",
     ]
     said = kd_lab(line, *more)
     assert said.code == 0, said

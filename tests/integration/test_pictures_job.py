@@ -25,6 +25,7 @@ TINY = [
     "student.recipe.augment=true",
     "measure.latency_runs=2",
     "measure.latency_warmup=1",
+    "measure.figures=false",
     "measure.throughput_batch=2",
     "trainer=cpu",
 ]

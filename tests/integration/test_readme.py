@@ -14,6 +14,7 @@ import kd_lab
 ROOT = Path(kd_lab.__file__).parents[1]
 FILES = ("kd_lab/losses/my_loss.py", "conf/loss/my_loss.yaml", "tests/losses/test_my_loss.py")
 JOB = "loss=my_loss dataset=synthetic teacher=mlp teacher.recipe.steps=20 student.recipe.steps=20 baseline=false"
+JOB += " measure.figures=false"
 
 
 def python(*arguments: str, root: Path, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -150,7 +150,7 @@ def test_measuring__answers_that_are_no_numbers__one_sentence_and_the_weights_ar
     kd_lab: Command, tmp_path: Path, small: list[str]
 ) -> None:
     (tmp_path / "nan_net.py").write_text(NOT_A_NUMBER)
-    said = kd_lab("dataset=synthetic teacher=none loss=none student._target_=nan_net.Net", small[0])
+    said = kd_lab("teacher=none loss=none student._target_=nan_net.Net", JOB, small[0], "measure.figures=false")
 
     run = the_run(tmp_path, names.STUDENT)
     assert said.code == 1

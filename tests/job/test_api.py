@@ -12,6 +12,7 @@ from kd_lab.errors import UserError
 from kd_lab.store.store import Store
 
 SMALL = ["dataset=synthetic", "teacher=mlp", "student.recipe.steps=20", "teacher.recipe.steps=20"]
+MEASURED = ["measure.latency_runs=2", "measure.figures=false"]
 
 
 @pytest.mark.slow
@@ -19,8 +20,8 @@ def test_distil__is_the_job_of_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = kd_lab.distil(*SMALL, "measure.latency_runs=2", "loss=dkd", quiet=True)  # type: ignore[operator]
-    again = kd_lab.distil(*SMALL, "measure.latency_runs=2", "loss=dkd", quiet=True)  # type: ignore[operator]
+    found = kd_lab.distil(*SMALL, *MEASURED, "loss=dkd", quiet=True)  # type: ignore[operator]
+    again = kd_lab.distil(*SMALL, *MEASURED, "loss=dkd", quiet=True)  # type: ignore[operator]
 
     assert capsys.readouterr().out == ""
     stored = Store.existing("sqlite:///mlflow.db").get(found.student.run_id)

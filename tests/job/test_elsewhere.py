@@ -37,7 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(made)
         given = ["dataset=arrays", "dataset.path=my.npz", "dataset.standardize=true", "teacher=none", "loss=none"]
-        result = kd_lab.distil(*given, "student.recipe.steps=60", "student.recipe.batch_size=20", quiet=True)
+        given += ["student.recipe.steps=60", "student.recipe.batch_size=20", "measure.figures=false"]
+        result = kd_lab.distil(*given, quiet=True)
     (made / "id").write_text(result.student.run_id)
     return made
 

@@ -31,7 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(made)
         steps = ["student.recipe.steps=30", "student.recipe.batch_size=20", "dataset.standardize=true"]
-        result = kd_lab.distil("dataset=arrays", "dataset.path=my.npz", "teacher=none", "loss=none", *steps, quiet=True)
+        steps += ["teacher=none", "loss=none", "measure.figures=false"]
+        result = kd_lab.distil("dataset=arrays", "dataset.path=my.npz", *steps, quiet=True)
     (made / "id").write_text(result.student.run_id)
     return made
 
@@ -87,7 +88,7 @@ def test_predict__raw_series_are_normalised_as_those_it_learned_from(
     write(folder / "series", ts(rows[:20]), ts(rows[20:]))
     np.save("raw.npy", raw[20:])
     chosen = ["dataset=series", "dataset.path=series", "teacher=none", "loss=none"]
-    recipe = ["student.recipe.steps=3", "student.recipe.batch_size=5"]
+    recipe = ["student.recipe.steps=3", "student.recipe.batch_size=5", "measure.figures=false"]
     run_id = kd_lab.distil(*chosen, *recipe, quiet=True).student.run_id
     predict(run_id, URI, "raw.npy")
     found = [row["probability_0"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))]

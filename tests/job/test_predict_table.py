@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
         monkeypatch.chdir(made)
         steps = ["student.recipe.steps=40", "student.recipe.batch_size=20", "teacher=none", "loss=none"]
         files = ["dataset.path=my.csv", "dataset.test_path=test.csv", "dataset.target=class", 'dataset.separator=";"']
-        result = kd_lab.distil("dataset=table", *files, *steps, quiet=True)
+        result = kd_lab.distil("dataset=table", *files, *steps, "measure.figures=false", quiet=True)
     (made / "id").write_text(result.student.run_id)
     return made
 
