@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import pytest
 import torch
-from torch import nn
+from timm.layers import BatchNormAct2d
+from torch import distributed, multiprocessing, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from kd_lab.losses.fitnet import FitNet
-from kd_lab.norm import BatchNorm
+from kd_lab.norm import BatchNorm, WholeBatch
 from kd_lab.types import Batch, Outputs
 
 
@@ -51,3 +55,73 @@ def test_batch_norm__a_loss_survives_a_batch_of_one_with_one_position() -> None:
 
     assert own.grad is not None
     assert own.grad.isfinite().all()
+
+
+PIECES = slice(0, 6), slice(6, 7)
+"""Of two processes: one of them has a single sample, of which a vector has no variance."""
+
+
+class Normed(nn.Module):
+    """BatchNorm of three kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        maps = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), BatchNormAct2d(4), nn.Flatten())
+        self.layers = nn.Sequential(maps, nn.Linear(64, 3), BatchNorm(3))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.layers(inputs)
+        return outputs
+
+
+def trained(network: nn.Module, piece: slice, scale: float = 1.0) -> None:
+    inputs = torch.randn(7, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for _ in range(4):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(network(inputs)[piece], (torch.arange(7) % 3)[piece], reduction="sum")
+        (loss * scale / 7).backward()
+        optimizer.step()
+
+
+class Piece(nn.Module):
+    """Sees this process's part alone."""
+
+    def __init__(self, network: nn.Module, piece: slice, *, whole: bool) -> None:
+        super().__init__()
+        self.network, self.piece, self.whole = network, piece, whole
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        outputs = inputs.new_zeros(len(inputs), 3)
+        if self.whole:
+            with WholeBatch():
+                outputs[self.piece] = self.network(inputs[self.piece])
+        else:
+            outputs[self.piece] = self.network(inputs[self.piece])
+        return outputs
+
+
+def one_rank(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    for whole in (True, False):
+        network = Normed()
+        trained(DistributedDataParallel(Piece(network, PIECES[rank], whole=whole)), PIECES[rank], 2.0)
+        torch.save(network.state_dict(), f"{folder}/{rank}-{whole}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_whole_batch__two_processes_are_as_one_and_without_it_they_are_not(tmp_path: Path) -> None:
+    alone = Normed()
+    trained(alone, slice(None))
+
+    multiprocessing.spawn(one_rank, (str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
+
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}-True.pt")
+        for name, value in alone.state_dict().items():
+            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=name)
+    without = torch.load(tmp_path / "0-False.pt")
+    assert float((without["layers.1.weight"] - alone.state_dict()["layers.1.weight"]).abs().max()) > 1e-3

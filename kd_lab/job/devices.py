@@ -1,5 +1,6 @@
 """Which processes and devices a job trains on."""
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +11,15 @@ from kd_lab.job.settings import TrainerSettings
 
 @dataclass(frozen=True)
 class Devices:
-    """accelerator: cpu or gpu. count: processes, one device each. strategy: Lightning's name."""
+    """accelerator: cpu or gpu. count: processes, one device each. strategy: Lightning's name.
+
+    sync_batchnorm: whether BatchNorm sees the batches of all processes as one.
+    """
 
     accelerator: str
     count: int
     strategy: str
+    sync_batchnorm: bool = False
 
     @property
     def main(self) -> torch.device:
@@ -26,8 +31,15 @@ def resolve(settings: TrainerSettings) -> Devices:
     """Match what was asked for with what is there, and set the number of torch threads.
 
     Raises:
-        UserError: A GPU is asked for where there is none, more than there are, or several devices without DDP.
+        UserError: A GPU is asked for where there is none, more than there are, or several devices without DDP; or this
+            is one of several processes that torchrun started, each of which would do the whole job.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
+        raise UserError(
+            f"RANK={os.environ['RANK']} WORLD_SIZE={os.environ['WORLD_SIZE']}: started by torchrun or the like, and "
+            "kd-lab starts its processes itself, on one machine; expected no torchrun, and trainer=ddp "
+            "trainer.devices=N for N processes"
+        )
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     accelerator = settings.accelerator if settings.accelerator != "auto" else ("gpu" if gpus else "cpu")
     if accelerator == "gpu" and not gpus:
@@ -40,4 +52,6 @@ def resolve(settings: TrainerSettings) -> Devices:
         raise UserError(f"trainer.devices={count}: several devices need trainer=ddp")
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    return Devices(accelerator, count, settings.strategy if count > 1 else "auto")
+    if count == 1:
+        return Devices(accelerator, 1, "auto")
+    return Devices(accelerator, count, settings.strategy, settings.sync_batchnorm)

@@ -11,13 +11,14 @@ from typing import cast
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from kd_lab import names
 from kd_lab.errors import PrunedError, TrainingFailedError, UserError
 from kd_lab.feeds.streaming import lost_worker
 from kd_lab.insight.taps import Tap
 from kd_lab.job.checks import callbacks_of
+from kd_lab.job.devices import Devices
 from kd_lab.job.plan import Plan
 from kd_lab.measures.latency import torch_threads
 from kd_lab.outside.scratch import scratch
@@ -43,6 +44,10 @@ from kd_lab.types import Augment, Measurement, Step, Teacher
 FORMAT = 1
 """Of what a state holds."""
 PRECISIONS = {"32": "32-true"}
+LOST = (
+    "one of the processes that train was killed or ended by itself ({}), most likely for want of memory; take smaller "
+    "batches or fewer processes (trainer.devices=N), or give more memory"
+)
 
 FOUND = (
     names.COST_TRAIN_WALL_S,
@@ -101,12 +106,12 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
     feed = plan.feed(job.rows, job.recipe, job.seed, job.views)
     step = job.step or _distiller(job)
     own = callbacks_of(plan.settings)
-    resuming = _resuming(plan, job, step, sink)
+    resuming, before = _resuming(plan, job, step, sink), _sums(step)
     if resuming is not None and (cost := resuming.finished()) is not None:
+        _check_changed(job, before, step)
         job.network.eval()
         return cost
-    module = TrainingModule(step, job.recipe, feed, watched=bool(own))
-    before = _sums(module)
+    module = TrainingModule(step, job.recipe, feed, watched=bool(own), whole_batch=plan.devices.sync_batchnorm)
     torch.manual_seed(job.seed)
     with scratch() as folder, quiet(), _in_order(job), torch_threads(job.threads):
         trainer = _trainer(plan, job, [*_callbacks(plan, job, sink, resuming), *own], feed.epochs, folder)
@@ -115,26 +120,28 @@ def fit(plan: Plan, job: Fit, sink: Sink) -> Measurement:
                 _run(trainer, module)
         finally:
             step.release()
-    if _sums(module) == before:
+    _check_changed(job, before, step)
+    job.network.eval()
+    return {key: float(trainer.callback_metrics[key]) for key in FOUND if key in trainer.callback_metrics}
+
+
+def _sums(step: Step) -> list[float]:
+    """What a training that does anything changes."""
+    parameters = cast("nn.Module", step).parameters()
+    return [float(p.detach().double().sum()) for p in parameters if p.requires_grad]
+
+
+def _check_changed(job: Fit, before: list[float], step: Step) -> None:
+    if _sums(step) == before:
         raise TrainingFailedError(
             f"{job.label}: {job.recipe.steps:,} steps changed no weight; expected a larger learning rate, and "
             f"gradients that are finite at precision {job.recipe.precision}"
         )
-    job.network.eval()
-    cost = {key: float(trainer.callback_metrics[key]) for key in FOUND if key in trainer.callback_metrics}
-    if resuming is not None:
-        resuming.finish(cost)
-    return cost
 
 
 def _distiller(job: Fit) -> Step:
     (teacher,) = job.teachers or (None,)
     return Distiller(job.network, job.objective, teacher=teacher, taps=job.taps, compiled=job.recipe.compile)
-
-
-def _sums(module: TrainingModule) -> list[float]:
-    """What a training that does anything changes."""
-    return [float(p.detach().double().sum()) for p in module.parameters() if p.requires_grad]
 
 
 @contextmanager
@@ -156,6 +163,8 @@ def _resuming(plan: Plan, job: Fit, step: Step, sink: Sink) -> Resuming | None:
         "format": FORMAT,
         "version of torch": str(torch.__version__),
         "device": plan.devices.main.type,
+        "trainer.devices": plan.devices.count,
+        "trainer.sync_batchnorm": plan.devices.sync_batchnorm,
         "trainer.threads": job.threads or torch.get_num_threads(),
         "tracking.every_n_steps": plan.settings.tracking.every_n_steps,
         "seed": job.seed,
@@ -165,8 +174,16 @@ def _resuming(plan: Plan, job: Fit, step: Step, sink: Sink) -> Resuming | None:
     beside = {
         f"teacher{i or ''}": teacher for i, teacher in enumerate(job.teachers) if isinstance(teacher, CachedTeacher)
     }
-    module = cast("nn.Module", step)
-    return Resuming(job.label, job.states, facts=facts, step=module, steps=job.recipe.steps, sink=sink, beside=beside)
+    return Resuming(
+        job.label,
+        job.states,
+        facts=facts,
+        step=cast("nn.Module", step),
+        steps=job.recipe.steps,
+        sink=sink,
+        beside=beside,
+        processes=plan.devices.count,
+    )
 
 
 def _callbacks(plan: Plan, job: Fit, sink: Sink, resuming: Resuming | None) -> list[pl.Callback]:
@@ -208,7 +225,7 @@ def _trainer(plan: Plan, job: Fit, callbacks: list[pl.Callback], epochs: int, sc
     return pl.Trainer(
         accelerator=plan.devices.accelerator,
         devices=plan.devices.count,
-        strategy=_strategy(plan.devices.strategy, job),
+        strategy=_strategy(plan.devices, job),
         precision=PRECISIONS.get(job.recipe.precision, job.recipe.precision),  # type: ignore[arg-type]
         max_epochs=epochs,
         callbacks=callbacks,
@@ -221,9 +238,16 @@ def _trainer(plan: Plan, job: Fit, callbacks: list[pl.Callback], epochs: int, sc
     )
 
 
-def _strategy(name: str, job: Fit) -> str | QuietDDP:
-    """A loss of layers may leave the classifier without a gradient, which DDP must be told."""
-    return QuietDDP(find_unused_parameters=bool(job.taps)) if name == "ddp_spawn" else name
+def _strategy(devices: Devices, job: Fit) -> str | QuietDDP:
+    """A loss of layers may leave the classifier without a gradient, which DDP must be told.
+
+    It is told of more than two processes, too: gradients are then summed in the same order from the first step on,
+    where they would else be put in another one after it, and a training that goes on would round in its own way.
+    """
+    if devices.strategy != "ddp_spawn":
+        return devices.strategy
+    unused = bool(job.taps) or (devices.accelerator == "cpu" and devices.count > 2)
+    return QuietDDP(find_unused_parameters=unused, threads=job.threads)
 
 
 def _run(trainer: pl.Trainer, module: TrainingModule) -> None:
@@ -231,17 +255,25 @@ def _run(trainer: pl.Trainer, module: TrainingModule) -> None:
     try:
         trainer.fit(module)
     except SystemExit as error:
-        # Lightning 2.6 turns Ctrl-C into SystemExit(1) and leaves SIGINT ignored.
+        # Lightning 2.6 turns Ctrl-C into SystemExit(1), leaves SIGINT ignored, and those that it spawned at work.
         signal.signal(signal.SIGINT, handler)
+        if trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(signal.SIGKILL)
         said = error.__context__
         raise KeyboardInterrupt(*said.args if isinstance(said, KeyboardInterrupt) else ()) from error
     except ProcessRaisedException as error:
+        if str(error).rstrip().endswith("KeyboardInterrupt"):
+            raise KeyboardInterrupt from error
         for kind in (TrainingFailedError, PrunedError, UserError):
             told = re.search(rf"{kind.__name__}: (.+)", str(error))
             if told:
                 raise kind(told[1]) from error
         _check_workers(error)
+        if "by peer" in str(error):  # the other one is gone, and this one was the first to be seen
+            raise TrainingFailedError(LOST.format("it answers no more")) from error
         raise
+    except ProcessExitedException as error:
+        raise TrainingFailedError(LOST.format(error)) from error
     except RuntimeError as error:  # PyTorch raises it wherever the training is, once a worker is gone
         _check_workers(error)
         raise

@@ -21,7 +21,7 @@ from kd_lab.job.published import tags
 from kd_lab.job.resume import states_of
 from kd_lab.job.saved import save_answers, save_network
 from kd_lab.job.specs import NetworkSpec
-from kd_lab.job.threads import threads
+from kd_lab.job.threads import other_threads, threads
 from kd_lab.job.train import train
 from kd_lab.job.tuned import of_role
 from kd_lab.models.common.weights import load_weights, weights_sha256
@@ -38,7 +38,6 @@ from kd_lab.types import Measurement, NetworkResult
 
 VERIFY_TOLERANCE = 0.005
 """How far the accuracy of a network found again may lie from the recorded one (another device rounds differently)."""
-
 
 OF_CHOICE = (names.VAL_BEST_ACCURACY_TOP1, names.VAL_BEST_EPOCH)
 """What a best epoch was chosen by, and which it is."""
@@ -151,6 +150,8 @@ class Keeper:
             self._refuse(order, found)
             return None
         self.reporter.note(f"{order.role}: run {found.run_id[:8]} found again and verified, accuracy {now:.2%}")
+        for told in other_threads(self.plan, order.spec, network, found.tags.get(names.TAG_TRAIN_THREADS)):
+            self.reporter.note(f"{order.role}: {told}")
         measurement = _costs(found) | measured.measurement
         result = NetworkResult(order.role, found.run_id, measurement, sha256, reused=True)
         return Obtained(network, result, measured.logits)

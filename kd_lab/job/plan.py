@@ -225,7 +225,8 @@ class Plan:
     def specs(self) -> Specs:
         """The job's networks, specified."""
         settings, student, strategy = self.settings, self.settings.student, self.strategy
-        world, trainer = World.of(settings, self.data), settings.trainer.model_dump(exclude={"workers"})
+        world = World.of(settings, self.data, self.devices)
+        trainer = settings.trainer.model_dump(exclude={"workers", "sync_batchnorm"})  # same batches; in the world
         if self.own is not None:
             tutors = () if self.own.lesson is None else self.own.lesson.teachers
             return Specs(world, tutors[-1] if tutors else None, None, self.own, trainer)

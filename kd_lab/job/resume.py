@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from kd_lab.job.console import Reporter
 from kd_lab.job.plan import Plan
@@ -22,7 +23,7 @@ def states_of(plan: Plan, spec: NetworkSpec, store: Store, reporter: Reporter) -
         reporter.note(f"{spec.role}: keeps no state and begins anew if it is interrupted: {reason}")
         yield None
         return
-    key = plan.specs.world.key(spec)
+    key = replace(plan.specs.world, processes=1, sync_batchnorm=False).key(spec)  # who had another number is told so
     lease = Lease.take(store.location, f"states-{key}")
     if lease is None:  # another job trains the same network at this moment, and the states are its
         yield None
@@ -34,8 +35,6 @@ def states_of(plan: Plan, spec: NetworkSpec, store: Store, reporter: Reporter) -
 
 
 def _reason(plan: Plan, spec: NetworkSpec) -> str | None:
-    if plan.devices.count > 1:
-        return f"it is trained by {plan.devices.count} processes"
     if spec.recipe.precision == "16-mixed":
         return f"{spec.role}.recipe.precision=16-mixed"
     return "nobody knows the state of callbacks of yours" if plan.settings.callbacks else None

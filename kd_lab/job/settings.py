@@ -104,6 +104,7 @@ class TrainerSettings(Strict):
     strategy: Literal["auto", "ddp_spawn"]
     threads: PositiveInt | None
     workers: Annotated[int, Field(ge=0)] = 2
+    sync_batchnorm: bool = False
 
 
 class TrackingSettings(Strict):

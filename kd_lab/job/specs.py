@@ -14,6 +14,7 @@ from typing import Any
 import kd_lab
 from kd_lab import names
 from kd_lab.job.code import DISTILLING, TRAINING, code_of
+from kd_lab.job.devices import Devices
 from kd_lab.job.loss_settings import LossSettings
 from kd_lab.job.settings import NetworkSettings, RecipeSettings, Settings
 from kd_lab.job.strict import Node
@@ -68,6 +69,7 @@ class World:
     """What all networks of a job follow from: data, augmentation, classes no student sees, the user's callbacks.
 
     keep: which weights are kept. unlabelled: how many points without a label a student is taught on; None is all.
+    processes: how many train, each with a share of every batch. sync_batchnorm: whether BatchNorm sees these as one.
     """
 
     fingerprint: str
@@ -76,14 +78,17 @@ class World:
     callbacks: Mapping[str, Node]
     keep: str = "last"
     unlabelled: int | None = None
+    processes: int = 1
+    sync_batchnorm: bool = False
 
     @classmethod
-    def of(cls, settings: Settings, data: Data) -> "World":
+    def of(cls, settings: Settings, data: Data, devices: Devices) -> "World":
         """That of a job."""
         without = tuple(sorted({*settings.student.without_classes}))
         augment = settings.dataset.get("augment")
         keep, unlabelled = settings.checkpoint.keep, settings.student.unlabelled
-        return cls(data.fingerprint, augment, without, settings.callbacks, keep, unlabelled)
+        processes = devices.count, devices.sync_batchnorm
+        return cls(data.fingerprint, augment, without, settings.callbacks, keep, unlabelled, *processes)
 
     def key(self, spec: NetworkSpec) -> str:
         """What the trained network is found again by: data, network, recipe, seed, lesson, and the code of all."""
@@ -97,6 +102,8 @@ class World:
         facts |= {"recipe": spec.recipe.model_dump(), "augment": self._augment(spec), "seed": spec.seed}
         if self.keep != "last":
             facts["keep"] = self.keep
+        if self.processes > 1:
+            facts |= {"processes": self.processes, "sync_batchnorm": self.sync_batchnorm}
         if self.callbacks:
             facts["callbacks"] = dict(self.callbacks)
         if self.without_classes and spec.role != names.TEACHER:

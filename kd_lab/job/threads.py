@@ -38,8 +38,10 @@ def threads(plan: Plan, spec: NetworkSpec, network: nn.Module) -> int:
         spec: what is trained.
         network: built for it.
     """
-    own = torch.get_num_threads()
-    chosen = plan.settings.trainer.threads is not None or plan.devices.accelerator != "cpu" or plan.devices.count > 1
+    own, told = torch.get_num_threads(), plan.settings.trainer.threads
+    if plan.devices.count > 1:  # of each process
+        return told or max(1, own // plan.devices.count)
+    chosen = told is not None or plan.devices.accelerator != "cpu"
     if chosen or own == 1 or not spec.is_trained:
         return own
     asks = plan.built is not None and spec.lesson is not None and _asks_in_every_step(plan)
@@ -90,11 +92,23 @@ def of_job(plan: Plan) -> dict[str, int]:
     }
 
 
+def other_threads(plan: Plan, spec: NetworkSpec, network: nn.Module, recorded: str | None) -> list[str]:
+    """That a network which is found again was trained with another number than this job would take, a sentence.
+
+    It is found all the same. The number follows from the machine and from how many jobs of a sweep share it; were it in
+    the key, each of them would have a teacher of its own, and jobs that are compared would not have the same one.
+    """
+    now = threads(plan, spec, network)
+    if plan.devices.accelerator != "cpu" or not spec.is_trained or recorded in {None, str(now)}:
+        return []
+    return [f"was trained with {recorded} torch threads, and this job would take {now}: another rounding, no more"]
+
+
 def described(plan: Plan) -> list[str]:
     """Whose threads are not torch's own number, and why, a sentence."""
     own = torch.get_num_threads()
     few = [called for called, count in of_job(plan).items() if count != own]
-    if not few:
+    if not few or plan.devices.count > 1:
         return []
     return [f"1 torch thread, not {own}, trains {listed(few)}: small steps (trainer.threads=N chooses)"]
 

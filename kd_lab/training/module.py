@@ -7,19 +7,24 @@ than a small network itself (experiments/speed has the numbers). All else goes t
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from kd_lab.norm import WholeBatch
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import Batch, Feed, LossTerms, Step
 
 
 class StepCallback(pl.Callback):
     """A callback that follows every batch, whoever counts them: Lightning's loop or the module's."""
+
+    of_process: ClassVar[bool] = False
+    """Whether its state is that of this process alone, where several train."""
 
     def before_batch(self, trainer: pl.Trainer, module: "TrainingModule") -> None:
         """One that belongs to the next optimizer step is about to be seen."""
@@ -52,9 +57,12 @@ class TrainingModule(pl.LightningModule):
         recipe: optimizer, clipping, precision.
         feed: the batches.
         watched: whether somebody reads Lightning's own counters, such as callbacks of the user's.
+        whole_batch: whether BatchNorm sees the batches of all processes as one.
     """
 
-    def __init__(self, step: Step, recipe: Recipe, feed: Feed, *, watched: bool = False) -> None:
+    def __init__(
+        self, step: Step, recipe: Recipe, feed: Feed, *, watched: bool = False, whole_batch: bool = False
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.step = step
@@ -66,6 +74,7 @@ class TrainingModule(pl.LightningModule):
         self.by_epoch = False
         """Whether one `training_step` is a whole epoch."""
         self._watched = watched
+        self._whole_batch = whole_batch
         self._fresh = True
         """Whether the next batch is the first of an optimizer step."""
         self._ddp_params_and_buffers_to_ignore = [f"step.{name}" for name in step.own_buffers()]
@@ -107,7 +116,8 @@ class TrainingModule(pl.LightningModule):
                 callback.after_batch(trainer, self, one)
 
     def _count(self, batch: Batch, optimize: Callable[[Tensor, bool], None]) -> None:
-        terms = self.step(batch)
+        with WholeBatch() if self._whole_batch else nullcontext():
+            terms = self.step(batch)
         optimize(terms.total, batch.last)
         self.last_terms = terms
         self.steps_done += batch.last

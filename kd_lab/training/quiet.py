@@ -5,9 +5,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from pytorch_lightning.strategies import DDPStrategy
 
-LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning", "torch.distributed")
+LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning", "torch.distributed", "torch.multiprocessing")
 
 
 @contextmanager
@@ -35,12 +36,17 @@ class QuietDDP(DDPStrategy):
     """DDP in processes that are spawned, each of them as quiet as the one that spawned it.
 
     Not `ddp`, whose children would run the whole sweep again (Lightning issue 18175).
+
+    threads: torch's in each process; None leaves them.
     """
 
-    def __init__(self, *, find_unused_parameters: bool) -> None:
+    def __init__(self, *, find_unused_parameters: bool, threads: int | None = None) -> None:
         super().__init__(start_method="spawn", find_unused_parameters=find_unused_parameters)
+        self._threads = threads
 
     def setup_environment(self) -> None:
         """What a process does first, before it says that it is there."""
         _silence()
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)
         super().setup_environment()

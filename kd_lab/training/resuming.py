@@ -6,17 +6,13 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from kd_lab import names
 from kd_lab.training.callbacks.checkpoint import Checkpoint
 from kd_lab.training.callbacks.cost import Cost
 from kd_lab.training.callbacks.recorder import Sink
-from kd_lab.training.interrupts import Interrupts
-from kd_lab.training.state import State, Stateful, into_module, into_random, whole
-from kd_lab.training.states import MAIN, States, moment
+from kd_lab.training.interrupts import Interrupts, Shared
+from kd_lab.training.state import State, Stateful, into_module, into_random
+from kd_lab.training.states import States, moment
 from kd_lab.types import Measurement
-
-SHORT_S = 10.0
-"""A member or first stage that took less is trained again rather than kept."""
 
 
 class Curves:
@@ -56,6 +52,7 @@ class Resuming:
         steps: how many optimizer steps there are in all.
         sink: where its curves go; `curves` is given them in its place. What comes in `interrupts` waits for a state.
         beside: what else has a state, by name.
+        processes: how many train.
     """
 
     def __init__(
@@ -68,9 +65,10 @@ class Resuming:
         steps: int,
         sink: Sink,
         beside: Mapping[str, Stateful],
+        processes: int = 1,
     ) -> None:
         self.curves = Curves(sink)
-        self.interrupts = Interrupts()
+        self.interrupts = Interrupts(Shared() if processes > 1 else None)
         self._label, self._states, self._facts, self._step, self._steps = label, states, facts, step, steps
         self._beside = {"curves": self.curves, **beside}
         self._found = states.load(label, facts)
@@ -103,17 +101,12 @@ class Resuming:
             cost=cost,
             interrupts=self.interrupts,
             found=found,
+            beside=tuple(self._beside),
         )
-
-    def finish(self, cost: Measurement) -> None:
-        """Keep the end of a training that another one follows, if it took long."""
-        if self._states.training == MAIN or cost[names.COST_TRAIN_WALL_S] < min(SHORT_S, self._states.every_s):
-            return
-        state = whole(self._facts, self._step, self._steps, self._beside)
-        self._states.save(self._label, self._steps, {**state, "cost": dict(cost)}, kept=1)
 
 
 def _doubt(facts: State) -> str:
-    if facts["device"] != "cpu" and not torch.are_deterministic_algorithms_enabled():
+    exact = torch.are_deterministic_algorithms_enabled() and facts["trainer.devices"] <= 2
+    if facts["device"] != "cpu" and not exact:
         return "; on a GPU its numbers are not bit for bit those of an uninterrupted training"
     return ""

@@ -5,6 +5,7 @@ short or changed is known before it is read; nothing in it is run.
 """
 
 import hashlib
+import logging
 import os
 import pickle
 import shutil
@@ -27,6 +28,8 @@ KEPT = 2
 ENDING = ".state"
 HASH_LENGTH = 32
 
+_logger = logging.getLogger(__name__)
+
 
 @dataclass
 class States:
@@ -42,17 +45,25 @@ class States:
     training: str = MAIN
     _troubled: bool = field(default=False, repr=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that trains: what it has to tell goes to its standard error."""
+        return {**self.__dict__, "tell": _logger.warning}
+
     def of(self, training: str) -> "States":
         """Those of another training of the same network."""
         return replace(self, training=training)
 
     def save(self, label: str, step: int, state: State, *, kept: int = KEPT) -> None:
-        """Keep a state, and so many in all; what prevents it is said once, and costs no training."""
+        """Keep a state, and so many in all; what prevents it is said once, and costs no training.
+
+        Those of later steps are of a training that was begun anew since.
+        """
+        name = f"{self.training}-{step:012}"
         part = self.folder / f"{self.training}.{os.getpid()}.part"
         try:
             make_own_folder(self.folder)
             digest = _written(plain(state), part)
-            part.replace(self.folder / f"{self.training}-{step:012}-{digest}{ENDING}")
+            part.replace(self.folder / f"{name}-{digest}{ENDING}")
         except (OSError, UserError, RuntimeError, TypeError) as error:
             if not self._troubled:
                 self.tell(f"{label}: its state cannot be kept ({_line(error)}); the training goes on without")
@@ -60,7 +71,9 @@ class States:
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
-        for file_ in self._files()[kept:]:
+        files = self._files()
+        later = [file_ for file_ in files if file_.name[: len(name)] > name]
+        for file_ in [*later, *files[len(later) + kept :]]:
             with suppress(OSError):
                 file_.unlink()
 

@@ -75,18 +75,28 @@ def test_states_of__none_are_asked_for(store: Any) -> None:
     assert said.notes == []
 
 
-@pytest.mark.parametrize(
-    ("override", "reason"),
-    [
-        ("trainer=ddp trainer.accelerator=cpu trainer.devices=2", "it is trained by 2 processes"),
-        ("callbacks.mine._target_=pytorch_lightning.callbacks.Timer", "nobody knows the state of callbacks of yours"),
-    ],
-)
-def test_states_of__says_why_there_are_none(store: Any, override: str, reason: str) -> None:
-    made, said = plan(*SMALL, *override.split()), Said()
+def test_states_of__says_why_there_are_none(store: Any) -> None:
+    made, said = plan(*SMALL, "callbacks.mine._target_=pytorch_lightning.callbacks.Timer"), Said()
     with states_of(made, made.specs.student, store, said) as none:  # type: ignore[arg-type]
         assert none is None
+    reason = "nobody knows the state of callbacks of yours"
     assert said.notes == [f"student: keeps no state and begins anew if it is interrupted: {reason}"]
+
+
+def test_states_of__are_found_with_another_number_of_processes_and_the_network_is_not(small: Plan, store: Any) -> None:
+    two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    plans = [small, plan(*SMALL, *two), plan(*SMALL, *two, "trainer.sync_batchnorm=true")]
+    folders, keys = set(), set()
+    for one in plans:
+        with states_of(one, one.specs.student, store, Said()) as states:  # type: ignore[arg-type]
+            assert states is not None
+            folders.add(states.folder)
+        for role in (one.specs.teacher, one.specs.baseline, one.specs.student):
+            assert role is not None
+            keys.add(one.specs.world.key(role))
+        keys.add(one.specs.job_key())
+    assert len(folders) == 1
+    assert len(keys) == 4 * len(plans)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "often"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kd_lab.job import threads
-from kd_lab.job.threads import Others, crowded, described, of_job
+from kd_lab.job.threads import Others, crowded, described, of_job, other_threads
 from tests.job.composed import plan
 
 
@@ -33,7 +33,8 @@ def others(cores: float) -> Any:
         (["student.widths=[4096,4096]"], [1, 2, 2]),
         (["teacher.recipe.batch_size=64", "teacher.cache=off"], [2, 1, 2]),  # all three members answer in every step
         (["trainer.threads=2", "teacher=mlp"], [2, 2, 2]),
-        (["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"], [2, 2, 2]),
+        (["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"], [1, 1, 1]),  # each of two
+        (["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.threads=2"], [2, 2, 2]),
     ],
 )
 def test_threads__by_the_size_of_a_step_unless_told(overrides: list[str], expected: list[int]) -> None:
@@ -56,6 +57,18 @@ def test_described__only_where_it_is_not_torchs_own() -> None:
     assert described(plan("trainer.threads=2")) == []
     torch.set_num_threads(1)
     assert described(plan()) == []
+
+
+def test_other_threads__of_a_network_that_is_found_again() -> None:
+    made = plan("teacher.recipe.batch_size=64")
+    assert made.built is not None
+    assert made.built.teacher is not None
+    spec, network = made.specs.teacher, made.built.teacher
+    assert spec is not None
+    assert other_threads(made, spec, network, "1") == [
+        "was trained with 1 torch threads, and this job would take 2: another rounding, no more"
+    ]
+    assert other_threads(made, spec, network, "2") == other_threads(made, spec, network, None) == []
 
 
 def test_crowded__advises_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

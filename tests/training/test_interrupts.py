@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from kd_lab.training.interrupts import Interrupts
+from kd_lab.training.interrupts import Interrupts, Shared
 
 
 def send(number: int) -> None:
@@ -25,11 +25,11 @@ def _as_the_command_line_has_it() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-def reached(*acts: Callable[[Interrupts], object]) -> int:
+def reached(*acts: Callable[[Interrupts], object], within: Interrupts | None = None) -> int:
     """How many of some acts are done in a context, which a KeyboardInterrupt must end."""
     count, ended = 0, False
     try:
-        with Interrupts() as interrupts:
+        with within or Interrupts() as interrupts:
             for act in acts:
                 act(interrupts)
                 count += 1
@@ -60,6 +60,31 @@ def test_interrupts__what_waits_at_the_end_is_obeyed_whatever_ended_it() -> None
     assert reached(lambda _: send(signal.SIGINT), fails) == 1
     assert reached(lambda _: send(signal.SIGINT), lambda _: None) == 2
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def twin(interrupts: Interrupts) -> Interrupts:
+    """What a process that is started has of it; shared memory goes there in no other way."""
+    kind, arguments, state = interrupts.__reduce__()
+    made = kind(*arguments)
+    made.__dict__ |= state
+    return made
+
+
+def test_interrupts__what_one_process_notes_all_know_once_they_are_at_work() -> None:
+    shared, seen = Shared(), []
+    here = Interrupts(shared)
+    there = twin(here)
+
+    def sees(_: Interrupts) -> None:
+        seen.append((here.waits, there.waits))
+
+    # While the others start, nobody would hear of it.
+    assert reached(sees, lambda _: send(signal.SIGTERM), sees, within=here) == 1
+    shared.begin()
+    assert reached(sees, lambda _: send(signal.SIGTERM), sees, within=here) == 3
+    assert seen == [(False, False), (False, False), (True, True)]
+    with pytest.raises(KeyboardInterrupt):
+        there.obey()
 
 
 def test_interrupts__other_threads_hear_none() -> None:

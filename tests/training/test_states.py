@@ -51,6 +51,21 @@ def test_save__keeps_the_newest_two(states: States, said: Says) -> None:
     assert states.folder.stat().st_mode & 0o777 == 0o700
 
 
+def test_save__what_was_begun_anew_takes_the_place_of_what_had_come_further(states: States) -> None:
+    for step in (90, 100):
+        states.save("student", step, state(step))
+    states.of("member-0").save("teacher 1/2", 95, state(95))
+
+    for step in (3, 6):
+        states.save("student", step, state(step))
+
+    assert [file.name.rpartition("-")[0] for file in files(states)] == [
+        "main-000000000003",
+        "main-000000000006",
+        "member-0-000000000095",
+    ]
+
+
 def test_states__of_another_training_of_the_same_network_are_its_own(states: States) -> None:
     states.of("member-0").save("teacher 1/2", 5, state(5))
 

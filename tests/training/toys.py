@@ -203,7 +203,7 @@ def train(
         recipe=recipe if recipe is not None else toy_recipe(),
         rows=data.transfer,
         seed=seed,
-        teacher=FrozenTeacher(teacher) if teacher is not None else None,
+        teachers=() if teacher is None else (FrozenTeacher(teacher),),
         **more,
     )
     return fit(Plan(settings, devices, data), job, sink if sink is not None else Lines())

@@ -1,26 +1,42 @@
 """Keeps the state of a training now and then, and has one that was interrupted go on from it."""
 
+import io
 import time
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Collection, Mapping
+from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.utilities import move_data_to_device
-from torch import nn
+from torch import distributed, nn
 
+from kd_lab import names
 from kd_lab.training.callbacks.cost import Cost
 from kd_lab.training.interrupts import Interrupts
 from kd_lab.training.module import StepCallback, TrainingModule
-from kd_lab.training.state import State, Stateful, into_module, into_optimizer, into_random, whole
-from kd_lab.training.states import States
+from kd_lab.training.state import (
+    State,
+    Stateful,
+    into_module,
+    into_optimizer,
+    into_random,
+    of_random,
+    plain,
+    whole,
+)
+from kd_lab.training.states import MAIN, States
 from kd_lab.types import Batch
+
+SHORT_S = 10.0
+"""A member or first stage that took less is trained again rather than kept."""
 
 
 class Checkpoint(StepCallback):
     """Between two optimizer steps, every `states.every_s`: a look at the clock after each batch, and no more.
 
-    It comes after all other callbacks, so that each of them has seen the last batch. For a training in one process,
-    whose module counts its own batches.
+    It comes after all other callbacks, so that each of them has seen the last batch. Where several processes train, the
+    first one says when; all keep after the same step, and the first one writes, beside its own, what the others have
+    of their own: random numbers, and the states of callbacks that are `of_process`.
 
     Args:
         label: what the training is called.
@@ -30,6 +46,7 @@ class Checkpoint(StepCallback):
         cost: its clock stands still meanwhile.
         interrupts: one that waits is obeyed once a state is kept.
         found: the state to go on from.
+        beside: of the parts, those that are kept of the end of a training that another one follows; see `finish`.
     """
 
     def __init__(
@@ -42,6 +59,7 @@ class Checkpoint(StepCallback):
         cost: Cost,
         interrupts: Interrupts,
         found: State | None = None,
+        beside: Collection[str] = (),
     ) -> None:
         self.label = label
         self.states = states
@@ -50,6 +68,17 @@ class Checkpoint(StepCallback):
         self.cost = cost
         self.interrupts = interrupts
         self.found = found
+        self.beside = beside
+        self._random = of_random()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As bytes: thousands of tensors would be as many shared files."""
+        file = io.BytesIO()
+        torch.save(self.found, file)
+        return {**self.__dict__, "found": file.getvalue()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= {**state, "found": torch.load(io.BytesIO(state["found"]), weights_only=True)}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Feed, step and epoch stand where they stood."""
@@ -64,39 +93,83 @@ class Checkpoint(StepCallback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """All is on its device by now: fill it."""
         self._due = time.perf_counter() + self.states.every_s
+        self._is_first = trainer.is_global_zero
+        if (shared := self.interrupts.shared) is not None:
+            self.interrupts.__enter__()  # it ends with this process
+            if self._is_first:
+                shared.begin()
         if self.found is None:
             return
         into_module(_step(cast("TrainingModule", pl_module)), self.found["module"])
         into_optimizer(trainer.optimizers[0], self.found["optimizer"])
-        near = move_data_to_device(self.found["parts"], pl_module.device)
-        for name, part in self.parts.items():
-            part.load_state_dict(near[name])
+        own = self.found if self._is_first else self.found["others"][trainer.global_rank - 1]
+        for name, state in move_data_to_device(own["parts"], pl_module.device).items():
+            self.parts[name].load_state_dict(state)
         trainer.callback_metrics.update(self.found["metrics"])
-        into_random(self.found["random"])
+        into_random(own["random"])
         self.found = None  # the memory is wanted
 
     def after_batch(self, trainer: pl.Trainer, module: TrainingModule, batch: Batch) -> None:
         """Keep a state if it is time to; at the end of an epoch that waits until the epoch has been looked at."""
-        if not batch.last or not (self.interrupts.waits or time.perf_counter() >= self._due):
+        if not batch.last or not self._is_time(module.steps_done):
             return
         if module.steps_done % _steps_per_epoch(module) and module.steps_done < module.recipe.steps:
             self._keep(trainer, module)
-            self.interrupts.obey()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep a state if it is time to, and if the training goes on."""
         module = cast("TrainingModule", pl_module)
         ends = trainer.should_stop or module.steps_done >= module.recipe.steps
-        if not ends and (self.interrupts.waits or time.perf_counter() >= self._due):
+        if not ends and self._is_time(module.steps_done):
             self._keep(trainer, module)
-            self.interrupts.obey()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the end of a training that another one follows, if it took long."""
+        cost = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        took = cost[names.COST_TRAIN_WALL_S]
+        if self.states.training == MAIN or took < min(SHORT_S, self.states.every_s) or not self._is_first:
+            return
+        module = cast("TrainingModule", pl_module)
+        state = whole(self.facts, _step(module), module.steps_done, {name: self.parts[name] for name in self.beside})
+        if trainer.world_size > 1:  # the process that goes on has drawn nothing meanwhile
+            state["random"] = self._random
+        self.states.save(self.label, module.steps_done, {**state, "cost": cost}, kept=1)
+
+    def _is_time(self, step: int) -> bool:
+        due = self.interrupts.waits or time.perf_counter() >= self._due
+        if (shared := self.interrupts.shared) is None:
+            return due
+        if shared.step == step:
+            return True
+        if due and self._is_first:
+            shared.step = step + 1
+        return False
 
     def _keep(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+        """In all processes, and end if one of them was interrupted."""
         with self.cost.paused(module.device):
-            state = whole(self.facts, _step(module), module.steps_done, self.parts)
-            state |= {"optimizer": trainer.optimizers[0].state_dict(), "metrics": dict(trainer.callback_metrics)}
-            self.states.save(self.label, module.steps_done, state)
+            others = self._others(trainer)
+            if self._is_first:
+                state = whole(self.facts, _step(module), module.steps_done, self.parts)
+                state |= {"optimizer": trainer.optimizers[0].state_dict(), "metrics": dict(trainer.callback_metrics)}
+                self.states.save(self.label, module.steps_done, state | {"others": others})
         self._due = time.perf_counter() + self.states.every_s
+        if trainer.strategy.reduce_boolean_decision(self.interrupts.waits, all=False):
+            self.interrupts.obey()
+
+    def _others(self, trainer: pl.Trainer) -> list[State]:
+        """What each other process has of its own, in the first one."""
+        if trainer.world_size == 1:
+            return []
+        parts = {
+            name: part.state_dict()
+            for name, part in self.parts.items()
+            if isinstance(part, StepCallback) and part.of_process
+        }
+        found: list[Any] = [None] * trainer.world_size
+        own = move_data_to_device(plain({"parts": parts, "random": of_random()}), "cpu")
+        distributed.gather_object(own, found if self._is_first else None)
+        return found[1:]
 
 
 def _step(module: TrainingModule) -> nn.Module:

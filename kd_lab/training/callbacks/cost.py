@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import ClassVar, cast
 
 import pytorch_lightning as pl
 import torch
@@ -20,6 +20,8 @@ class Cost(StepCallback):
 
     The values land in `trainer.callback_metrics`, the one thing that Lightning brings home from spawned processes.
     """
+
+    of_process: ClassVar[bool] = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""

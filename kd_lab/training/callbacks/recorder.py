@@ -4,7 +4,7 @@ Legend: N batches of a window, S steps of it, T terms.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, cast
+from typing import ClassVar, Protocol, cast
 
 import pytorch_lightning as pl
 import torch
@@ -35,6 +35,8 @@ class Recorder(StepCallback):
     moments the terms stay on the device, so a GPU is not made to wait. `rename` maps a key to the one it is kept under
     (the members of an ensemble).
     """
+
+    of_process: ClassVar[bool] = True
 
     def __init__(self, sink: Sink, every: int, rename: Callable[[str], str] = str) -> None:
         self.sink = sink

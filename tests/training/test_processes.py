@@ -1,0 +1,148 @@
+"""Two real processes on gloo train as one does, and go on as if they had not been interrupted."""
+
+import functools
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessRaisedException
+
+from kd_lab import names
+from kd_lab.job.devices import Devices
+from kd_lab.losses.crd import CRD
+from kd_lab.losses.kd import KD
+from kd_lab.losses.ps_kd import PSKD
+from kd_lab.training.objective import Objective, Term
+from kd_lab.training.states import States
+from kd_lab.types import Batch, Outputs
+from tests.training.toys import (
+    CLASSES,
+    FEATURES,
+    ONE_PROCESS,
+    Lines,
+    Noisy,
+    Plain,
+    Projected,
+    same,
+    toy_data,
+    toy_recipe,
+    train,
+    weights,
+)
+
+pytestmark = pytest.mark.slow
+
+TWO = Devices("cpu", 2, "ddp_spawn")
+SYNCHRONIZED = Devices("cpu", 2, "ddp_spawn", sync_batchnorm=True)
+END = "TEST_END"
+
+
+class Normed(nn.Module):
+    """BatchNorm, and nothing random."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(
+            nn.Linear(FEATURES, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, CLASSES), nn.BatchNorm1d(CLASSES)
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.layers(inputs)
+
+
+def test_sync_batchnorm__two_processes_are_one() -> None:
+    """The last batch of an epoch has three samples: of one alone, BatchNorm would have no variance."""
+    data, recipe = toy_data(labelled=27), toy_recipe(steps=12)
+    one, two = Normed(), Normed()
+
+    measured = [train(one, data=data, recipe=recipe), train(two, data=data, recipe=recipe, devices=SYNCHRONIZED)]
+
+    assert measured[0][names.COST_TRAIN_STEPS] == measured[1][names.COST_TRAIN_STEPS] == 12
+    alone = weights(one)
+    for name, value in weights(two).items():
+        torch.testing.assert_close(value, alone[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+class OfLogits(CRD):
+    """Of what needs no layer."""
+
+    layers = None
+
+    def compute(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        own, theirs = (replace(one, features=(one.logits,)) for one in (student, teacher))
+        return super().compute(own, theirs, batch)
+
+
+class Ending(Noisy):
+    """BatchNorm and dropout, until a step that the environment names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.seen += self.training
+        if str(self.seen) == os.environ.get(END):
+            raise RuntimeError("the end")
+        return super().forward(inputs)
+
+
+def run(sink: Lines, kept: States | None, best: Path, devices: Devices) -> tuple[nn.Module, dict[str, float]]:
+    data = toy_data(labelled=28, validation=12)
+    torch.manual_seed(3)
+    shapes: dict[str, Any] = {"student_shapes": ((CLASSES,),), "teacher_shapes": ((CLASSES,),)}
+    terms = {
+        "kd": Term(KD(temperature=2.0), 0.5),
+        "parts": Term(Projected(), 0.3),
+        "ps_kd": Term(PSKD(num_classes=CLASSES, targets=data.targets), 0.3),
+        "crd": Term(OfLogits(**shapes, targets=data.targets, dim=4, negatives=5), 0.2),
+    }
+    network, objective = Ending(), Objective(terms, 0.4)
+    measured = train(
+        network,
+        data=data,
+        objective=objective,
+        teacher=Plain(5),
+        recipe=toy_recipe(functools.partial(torch.optim.Adam, lr=0.01), steps=15, clip_norm=0.5, ema=0.7),
+        devices=devices,
+        sink=sink,
+        every=4,
+        states=kept,
+        best=best,
+        threads=1,
+    )
+    return nn.ModuleList([network, objective]), measured
+
+
+def test_states__two_processes_go_on_as_if_nothing_had_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, part, sink = (Lines(tmp_path / name) for name in ("whole", "part", "again"))
+    kept, best, other = States(tmp_path / "states", [].append, 1e-9), tmp_path / "best", tmp_path / "whole_best"
+    uninterrupted, measured = run(whole, None, other, TWO)
+
+    monkeypatch.setenv(END, "11")
+    with pytest.raises(ProcessRaisedException, match="the end"):
+        run(part, kept, best, TWO)
+    assert [int(file.name.split("-")[1]) for file in kept._files()] == [10, 8]
+    best.unlink()
+    monkeypatch.delenv(END)
+    said: list[str] = []
+    kept.tell = said.append
+    resumed, again = run(sink, kept, best, TWO)
+
+    assert said[0].startswith("toy: goes on at step 10 of 15, from a state of ")
+    assert same(weights(resumed), weights(uninterrupted))
+    assert sink.points == whole.points
+    assert best.read_bytes() == other.read_bytes()
+    of_time = {names.COST_TRAIN_WALL_S, names.COST_TRAIN_SAMPLES_PER_S, names.COST_TRAIN_PEAK_MEMORY_BYTES}
+    assert {k: v for k, v in again.items() if k not in of_time} == {
+        k: v for k, v in measured.items() if k not in of_time
+    }
+
+    run(Lines(), kept, best, ONE_PROCESS)
+    assert said[1:] == ["toy: begins anew, its state is of other trainer.devices (2, now 1)"]
+    assert [int(file.name.split("-")[1]) for file in kept._files()] == [14, 13]
