@@ -24,7 +24,7 @@ class DynamicKD(Strategy):
         Raises:
             ValueError: one is not.
         """
-        check_samples(parties)
+        check_samples(parties, "_target_")
 
     def step(self, training: Training) -> Step:
         """As plain distillation, with a weight for each sample."""

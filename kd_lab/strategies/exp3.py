@@ -48,7 +48,7 @@ class Exp3(Weighing):
         Raises:
             ValueError: there are not.
         """
-        check_validation(parties)
+        check_validation(parties, f"every={self.every}")
         super().check(parties)
 
     def step(self, training: Training) -> Step:

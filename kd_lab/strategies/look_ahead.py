@@ -61,7 +61,7 @@ class LookAhead(Weighing):
         Raises:
             ValueError: there is none, or a term alone, or no temperature where it is asked for.
         """
-        self.looking.check(parties)
+        self.looking.check(parties, f"ahead_rate={self.looking.ahead_rate:g}")
         if not self.temperature:
             super().check(parties)
         elif not tempered(parties.objective):

@@ -45,9 +45,9 @@ class SampleWeights(Strategy):
         Raises:
             ValueError: one of both is not so.
         """
-        check_samples(parties)
+        check_samples(parties, f"by={self.by}")
         if self.by == "look_ahead":
-            self.looking.check(parties)
+            self.looking.check(parties, f"by={self.by}")
 
     def step(self, training: Training) -> Step:
         """As plain distillation, with a weight for each sample."""

@@ -48,6 +48,6 @@ def test_labels__are_drawn_more_than_noise() -> None:
 
 def test_job__without_a_validation_part_is_refused(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"^strategy\._target_: learns from the validation part, and there is none"):
+    with pytest.raises(UserError, match=r"^strategy\.every=10: learns from the validation part, and there is none"):
         kd_lab.distil("strategy=exp3", quiet=True)
     assert not list(tmp_path.iterdir())

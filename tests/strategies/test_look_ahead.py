@@ -140,14 +140,17 @@ def test_look_ahead__bad_settings(settings: dict, complaint: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
-        ([], r"^strategy\._target_: learns from the validation part, and there is none; expected one, such as data"),
+        (
+            [],
+            r"^strategy\.ahead_rate=0\.1: learns from the validation part, and there is none; expected one, such as",
+        ),
         (
             ["dataset.validation=200", "student.recipe.compile=true"],
-            r"^strategy\._target_: .+student.recipe.compile=fal",
+            r"^strategy\.ahead_rate=0\.1: .+student.recipe.compile=fal",
         ),
         (
             ["dataset.validation=200", "loss=crd"],
-            r"^strategy\._target_: asks a loss several times .+ and crd remembers",
+            r"^strategy\.ahead_rate=0\.1: asks a loss several times .+ and crd remembers",
         ),
         (
             ["dataset.validation=200", "loss=mse_logits", "strategy.temperature=true"],

@@ -104,9 +104,15 @@ def test_controls__follow_from_the_teacher() -> None:
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
-        ([], r"^strategy\._target_: learns from the validation part, and there is none"),
-        (["loss=dist"], r"^strategy\._target_: weighs samples, and dist compares the samples of a batch; expected a l"),
-        (["loss=fitnet"], r"^strategy\._target_: weighs samples, and fitnet compares layers; expected a loss such as"),
+        ([], r"^strategy\.by=look_ahead: learns from the validation part, and there is none"),
+        (
+            ["loss=dist"],
+            r"^strategy\.by=look_ahead: weighs samples, and dist compares the samples of a batch; expected a l",
+        ),
+        (
+            ["loss=fitnet"],
+            r"^strategy\.by=look_ahead: weighs samples, and fitnet compares layers; expected a loss such as",
+        ),
         (["strategy.by=age"], r"^strategy\.by=age: expected 'look_ahead', 'entropy', 'margin' or 'none'"),
     ],
 )

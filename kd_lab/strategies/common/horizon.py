@@ -41,31 +41,31 @@ class Looking:
         self.ahead_rate, self.exact, self.every = positive("ahead_rate", ahead_rate), exact, every
 
     @staticmethod
-    def check(parties: Parties) -> None:
+    def check(parties: Parties, key: str) -> None:
         """There is a validation part, no loss is moved by being asked twice, and the network runs as it is.
 
         Raises:
             ValueError: one of these is not so.
         """
-        check_validation(parties)
+        check_validation(parties, key)
         if parties.compiled:
             raise ValueError(
-                "_target_: asks the network with other parameters, and torch.compile has no second derivative; "
+                f"{key}: asks the network with other parameters, and torch.compile has no second derivative; "
                 "expected student.recipe.compile=false"
             )
         for name, term in parties.objective.terms.items():
             if term.loss.has_memory:
                 raise ValueError(
-                    f"_target_: asks a loss several times for a batch, and {name} remembers what it saw; expected a "
+                    f"{key}: asks a loss several times for a batch, and {name} remembers what it saw; expected a "
                     "loss without a memory, such as loss=kd"
                 )
 
 
-def check_validation(parties: Parties) -> None:
-    """Raise a ValueError if there is no validation part to learn from."""
+def check_validation(parties: Parties, key: str) -> None:
+    """Raise a ValueError that begins with the key if there is no validation part to learn from."""
     if not len(parties.data.validation):
         raise ValueError(
-            "_target_: learns from the validation part, and there is none; expected one, such as dataset.validation=200"
+            f"{key}: learns from the validation part, and there is none; expected one, such as dataset.validation=200"
         )
 
 

@@ -17,7 +17,7 @@ from kd_lab.training.objective import HARD, Objective
 from kd_lab.types import UNLABELLED, Batch, LossTerms, Outputs, labelled
 
 
-def check_samples(parties: Parties) -> None:
+def check_samples(parties: Parties, key: str) -> None:
     """Every soft term can be asked sample by sample: two made-up samples are tried.
 
     Raises:
@@ -34,7 +34,7 @@ def check_samples(parties: Parties) -> None:
             "cannot be computed for a sample alone": not _is_askable(loss, parties.data.num_classes),
         }
         if reason := next((why for why, holds in reasons.items() if holds), None):
-            raise ValueError(f"_target_: weighs samples, and {name} {reason}; expected a loss such as loss=kd")
+            raise ValueError(f"{key}: weighs samples, and {name} {reason}; expected a loss such as loss=kd")
 
 
 def weighed(
