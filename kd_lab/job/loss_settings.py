@@ -64,7 +64,7 @@ def loss_settings(node: Node) -> LossSettings:
         UserError: a weight, a name or a key cannot be used.
     """
     terms = {}
-    for name, term in _mapping("loss.terms", node["terms"]).items():
+    for name, term in _mapping("loss.terms", node.get("terms")).items():
         terms[name] = dict(_mapping(f"loss.terms.{name}", term))
     schedules = dict(_mapping("loss.schedules", node.get("schedules") or {}))
     hard_schedule = schedules.pop("hard_weight", None)

@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from kd_lab.errors import choices
 from kd_lab.job.arguments import key_of
 from kd_lab.job.catalogue import choices_with
 from kd_lab.job.suggestions import suggestion
 
-COMPOSING = (HydraException, OmegaConfBaseException, ValueError)
+NO_YAML = (YAMLError, RecursionError)
+"""What reading a YAML of the user's own may raise (--config-dir)."""
+COMPOSING = (HydraException, OmegaConfBaseException, ValueError, *NO_YAML)
 """What composing a config may raise; ValueError: of `teacher=null` and of `=3` (Hydra 1.3)."""
 
 Compose = Callable[[Sequence[str]], DictConfig]
@@ -33,6 +36,9 @@ def explain(error: Exception, overrides: Sequence[str], compose: Compose, known:
         return _no_choice(error, known)
     wrong, before = _wrong(overrides, compose)
     key = key_of(wrong)
+    if isinstance(error, NO_YAML):
+        said = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        return f"{wrong or 'config'}: its YAML cannot be read ({said})"
     if not wrong or isinstance(error, OSError):
         return " ".join(str(error).split())
     if not key:

@@ -156,7 +156,11 @@ def in_bytes(size: float) -> str:
     Examples:
         >>> in_bytes(600), in_bytes(48_000), in_bytes(6_012_954_214)
         ('600 bytes', '48 KB', '6.0 GB')
+        >>> in_bytes(256**500)  # as a damaged header may announce
+        'over 1e24 bytes'
     """
+    if size > 1e24:
+        return "over 1e24 bytes"
     for unit in ("bytes", "KB", "MB"):
         if size < 1000:
             return f"{size:.3g} {unit}"

@@ -203,7 +203,16 @@ def test_mnist__a_byte_too_few_or_too_many(tmp_path: Path, packed: bool, off: in
     )
 
 
-@pytest.mark.parametrize("raw", [_idx_of(60, kind=9) + bytes(60), _idx_of(0), _idx_of(*[1] * 255)[:200], b"\0\0\x08"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        _idx_of(60, kind=9) + bytes(60),
+        _idx_of(0),
+        _idx_of(*[1] * 255)[:200],
+        _idx_of(*[2**31] * 200),
+        b"\0\0\x08",
+    ],
+)
 def test_mnist__no_header_of_bytes(tmp_path: Path, unread: None, raw: bytes) -> None:
     write(tmp_path)
     (tmp_path / NAMES[1]).write_bytes(raw)

@@ -168,6 +168,22 @@ def test_bad_input__file(kd_lab: Command, tmp_path: Path, case: str) -> None:
     refused(kd_lab("dataset=arrays dataset.path=my.npz teacher=mlp"), message, tmp_path, *before)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"loss.terms=null: expected the settings of a loss"),
+        ("a:\n\t- b\n", r"loss=mine: its YAML cannot be read \(.*line 2, column 1\)"),
+        ("a: " + "[" * 3000, r"loss=mine: its YAML cannot be read \(it is nested too deeply\)"),
+        ("a: !!python/object/apply:os.system [touch owned]", r"loss=mine: its YAML cannot be read \(.*os\.system"),
+    ],
+    ids=["empty", "tab", "deep", "code"],
+)
+def test_bad_input__yaml_of_ones_own(kd_lab: Command, tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "own" / "loss").mkdir(parents=True)
+    (tmp_path / "own" / "loss" / "mine.yaml").write_text(text)
+    refused(kd_lab(f"--config-dir={tmp_path / 'own'} loss=mine dataset=synthetic"), message, tmp_path, "own")
+
+
 def _teacher_file(folder: Path, case: str) -> str:
     if case == "does not fit":
         save_file({"layers.weight": torch.zeros(3)}, folder / "t.safetensors")

@@ -1,8 +1,11 @@
 import copy
 import json
+import pickle
 import struct
+import warnings
 import zipfile
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import torch
@@ -259,6 +262,12 @@ def test_load_weights__pickles_are_refused_unread(saved, tmp_path):
     torch.save({"state_dict": saved.state_dict(), "hyper_parameters": Evil()}, tmp_path / "w.ckpt")
     _refused(saved, tmp_path / "w.ckpt", "expected weights only, but the file holds Python objects")
     assert not ran.exists()
+
+
+def test_load_weights__a_pickle_of_a_later_protocol__no_warning_beside_the_sentence(saved, tmp_path):
+    (tmp_path / "w.pt").write_bytes(pickle.dumps(Path("x"), protocol=4))
+    with warnings.catch_warnings(action="error"):
+        _refused(saved, tmp_path / "w.pt", "expected weights only, but the file holds Python objects")
 
 
 def test_load_weights__a_whole_module_is_refused(saved, tmp_path):

@@ -156,7 +156,8 @@ def test_listed__as_a_person_would_say_it(words: list[str], expected: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(12, "12 bytes"), (47_880, "47.9 KB"), (4.8e9, "4.8 GB"), (2e13, "20,000.0 GB")]
+    ("size", "text"),
+    [(12, "12 bytes"), (47_880, "47.9 KB"), (4.8e9, "4.8 GB"), (2e13, "20,000.0 GB"), (256**500, "over 1e24 bytes")],
 )
 def test_in_bytes(size: float, text: str) -> None:
     assert in_bytes(size) == text

@@ -6,6 +6,7 @@ Nothing here runs code from a file: pickles are read with `weights_only=True`.
 import hashlib
 import os
 import pickle
+import warnings
 import zipfile
 from argparse import Namespace
 from collections.abc import Mapping
@@ -97,7 +98,7 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     _check_declared(path)
     try:
         # The options that training scripts keep beside the weights: a bag of values.
-        with torch.serialization.safe_globals([Namespace]):
+        with torch.serialization.safe_globals([Namespace]), warnings.catch_warnings(action="ignore"):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if _is_pickle(path):
