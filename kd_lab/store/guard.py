@@ -1,8 +1,9 @@
 """MLflow's client as kd-lab uses it: what a store answers is looked at before it is believed.
 
 Ids of runs become names of folders, so they are ids and nothing else. Where a run's artifacts lie a store says too: a
-server may not name a folder of this machine, a SQLite file none that is not below its own. Artifacts go through a
-repository of the address that was looked at, because MLflow's client would ask the store for it once more.
+server may not name a folder of this machine, a SQLite file none that is not below its own; of a file that was moved
+with its artifacts they are looked for beside it. Artifacts go through a repository of the address that was looked at,
+because MLflow's client would ask the store for it once more.
 """
 
 import shutil
@@ -99,7 +100,9 @@ class GuardedClient(MlflowClient):
         if parts.scheme not in ("", "file"):
             return address, None
         folder = Path(unquote(parts.path))
-        inside = self._home is not None and folder.resolve().is_relative_to(self._home.resolve())
+        inside = self._is_inside(folder)
+        if not inside and not is_trusted_folder(folder) and (moved := self._moved(folder, run.info.run_id)) is not None:
+            return moved.as_uri(), moved
         if not folder.is_absolute() or ".." in folder.parts or not (inside or is_trusted_folder(folder)):
             expected = f"below {self._home}, where the store lies" if self._home else "on the server"
             told = _of_all(folder, run.info.run_id)
@@ -108,6 +111,18 @@ class GuardedClient(MlflowClient):
                 f"expected them {expected}; if you know that folder, add trust={told}"
             )
         return address, folder
+
+    def _is_inside(self, folder: Path) -> bool:
+        return self._home is not None and folder.resolve().is_relative_to(self._home.resolve())
+
+    def _moved(self, folder: Path, run_id: str) -> Path | None:
+        """Where a run's artifacts lie beside a SQLite file that was moved or copied together with them."""
+        if self._home is None or folder.parts[-2:] != (run_id, "artifacts") or len(folder.parts) < 5:
+            return None
+        study = self._home.absolute().joinpath(*folder.parts[-4:-2])
+        if study.parent.name not in HOMES or not study.is_dir() or not self._is_inside(study):
+            return None
+        return study / run_id / "artifacts"
 
     def _checked(self, run: Run) -> Run:
         run_id(run.info.run_id, f"tracking.uri={self._uri}")

@@ -16,14 +16,14 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from kd_lab.names import ARTIFACT_WEIGHTS
 from kd_lab.outside.ids import is_run_id
 from kd_lab.outside.paths import is_own_rescue, make_own_folder, read_text, regular
 from kd_lab.store.entries import Entries, Point
-from kd_lab.store.location import Location
+from kd_lab.store.location import SQLITE, Location
 
 MAX_LOG_BYTES = 2**31
 HEADER = "run.json"
@@ -85,13 +85,18 @@ class Journal:
         return is_own_rescue(self.folder) and (self.folder / HEADER).is_file()
 
     def header(self) -> Header:
-        """What the run is.
+        """What the run is; where its folder was moved together with a SQLite file, that is its store.
 
         Raises:
             OSError: this is not the folder of a run, or no longer.
             ValueError: what it says is not what a run says.
         """
-        return Header.of_text(read_text(self.folder / HEADER))
+        header = Header.of_text(read_text(self.folder / HEADER))
+        database = Location.parse(header.uri).database
+        if database is None or database.exists():
+            return header
+        beside = self.folder.parent.absolute().with_name(database.name)
+        return replace(header, uri=f"{SQLITE}{beside}") if beside.is_file() else header
 
     def append(self, entries: Entries) -> None:
         """Keep what was taken; it survives this process whatever happens to it."""
