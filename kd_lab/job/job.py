@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kd_lab import names
 from kd_lab.job import notes, parts, published, recipes, threads, tuned
+from kd_lab.job.again import done_before
 from kd_lab.job.answers import check
 from kd_lab.job.beside import chain_wall_s, obtain_links, told, with_peers
 from kd_lab.job.bind import described
@@ -24,6 +25,7 @@ from kd_lab.store.orphans import settle
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.store.sync import waiting_here
+from kd_lab.training.states import forget_old
 from kd_lab.types import Data, Measurement, NetworkResult, RunResult
 
 ALONE = "student alone"
@@ -48,6 +50,16 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
         *built.bound.described(),
     ]:
         reporter.note(line)
+    result = done_before(keeper) or _done(keeper)
+    reporter.finished(result, keeper.config)
+    for sentence in waiting_here(keeper.store.uri):
+        reporter.note(sentence)
+    return result
+
+
+def _done(keeper: Keeper) -> RunResult:
+    """Teacher, who else teaches, baseline and student, one after the other."""
+    plan, reporter = keeper.plan, keeper.reporter
     teacher = told(reporter, names.TEACHER, lambda: obtain_teacher(keeper)) if plan.specs.teacher else None
     links = obtain_links(keeper)
     amiss = [] if teacher is None else misfits(plan, teacher.network)
@@ -56,11 +68,7 @@ def run(config: Mapping[str, Any], context: Context, reporter: Reporter) -> RunR
     baseline = told(reporter, ALONE, lambda: _baseline(keeper, teacher)) if plan.specs.baseline else None
     spans = [*wide(plan.data), *amiss]
     student = told(reporter, names.STUDENT, lambda: _student(keeper, teacher, baseline, links, spans))
-    result = _result(plan.data, teacher, baseline, student.result, spans)
-    reporter.finished(result, keeper.config)
-    for sentence in waiting_here(keeper.store.uri):
-        reporter.note(sentence)
-    return result
+    return _result(plan.data, teacher, baseline, student.result, spans)
 
 
 def _not_typed(plan: Plan) -> list[str]:
@@ -85,8 +93,8 @@ def begin(config: Mapping[str, Any], context: Context, reporter: Reporter) -> Ke
         reporter.warn(warning)
     with busy(f"opening {tracking.uri}"):
         store = Store.open(tracking.uri, settings.study, although_away=although_away)
-        said = settle(store, context.sweep)
-    for sentence in said:
+        said = [*settle(store, context.sweep), forget_old(store.location.checkpoints)]
+    for sentence in filter(None, said):
         reporter.note(sentence)
     check(plan, store.location.answers)
     return Keeper(plan, store, plan.in_effect(config), context, reporter)

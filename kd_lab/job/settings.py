@@ -175,9 +175,10 @@ class StudentSettings(NetworkSettings):
     """The student, and what it sees of the data.
 
     without_classes: true classes of which it sees no sample, nor does its baseline. unlabelled: how many points without
-    a label it is taught on; None is all.
+    a label it is taught on; None is all. reuse: whether a finished run of the whole job is its result.
     """
 
+    reuse: bool = False
     without_classes: list[int] = Field(default_factory=list)
     unlabelled: Annotated[int, Field(ge=0)] | None = None
 

@@ -27,6 +27,8 @@ MAIN = "main"
 KEPT = 2
 ENDING = ".state"
 HASH_LENGTH = 32
+FORGOTTEN_S = 30 * 24 * 3600.0
+"""Nobody goes on with a training whose newest state is older."""
 
 _logger = logging.getLogger(__name__)
 
@@ -120,6 +122,29 @@ class States:
         except (OSError, UserError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
             return None
         return cast("State", state) if isinstance(state, dict) and isinstance(state.get("facts"), dict) else None
+
+
+def forget_old(folder: Path) -> str | None:
+    """Remove the states of trainings that nobody has gone on with for 30 days; a sentence if there were any.
+
+    folder: that of all networks' folders.
+    """
+    removed, size = 0, 0
+    for network in folder.iterdir() if is_own_folder(folder) else ():
+        with suppress(OSError):
+            if not is_own_folder(network):
+                continue
+            found = [file.lstat() for file in network.iterdir()]
+            newest = max([network.lstat().st_mtime, *(one.st_mtime for one in found)])
+            if time.time() - newest > FORGOTTEN_S:
+                shutil.rmtree(network)
+                removed, size = removed + 1, size + sum(one.st_size for one in found)
+    if not removed:
+        return None
+    with suppress(OSError):
+        folder.rmdir()
+    trainings = "one training, which nobody has" if removed == 1 else f"{removed} trainings, which nobody has"
+    return f"{folder}: removed the states of {trainings} gone on with for 30 days ({size / 1e6:,.1f} MB)"
 
 
 def _written(state: State, path: Path) -> str:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import resource
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from kd_lab.training.states import States, moment
+from kd_lab.training.states import States, forget_old, moment
 
 FACTS = {"seed": 1, "trainer.threads": 1}
 
@@ -175,3 +176,41 @@ def test_remove__leaves_nothing(states: States, tmp_path: Path) -> None:
 def test_moment__has_its_day_where_that_is_not_today() -> None:
     assert moment(0.0).startswith("19")
     assert len(moment(0.0)) == len("1970-01-01 00:00")
+
+
+def aged(folder: Path, days: float) -> None:
+    then = time.time() - days * 24 * 3600
+    for path in [*folder.iterdir(), folder]:
+        os.utime(path, (then, then))
+
+
+def test_forget_old__what_nobody_has_gone_on_with_for_a_month(tmp_path: Path, said: Says) -> None:
+    root = tmp_path / "mlflow.db.checkpoints"
+    old, older, young = (States(root / name, said, 300.0) for name in ("old", "older", "young"))
+    for one in (old, older, young):
+        one.save("student", 3, state(3))
+    (root / "link").symlink_to(young.folder)
+    size = sum(file.stat().st_size for file in files(old)) / 1e6
+    aged(old.folder, 31)
+    aged(young.folder, 29)
+
+    told = f"removed the states of one training, which nobody has gone on with for 30 days ({size:,.1f} MB)"
+    assert forget_old(root) == f"{root}: {told}"
+    assert sorted(path.name for path in root.iterdir()) == ["link", "older", "young"]
+    assert forget_old(root) is None
+
+    (root / "link").unlink()
+    aged(older.folder, 100)
+    aged(young.folder, 31)
+    assert "of 2 trainings" in str(forget_old(root))
+    assert not root.exists()
+    assert forget_old(root) is None
+
+
+def test_forget_old__a_folder_that_is_a_link_is_left_alone(tmp_path: Path, states: States) -> None:
+    states.save("student", 3, state(3))
+    aged(states.folder, 31)
+    (tmp_path / "link").symlink_to(states.folder.parent)
+
+    assert forget_old(tmp_path / "link") is None
+    assert files(states) != []
