@@ -56,8 +56,8 @@ def _result(keeper: Keeper, student: StoredRun) -> RunResult:
     )
     fidelity = {key: student.metrics[kept] for key, kept in names.OF_ALONE.items() if kept in student.metrics}
     return RunResult(
-        teacher=teacher and _of(names.TEACHER, teacher),
-        baseline=alone and _of(names.BASELINE, alone, fidelity),
+        teacher=_of(names.TEACHER, teacher) if teacher else None,
+        baseline=_of(names.BASELINE, alone, fidelity) if alone else None,
         student=_of(names.STUDENT, student),
         validation_accuracy=student.metrics.get(names.VAL_ACCURACY_TOP1),
         test_samples=len(data.test),

@@ -72,6 +72,8 @@ class Location:
             UserError: one of them cannot be written, or the file is a folder.
         """
         self._check_rescue()
+        if self.locks.exists() and not self.locks.is_dir():
+            raise UserError(f"{self.locks}: expected a folder, where the locks of {self.uri} are; take that file away.")
         if self.database is None:
             if not os.access(Path.cwd(), os.W_OK):
                 raise UserError(

@@ -65,7 +65,7 @@ class Tried:
 
 
 class Trials:
-    """One search in its journal."""
+    """One search in its journal; a UserError where that cannot be read."""
 
     def __init__(self, journal: Path, name: str, settings: SearchSettings, dimensions: Mapping[str, Dimension]) -> None:
         import optuna
@@ -74,11 +74,16 @@ class Trials:
         self._dimensions = dimensions
         self._distributions = {key: distribution(dimension) for key, dimension in dimensions.items()}
         self._journal = str(journal)
-        self._storage = _storage(self._journal)
         directions = [direction(objective) for objective in settings.objectives]
-        self._study = optuna.create_study(
-            storage=self._storage, study_name=name, directions=directions, load_if_exists=True
-        )
+        try:
+            self._storage = _storage(self._journal)
+            self._study = optuna.create_study(
+                storage=self._storage, study_name=name, directions=directions, load_if_exists=True
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # of lines that Optuna did not write
+            raise UserError(
+                f"{journal}: Optuna cannot read its journal of searches; move that file away to begin them anew"
+            ) from error
         self._id = self._storage.get_study_id_from_name(name)
 
     def before(self) -> list[Tried]:

@@ -75,3 +75,11 @@ def test_check__port_that_speaks_no_http__user_error():
 
 def test_local__is_what_a_job_is_told_by_default():
     assert yaml.safe_load((conf_dir() / "tracking" / "local.yaml").read_text())["uri"] == LOCAL
+
+
+def test_check__locks_that_are_a_file__user_error(tmp_path):
+    (tmp_path / "mlflow.db.locks").write_text("I am a file")
+    with pytest.raises(
+        UserError, match=r"mlflow\.db\.locks: expected a folder, where the locks of sqlite:.* are; take"
+    ):
+        Location.parse(f"sqlite:///{tmp_path / 'mlflow.db'}").check()

@@ -146,3 +146,12 @@ def test_check_installed__says_how(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match="sweep=optuna: needs optuna; install it with: pip install optuna"):
         check_installed()
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe noise \x00\n", b"text\ntext\n", b'{"a": 1}\n{"a": 1}\n', b"[]\n[]\n", b"5\n5\n"]
+)
+def test_trials__a_journal_that_is_none__one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "journal").write_bytes(content)
+    with pytest.raises(UserError, match=r"journal: Optuna cannot read its journal of searches; move that file away"):
+        trials(tmp_path)
