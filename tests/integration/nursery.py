@@ -1,0 +1,220 @@
+"""Starts `kd-lab` commands in processes of their own: forked from one that has imported all that a job needs.
+
+Importing torch, Lightning and MLflow takes longer than the small jobs that are attacked. A forked process runs the
+command's own `main`, with its own folder, environment, signals and output, and ends as the interpreter would; a cold
+one is started by the interpreter, imports and all.
+"""
+
+import importlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+COMMAND = "from kd_lab.cli.main import main; main()"
+WARM_UP = ["dataset=synthetic", "teacher=mlp", "teacher.recipe.steps=2", "student.recipe.steps=2"]
+WARM_UP += ["measure.latency_runs=1", "measure.latency_warmup=1"]
+HEAVY = (
+    "kd_lab.",
+    "torch",
+    "pytorch_lightning.",
+    "mlflow.",
+    "sqlalchemy.",
+    "alembic.",
+    "sklearn.",
+    "pandas.",
+    "matplotlib.",
+)
+"""How the names begin of what is imported before."""
+LIMIT = "KD_LAB_ATTACK_LIMIT"
+"""How many bytes a file of a command may have, where it is in the environment."""
+POLL_S = 0.01
+
+
+@dataclass
+class Process:
+    """One command that was started. code: what it ended with, a signal's number negative, as subprocess has it."""
+
+    pid: int
+    folder: Path
+    number: int
+    nursery: "Nursery"
+    code: int | None = None
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code; None where it goes on after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while self.code is None:
+            self.code = self.nursery.ended(self.pid)
+            if self.code is None and time.monotonic() > deadline:
+                return None
+            time.sleep(POLL_S)
+        return self.code
+
+    def signal(self, number: int, *, group: bool = False) -> None:
+        """Send it a signal; group: also to all processes of its session."""
+        with suppress(ProcessLookupError):
+            (os.killpg if group else os.kill)(self.pid, number)
+
+    @property
+    def said(self) -> str:
+        """Standard output and error."""
+        return "".join(
+            file.read_text(errors="replace") for file in sorted(self.folder.glob(f"said-{self.number}-*.txt"))
+        )
+
+    @property
+    def complained(self) -> str:
+        """Standard error alone."""
+        return (self.folder / f"said-{self.number}-err.txt").read_text(errors="replace")
+
+
+class Nursery:
+    """A process that forks; see the module. cold: none, every command imports for itself."""
+
+    def __init__(self) -> None:
+        self._environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join([os.getcwd(), *filter(None, sys.path)]),
+        }
+        self._forks = subprocess.Popen(
+            [sys.executable, "-P", __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=self._environment,
+            start_new_session=True,
+        )
+        self._cold: dict[int, subprocess.Popen[bytes]] = {}
+        self._count = 0
+        self._ask()  # ready
+
+    def start(
+        self, arguments: Sequence[str], cwd: Path, said: Path, environment: dict[str, str], *, cold: bool = False
+    ) -> Process:
+        """Begin a command. cwd: where it stands. said: the folder of what it prints. environment: beside this one's."""
+        self._count += 1
+        files = [str(said / f"said-{self._count}-{name}.txt") for name in ("out", "err")]
+        if cold:
+            with open(files[0], "wb") as out, open(files[1], "wb") as err:
+                started = subprocess.Popen(
+                    [sys.executable, "-P", "-c", COMMAND, *arguments],
+                    cwd=cwd,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=err,
+                    env=self._environment | environment,
+                    start_new_session=True,
+                )
+            self._cold[started.pid] = started
+            return Process(started.pid, said, self._count, self)
+        asked = {"arguments": list(arguments), "cwd": str(cwd), "files": files, "environment": environment}
+        return Process(int(self._ask(asked)), said, self._count, self)
+
+    def ended(self, pid: int) -> int | None:
+        """The exit code, once it has ended."""
+        if pid in self._cold:
+            return self._cold[pid].poll()
+        code = self._ask({"pid": pid})
+        return None if code is None else int(code)
+
+    def close(self) -> None:
+        """End the process that forks."""
+        assert self._forks.stdin is not None
+        self._forks.stdin.close()
+        self._forks.wait()
+
+    def _ask(self, question: dict[str, Any] | None = None) -> Any:
+        assert self._forks.stdin is not None
+        assert self._forks.stdout is not None
+        if question is not None:
+            self._forks.stdin.write(json.dumps(question) + "\n")
+            self._forks.stdin.flush()
+        return json.loads(self._forks.stdout.readline())
+
+
+def _command(task: dict[str, Any]) -> None:
+    """Be the process of a command, to its end."""
+    os.setsid()
+    os.chdir(task["cwd"])
+    for number, file in zip((1, 2), task["files"], strict=True):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    os.environ.update(task["environment"])
+    if LIMIT in os.environ:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ[LIMIT]), resource.RLIM_INFINITY))
+    tempfile.tempdir = None
+    sys.argv = ["kd-lab", *task["arguments"]]
+    code = 1
+    try:
+        from kd_lab.cli.main import main
+
+        main()
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    except BaseException as error:
+        traceback.print_exc()
+        if isinstance(error, KeyboardInterrupt):  # as the interpreter ends
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(code)
+
+
+def _fork(task: dict[str, Any]) -> int:
+    if (pid := os.fork()) == 0:
+        _command(task)
+    return pid
+
+
+def _import_all() -> None:
+    """All modules that a small job, and what follows it, have at their end: told by a process that has done one."""
+    with tempfile.TemporaryDirectory() as folder:
+        listed = Path(folder) / "modules"
+        if (pid := os.fork()) == 0:
+            os.chdir(folder)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            import kd_lab.sweep.multirun
+            import kd_lab.sweep.summary  # noqa: F401
+            from kd_lab.cli.main import _main
+
+            _main(WARM_UP)
+            listed.write_text("\n".join(name for name in sys.modules if name.startswith(HEAVY)))
+            os._exit(0)
+        os.waitpid(pid, 0)
+        for name in listed.read_text().splitlines():
+            with suppress(Exception):
+                importlib.import_module(name)
+
+
+def _serve() -> None:
+    _import_all()
+    codes: dict[int, int] = {}
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        task = json.loads(line)
+        if "pid" not in task:
+            print(json.dumps(_fork(task)), flush=True)
+            continue
+        with suppress(ChildProcessError):
+            pid, status = os.waitpid(task["pid"], os.WNOHANG)
+            if pid:
+                codes[pid] = os.waitstatus_to_exitcode(status)
+        print(json.dumps(codes.get(task["pid"])), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()
