@@ -50,6 +50,8 @@ from tests.integration.nursery import Nursery
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 RESULTS = HERE / "results.json"
+SLOW = ("sweep", "two at once", "search")
+"""What takes longest comes last."""
 Act = Callable[[Place], None]
 
 
@@ -155,7 +157,7 @@ def work(queue: Any, results: Any, root: Path, until: float, *, mounts: bool) ->
             facts = place.facts | ({"said": said} if place.problems else {})
             seconds = round(time.time() - started, 1)
             problems = [" ".join(one.split())[:500].replace(str(root), "") for one in place.problems]
-            results.put((kind, name, {"problems": problems, "seconds": seconds} | facts))
+            results.put((kind, name, {"problems": problems, "seconds": seconds, "commit": commit()} | facts))
             place.remove()
     finally:
         for one in rigs:
@@ -185,7 +187,7 @@ def main() -> None:
         if _chosen(kind, name, options.only) and _is_due(results.get(kind, {}).get(name), options)
     ]
     random.Random(0).shuffle(todo)
-    todo.sort(key=lambda one: ("files", "kept", "disks", "kills", "signals", "servers").index(one[0]))
+    todo.sort(key=lambda one: any(slow in one[1] for slow in SLOW))
     print(f"{len(todo)} attacks to be made by {options.workers} workers")
     until = time.time() + 60 * options.minutes
     with tempfile.TemporaryDirectory(prefix="kd-lab-attacks-", ignore_cleanup_errors=True) as folder:
@@ -229,6 +231,12 @@ def _is_due(result: dict[str, Any] | None, options: argparse.Namespace) -> bool:
     return result is None or options.again or (options.failed and bool(result["problems"]))
 
 
+def commit() -> str:
+    """Of the code that is attacked."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def made_on() -> dict[str, str]:
     """The machine, the versions and the commit."""
     commit = subprocess.run(
@@ -237,7 +245,7 @@ def made_on() -> dict[str, str]:
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     facts = {name: version(name) for name in ("torch", "mlflow")}
     return {
-        "date": time.strftime("%Y-%m-%d"), "commit": commit.stdout.strip(), "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"), "commit": commit(), "python": platform.python_version(),
         "cpu": cpu[1] if cpu else platform.machine(), "cores": str(os.cpu_count()), **facts,
     }  # fmt: skip
 

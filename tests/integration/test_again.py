@@ -1,5 +1,6 @@
 """`student.reuse=true`: a job that is done already is not done twice, and what was found is what was kept."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,20 @@ def test_reuse__the_same_job_is_found_and_told_as_it_was(
     assert ", ".join(f"{role} {run_id[:8]} (found again)" for role, run_id in ids.items()) in said.out
 
 
-def test_reuse__another_job_is_done(kd_lab: Command, tmp_path: Path, done: list[str]) -> None:
+def test_reuse__another_job_is_done_and_states_of_last_year_are_forgotten(
+    kd_lab: Command, tmp_path: Path, done: list[str]
+) -> None:
+    old = tmp_path / "mlflow.db.checkpoints" / "a-network"
+    old.mkdir(parents=True)
+    (old / "main-000000000003-0.state").write_bytes(bytes(10**6))
+    for path in (old / "main-000000000003-0.state", old):
+        os.utime(path, (1.7e9, 1.7e9))
     said = kd_lab("loss.temperature=7 baseline=false", *REUSE, *done)
 
     assert said.code == 0, said.err
+    told = "removed the states of one training, which nobody has gone on with for 30 days (1.0 MB)"
+    assert f"{old.parent}: {told}" in said.out
+    assert not old.parent.exists()
     assert "nothing is trained" not in said.out
     assert [run.data.tags["role"] for run in all_runs(tmp_path)].count("student") == 2
 
