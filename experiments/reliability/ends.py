@@ -61,12 +61,16 @@ VICTIMS = {
 
 @dataclass(frozen=True)
 class Templates:
-    """Folders that attacks begin with: an empty store, and one with a finished job; what that trained, by role."""
+    """Folders that attacks begin with: an empty store, and one with a finished job; what that trained, by role.
+
+    pace: how many times as long as where nothing else runs a command takes at present.
+    """
 
     empty: Path
     finished: Path
     trained: dict[str, set[str]]
     student: str
+    pace: float = 1.0
 
     def prepare(self, place: Place, victim: Victim, *, store: bool = True) -> list[str]:
         """Bring there what the command needs; the command in full."""
@@ -83,7 +87,7 @@ def killed(templates: Templates, victim: Victim, *, all_of_it: bool) -> Callable
     def act(place: Place) -> None:
         arguments = templates.prepare(place, victim, store=place.chance.random() < 0.7)
         process = place.begin(*arguments)
-        code = _struck(place, process, victim, lambda: _kill(process.pid, all_of_it=all_of_it))
+        code = _struck(place, process, victim, lambda: _kill(process.pid, all_of_it=all_of_it), templates.pace)
         if code not in (0, -signal.SIGKILL):
             place.problems.append(f"ended with {code}")
         _afterwards(templates, place, victim, arguments)
@@ -104,7 +108,7 @@ def signalled(templates: Templates, victim: Victim, *numbers: signal.Signals, co
                 process.wait(0.1)
 
         late = replace(victim, seconds=victim.seconds + 5) if cold else victim
-        code = _struck(place, process, late, strike)
+        code = _struck(place, process, late, strike, templates.pace)
         early = cold and not process.said.strip()  # the interpreter itself, before kd-lab is asked
         if code not in (0, 130, *((-number for number in numbers) if early else ())):
             place.problems.append(f"ended with {code}, expected 130: {process.complained.strip()[-300:]}")
@@ -170,8 +174,8 @@ def small_disk(folder: Path, kib: int) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def _struck(place: Place, process, victim: Victim, strike: Callable[[], None]) -> int | None:  # type: ignore[no-untyped-def]
-    moment = place.chance.uniform(0.05, 1.0) * victim.seconds
+def _struck(place: Place, process, victim: Victim, strike: Callable[[], None], pace: float) -> int | None:  # type: ignore[no-untyped-def]
+    moment = place.chance.uniform(0.05, 1.0) * victim.seconds * pace
     place.facts["moment_s"] = round(moment, 2)
     done = process.wait(moment) is not None
     place.facts["was"] = "done before" if done else "struck"

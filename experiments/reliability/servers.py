@@ -2,13 +2,16 @@
 
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.reliability.ends import QUICK
 from experiments.reliability.place import SERVER, Place
+from tests.integration.nursery import Process
 from tests.store.servers import Proxy, Server
 
 STEPS = ["teacher.recipe.steps=300", "student.recipe.steps=1500"]
@@ -70,13 +73,23 @@ class Rig:
             os.killpg(self.server.process.pid, number)
 
 
+def _begun(process: Process, database: Path, study: str) -> bool:
+    """Wait for the first run of a job: a server that is away before that is an error of the user's."""
+    rule = "SELECT count(*) FROM runs JOIN experiments e USING (experiment_id) WHERE e.name = ?"
+    while process.wait(0.1) is None:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
+            if connection.execute(rule, (study,)).fetchone()[0]:
+                return True
+    return False
+
+
 FAULTS = ["is killed", "is stopped", "asks who you are", *MODES, *ANSWERS]
 
 
 def faulty(
     rig: Callable[[], Rig], fault: str, number: int, *, whole_job: bool, at_start: bool
 ) -> Callable[[Place], None]:
-    """A server that misbehaves from a random moment on, until the job has ended or for some seconds.
+    """A server that misbehaves from a random moment of the trainings on, until the job has ended or for some seconds.
 
     at_start: before the job begins, which then keeps all here (tracking.offline=fallback).
     """
@@ -90,9 +103,10 @@ def faulty(
         process = place.begin(*arguments)
         try:
             if not at_start:
-                moment = place.chance.uniform(0.1, 1.0) * SECONDS
+                begun = _begun(process, uses.server.folder / SERVER, study)
+                moment = place.chance.uniform(0.0, SECONDS)
                 place.facts["moment_s"] = round(moment, 2)
-                place.facts["was"] = "struck" if process.wait(moment) is None else "done before"
+                place.facts["was"] = "struck" if begun and process.wait(moment) is None else "done before"
                 uses.break_(fault)
             if not whole_job:
                 process.wait(2.0)
