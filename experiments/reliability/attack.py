@@ -243,9 +243,6 @@ def commit() -> str:
 
 def made_on() -> dict[str, str]:
     """The machine, the versions and the commit."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     facts = {name: version(name) for name in ("torch", "mlflow")}
     return {

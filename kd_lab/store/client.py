@@ -97,10 +97,10 @@ def http_status(error: "MlflowException") -> int:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether a file system without space is the cause, as SQLite or the system says it."""
+    """Whether no space is the cause, or a limit on the size of files (`ulimit -f`), as SQLite or the system says it."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
         if "disk is full" in str(seen) or "No space left on device" in str(seen):
             return True

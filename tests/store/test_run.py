@@ -1,6 +1,7 @@
 """A run while it is written: on the disk at once, in the store by itself, ended with the status that is true."""
 
 import pickle
+import resource
 import sqlite3
 import subprocess
 import threading
@@ -238,3 +239,17 @@ def test_no_space_for_what_is_kept__one_sentence(away, tmp_path):
                 fill()
     finally:
         subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+def test_store__files_may_not_grow__said_as_a_full_disk(start):
+    run = start()
+    run.flush()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(TrainingFailedError, match=r"the disk is full; free some space and start again\.$"):
+            run.log_text("x" * 5000, "report.md")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    run.log_text("kept", "report.md")
+    run.finish()
