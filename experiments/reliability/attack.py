@@ -108,7 +108,7 @@ def _spoilt_file(kind: Kind, spoil: Callable[[Path], object], expected: tuple[in
             place.problems.append("something was written, although it was refused")
         if code and not re.fullmatch("kd-lab: [^\n]+\n", process.complained):
             place.problems.append(f"not one sentence: {process.complained[-400:]}")
-    place.facts["said"] = said[0][:300]
+    place.facts["said"] = said[0][:300].replace(str(place.root), "")
     if said[0] != said[1]:
         place.problems.append(f"said another thing the second time: {said[1][:300]}")
     if (place.work / "owned").exists() or Path("/tmp/owned").exists():
@@ -157,7 +157,10 @@ def work(queue: Any, results: Any, root: Path, until: float, *, mounts: bool) ->
                 known[kind][name](place)
             except Exception as error:  # the attack itself failed, which is told like any other problem
                 place.problems.append(f"{type(error).__name__}: {error}")
-            said = {file.name: file.read_text(errors="replace")[-1500:] for file in place.root.glob("said-*-err.txt")}
+            said = {
+                file.name: file.read_text(errors="replace")[-1500:].replace(str(root), "")
+                for file in place.root.glob("said-*-err.txt")
+            }
             facts = place.facts | ({"said": said} if place.problems else {})
             seconds = round(time.time() - started, 1)
             problems = [" ".join(one.split())[:500].replace(str(root), "") for one in place.problems]
