@@ -42,7 +42,7 @@ from experiments.reliability.ends import (
 )
 from experiments.reliability.files import KINDS, Kind, hostile
 from experiments.reliability.place import STORE, Place, weights
-from experiments.reliability.report import write_page
+from experiments.reliability.report import WHOLE, write_page
 from experiments.reliability.servers import FAULTS, Rig, faulty
 from experiments.reliability.stores import SPOILT, spoilt, spoilt_states
 from tests.integration.nursery import Nursery
@@ -82,7 +82,7 @@ def attacks(templates: Templates, rig: Callable[[], Rig], *, mounts: bool) -> di
         for number, fault in enumerate(FAULTS, 1)
         for place, (during, (whole, start)) in enumerate(ends.items())
     }
-    files = {f"whole {name}": partial(_whole, kind) for name, kind in KINDS.items()}
+    files = {f"{WHOLE}{name}": partial(_whole, kind) for name, kind in KINDS.items()}
     files |= {name: partial(_spoilt_file, *one) for name, one in hostile().items()}
     kept = {name: spoilt(templates, one) for name, one in SPOILT.items()} | {"states: noise": spoilt_states(templates)}
     return {"files": files, "kept": kept, "disks": disks, "kills": kills, "signals": signals, "servers": servers}
@@ -187,9 +187,10 @@ def main() -> None:
     os.environ |= {"OMP_NUM_THREADS": "1"}
     mounts = can_mount()
     empty = Templates(Path(), Path(), {}, "")
+    known = attacks(empty, lambda: None, mounts=mounts)  # type: ignore[arg-type,return-value]
     todo = [
         (kind, name)
-        for kind, named in attacks(empty, lambda: None, mounts=mounts).items()  # type: ignore[arg-type,return-value]
+        for kind, named in known.items()
         for name in named
         if _chosen(kind, name, options.only) and _is_due(results.get(kind, {}).get(name), options)
     ]
@@ -206,7 +207,8 @@ def main() -> None:
                 f"{kind}: {name}: {'; '.join(result['problems']) or 'nothing lost'} ({result['seconds']} s)", flush=True
             )
     if options.results == RESULTS:
-        write_page(results, ROOT / "docs" / "reliability.md")
+        there_are = {kind: sum(not name.startswith(WHOLE) for name in named) for kind, named in known.items()}
+        write_page(results, there_are, ROOT / "docs" / "reliability.md")
 
 
 def _made(todo: list[tuple[str, str]], folder: Path, until: float, workers: int, *, mounts: bool):  # type: ignore[no-untyped-def]

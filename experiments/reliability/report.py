@@ -11,22 +11,25 @@ TITLES = {
     "files": "hostile files of the user's",
     "kept": "what kd-lab keeps, spoilt",
 }
-LOST = "what came of it"
+WHOLE = "whole "
+"""How the attacks are called that are none: the file as it should be."""
 
 
-def write_page(results: dict[str, Any], page: Path) -> None:
-    """The page, from its beginning to its end."""
+def write_page(results: dict[str, Any], there_are: dict[str, int], page: Path) -> None:
+    """The page, from its beginning to its end. there_are: the number of attacks of each kind, made or not."""
     made = results["made"]
-    rows = ["| attack | made | struck | nothing lost | something amiss |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| attack | there are | made | struck | nothing lost | something amiss |"]
+    rows.append("| --- | --- | --- | --- | --- | --- |")
     amiss = []
     for kind, title in TITLES.items():
-        found = {name: one for name, one in results.get(kind, {}).items() if not name.startswith("whole ")}
+        found = {name: one for name, one in results.get(kind, {}).items() if not name.startswith(WHOLE)}
         struck = sum(one.get("was", "struck") == "struck" for one in found.values())
         bad = {name: one for name, one in found.items() if one["problems"]}
-        rows.append(f"| {title} | {len(found)} | {struck} | {len(found) - len(bad)} | {len(bad)} |")
-        amiss += [f"- {kind}, {name}: {'; '.join(one['problems'])[:300]}" for name, one in sorted(bad.items())]
+        rows.append(f"| {title} | {there_are[kind]} | {len(found)} | {struck} | {len(found) - len(bad)} | {len(bad)} |")
+        wrong = {name: one["problems"] for name, one in results.get(kind, {}).items() if one["problems"]}
+        amiss += [f"- {kind}, {name}: {'; '.join(problems)[:300]}" for name, problems in sorted(wrong.items())]
     went_on = sum(int(one.get("went on", 0)) for kind in ("kills", "signals") for one in results.get(kind, {}).values())
-    whole = sum(name.startswith("whole ") for name in results.get("files", {}))
+    whole = sum(name.startswith(WHOLE) and not one["problems"] for name, one in results.get("files", {}).items())
     page.write_text(
         PAGE.format(table="\n".join(rows), went_on=went_on, whole=whole, amiss="\n".join(amiss) or "Nothing.", **made)
     )
@@ -47,8 +50,9 @@ Python {python}, torch {torch}, mlflow {mlflow}.
 
 {table}
 
-Struck: the command was still going on when its moment came. {went_on} trainings went on in the middle when the
-command was given again. {whole} files, one of each kind, were also given as they should be, and taken.
+There was time for those that were made. Struck: the command was still going on when its moment came. {went_on}
+trainings went on in the middle when the command was given again. {whole} files, of a kind
+each, were also given as they should be, and taken.
 
 ## What was amiss
 

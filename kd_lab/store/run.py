@@ -61,7 +61,11 @@ class Run:
         """A run that starts now: say on the disk what it is, and that this process writes it."""
         journal = Journal(folder)
         with _disk_full_as_error(header.uri):
-            journal.begin(header)
+            try:
+                journal.begin(header)
+            except OSError:  # what is only begun says nothing of the run
+                journal.remove()
+                raise
             if lease is not None:
                 lease.folder = folder
         run = cls(header.uri, header.run_id or header.local_id, folder)

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 import sqlalchemy
@@ -19,7 +20,7 @@ from kd_lab.names import TAG_REASON
 from kd_lab.store import writer
 from kd_lab.store.entries import Input
 from kd_lab.store.guard import GuardedClient
-from kd_lab.store.journal import Journal
+from kd_lab.store.journal import Header, Journal
 from kd_lab.store.run import Run
 from tests.store.conftest import START, in_a_child
 
@@ -241,15 +242,31 @@ def test_no_space_for_what_is_kept__one_sentence(away, tmp_path):
         subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
+@contextmanager
+def files_of(most):
+    """No file may have more bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+FULL = r"the disk is full; free some space and start again\.$"
+
+
 def test_store__files_may_not_grow__said_as_a_full_disk(start):
     run = start()
     run.flush()
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(TrainingFailedError, match=r"the disk is full; free some space and start again\.$"):
-            run.log_text("x" * 5000, "report.md")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with files_of(1000), pytest.raises(TrainingFailedError, match=FULL):
+        run.log_text("x" * 5000, "report.md")
     run.log_text("kept", "report.md")
     run.finish()
+
+
+def test_begin__no_room_to_say_what_it_is__leaves_no_folder(tmp_path):
+    header = Header("http://127.0.0.1:9", "a" * 32, study="digits", params={"long": "x" * 5000})
+    with files_of(1000), pytest.raises(TrainingFailedError, match=FULL):
+        Run.begin(header, tmp_path / "kd_lab_rescue" / ("a" * 32), None)
+    assert list(tmp_path.iterdir()) == []
