@@ -146,6 +146,7 @@ ARTIFACT_PREDICTIONS = "predictions.npz"
 
 # What that file holds of each test sample; probabilities are fractions 0..1.
 SAMPLE_INDEX = "index"
+SAMPLE_NAME = "name"
 SAMPLE_TARGET = "target"
 SAMPLE_PREDICTED = "predicted"
 SAMPLE_CLASS = "class"

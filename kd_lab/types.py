@@ -43,6 +43,27 @@ class Undoes(Protocol):
         """Rows [B, ...] to samples of which they are made [B, ...], as they came or alike to the network."""
 
 
+class Read(NamedTuple):
+    """Samples of a file as they came, [B, ...], and what each is called there, empty where they have no names."""
+
+    inputs: Inputs
+    names: Sequence[str] = ()
+
+
+class Reader(Protocol):
+    """Reads samples as they come in files like those of a dataset, for a network that learned from it.
+
+    node: the config that builds it again; it is kept with the network.
+    """
+
+    @property
+    def node(self) -> dict[str, Any]:
+        """See above."""
+
+    def batches(self, path: str, size: int) -> Iterator[Read]:
+        """The samples of a file, at most `size` at a time, in order; `UserError` for what is wrong with it."""
+
+
 Mix = Callable[[Inputs, Inputs, int], tuple[Inputs, float]]
 """Two batches [B, ...], as a network is given them, and a seed to one, and the share of the first in it, 0..1. What it
 draws follows from the seed alone, and is the same for all samples."""
@@ -193,9 +214,10 @@ class Data:
     fingerprint: sha256 (hex) over rows, targets, parts and what prepares them. augment: the batch transform that keeps
     this data's labels true, or None. prepare: what a network is given instead of the rows as they are, or None.
     from_raw: what made the rows of the samples as they came, or None where they are those; one that `Undoes` is kept
-    with a network. told: sentences on what was found in the files. class_names: what the classes are called in the
-    files, in the order of their numbers; empty where they have no names. tokens: what the numbers of a text stand for,
-    None where there are none.
+    with a network. reader: what reads samples as they came out of files like its own, kept with a network too; None
+    where these are arrays. told: sentences on what was found in the files. class_names: what the classes are called in
+    the files, in the order of their numbers; empty where they have no names. tokens: what the numbers of a text stand
+    for, None where there are none.
     """
 
     name: str
@@ -213,6 +235,7 @@ class Data:
     told: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     tokens: Tokens | None = None
+    reader: Reader | None = None
 
     def read(self, rows: Tensor) -> Inputs:
         """The rows [R] as the dataset has them, [R, ...]."""

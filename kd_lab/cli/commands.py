@@ -202,15 +202,16 @@ def options_of(arguments: list[str], defaults: dict[str, str]) -> dict[str, str]
 
 
 def predict(arguments: list[str]) -> int:
-    """`kd-lab predict run=ID FILE [tracking.uri=URI]`: what a run's network says of samples, as CSV."""
-    files = [argument for argument in arguments[1:] if not argument.startswith(("run=", "tracking.uri="))]
-    options = options_of([one for one in arguments[1:] if one not in files], {"run": "", "tracking.uri": LOCAL})
+    """`kd-lab predict run=ID FILE [out=FILE.csv] [tracking.uri=URI]`: what a run's network says of samples, as CSV."""
+    defaults = {"run": "", "tracking.uri": LOCAL, "out": ""}
+    files = [argument for argument in arguments[1:] if argument.partition("=")[0] not in defaults]
+    options = options_of([one for one in arguments[1:] if one not in files], defaults)
     if not options["run"] or len(files) != 1:
         raise UserError(f"{' '.join(arguments)}: expected a run and one file: kd-lab predict run=ID FILE.npz")
     from kd_lab.job.predict import predict as answer
 
     tell_other_store(options["tracking.uri"])
-    answer(options["run"], options["tracking.uri"], files[0])
+    answer(options["run"], options["tracking.uri"], files[0], options["out"] or None)
     return 0
 
 

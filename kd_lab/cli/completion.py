@@ -29,7 +29,7 @@ MOST_RUNS = 50
 OF_COMPARE = ("metric=", "against=", "where=", "mix=", "format=", "--out", "tracking.uri=")
 WORDS = {
     "evaluate": ("run=", "trainer=", "weights=", "dataset=", "dataset.path=", "tracking.uri="),
-    "predict": ("run=", "tracking.uri="),
+    "predict": ("run=", "out=", "tracking.uri="),
     "export": (
         "run=",
         *(f"format={name}" for name in ("onnx", "int8", "torch_export", "safetensors")),

@@ -129,11 +129,15 @@ Example: kd-lab notebook digits
 kd-lab predict run=ID FILE [KEY=VALUE ...]
 
 What the network of a finished run says of new samples, as CSV on standard
-output: the class, how sure, and the probability of each class.
+output: the class, how sure, and the probability of each class. Read and
+answered in batches; nothing is written before all samples are answered.
 
   run=ID             the run; the first characters of its id are enough
-  FILE               .npz with X, or .npy, as the file that it learned from;
+  FILE               as those that it learned from: .npz with X, .npy; a table;
+                     .csv, .jsonl, .parquet with the column of texts; .h5ad;
+                     .ts; a picture, or a folder of them;
                      what the dataset does to its samples is done to these
+  out=FILE.csv       where it is written, if that is not there yet
   trust=MODULE       let the run name a class of your own module
 {URI}
 Example: kd-lab predict run=1a2b3c4d new.npz > predictions.csv

@@ -17,6 +17,7 @@ from kd_lab.datasets.common.cells import Cells
 from kd_lab.datasets.common.classes import class_names, class_numbers, listed_classes
 from kd_lab.datasets.common.counts import LogCounts
 from kd_lab.datasets.common.held_out import Wanted, check_test, cut_test
+from kd_lab.datasets.common.readers.cells import CellsOf
 from kd_lab.datasets.common.splits import SplitSettings, assemble, assemble_read, cut
 from kd_lab.errors import UserError, choices
 from kd_lab.types import UNLABELLED, Augment, Data
@@ -112,7 +113,8 @@ class AnnData:
                 augment=self._settings.augment,
                 prepare=self._prepare,
             )
-        return replace(data, told=(self._told(own, classes, genes),), class_names=tuple(classes))
+        told, reader = (self._told(own, classes, genes),), CellsOf(matrix=self._matrix, genes=cells.genes)
+        return replace(data, told=told, class_names=tuple(classes), reader=reader)
 
     def _classes(self, cells: Cells) -> tuple[list[str], Tensor]:
         """Their names, and each cell's [N]."""

@@ -9,6 +9,7 @@ import torch
 from kd_lab.datasets.common.held_out import check_test, cut_off
 from kd_lab.datasets.common.hub import PictureTable, Table, load_splits
 from kd_lab.datasets.common.pictures import IMAGENET_DEVIATION, IMAGENET_MEAN, Shown, held, normalised
+from kd_lab.datasets.common.readers.pictures import PicturesOf
 from kd_lab.datasets.common.splits import (
     SplitSettings,
     assemble_read,
@@ -112,7 +113,8 @@ class HfImages:
             augment=augment,
             prepare=self._prepare,
         )
-        return replace(data, class_names=tuple(tables[0].classes))
+        reader = PicturesOf(size=self._shown.size[0], short=self._shown.short, column=tables[0].column)
+        return replace(data, class_names=tuple(tables[0].classes), reader=reader)
 
     def _tables(self) -> list[Table]:
         """Train, validation and test; empty ones where there are none."""

@@ -19,6 +19,7 @@ from kd_lab.datasets.common.pictures import (
     held,
     normalised,
 )
+from kd_lab.datasets.common.readers.pictures import PicturesOf
 from kd_lab.datasets.common.splits import (
     Parts,
     SplitSettings,
@@ -113,7 +114,8 @@ class ImageFolder:
             augment=augment,
             prepare=self._prepare,
         )
-        return replace(data, class_names=tuple(files.classes))
+        reader = PicturesOf(size=self._shown.size[0], short=self._shown.short)
+        return replace(data, class_names=tuple(files.classes), reader=reader)
 
     def _digest(self, files: Files) -> bytes:
         try:

@@ -7,6 +7,7 @@ Legend: N samples, C channels, T steps.
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,16 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kd_lab.datasets.common.readers.series import SeriesOf
 from kd_lab.datasets.common.scaled import Scaled, ZNormed
-from kd_lab.datasets.common.series_files import Channels, Samples, read_series
+from kd_lab.datasets.common.series_files import ENDINGS, Channels, Missing, Samples, filled, read_series, to_length
 from kd_lab.datasets.common.splits import SplitSettings, assemble, cut
 from kd_lab.errors import UserError, choices
 from kd_lab.types import Augment, Data
 
 _logger = logging.getLogger(__name__)
 
-ENDINGS = (".ts", ".tsv", ".txt")
-"""Of the files, the first that is there."""
 TRAIN, TEST = "_TRAIN", "_TEST"
 
 
@@ -49,7 +49,7 @@ class Series:
         name: str | None = None,
         normalize: Literal["sample", "train", "none"] = "sample",
         length: int | None = None,
-        missing: Literal["refuse", "interpolate"] = "refuse",
+        missing: Missing = "refuse",
         labels: int | None = None,
         validation: int | float = 0,
         seed: int = 0,
@@ -108,7 +108,7 @@ class Series:
         count = len(train.labels)
         targets, parts = cut(targets, rows[:count], rows[count:], len(classes), self._settings)
         from_raw = self._normalizing(raw[parts.transfer])
-        return assemble(
+        data = assemble(
             pair.name,
             raw if from_raw is None else from_raw.of_one(raw),
             targets,
@@ -118,6 +118,8 @@ class Series:
             from_raw=from_raw,
             class_names=classes,
         )
+        shape = tuple(raw.shape[1:])
+        return replace(data, reader=SeriesOf(length=self._length, missing=self._missing, input_shape=shape))
 
     def _numbers(self, samples: Samples, file: Path, classes: Sequence[str]) -> list[int]:
         """The class of each sample."""
@@ -134,7 +136,7 @@ class Series:
         """All series [N, C, T], those for training first."""
         for file, samples in ((pair.train, train), (pair.test, test)):
             for series, line in zip(samples.series, samples.lines, strict=True):
-                self._fill(series, f"{self._key}: {file.name}, line {line}")
+                filled(series, f"{self._key}: {file.name}, line {line}", self._missing)
         together = [*train.series, *test.series]
         channels = {len(series) for series in together}
         if len(channels) > 1:
@@ -160,23 +162,7 @@ class Series:
                 "%s: of %d channels with %d to %d steps, %d are cut to %d and %d go on with their last value.",
                 *(f"dataset.length={length}", len(lengths), shortest, longest, long, length, short),
             )
-        return np.stack([np.stack([_to_length(one, length or longest) for one in series]) for series in together])
-
-    def _fill(self, series: Channels, where: str) -> None:
-        """Values for those that are missing, in place."""
-        for place, channel in enumerate(series):
-            there = ~np.isnan(channel)
-            if there.all():
-                continue
-            if self._missing == "refuse":
-                raise UserError(
-                    f"{where} has {int((~there).sum())} missing values, expected none; dataset.missing=interpolate "
-                    "draws lines between their neighbours."
-                )
-            if not there.any():
-                raise UserError(f"{where} has no value at all in channel {place}, take that series away.")
-            steps = np.arange(len(channel))
-            series[place] = np.interp(steps, steps[there], channel[there])
+        return np.stack([np.stack([to_length(one, length or longest) for one in series]) for series in together])
 
     def _normalizing(self, seen: Tensor) -> Scaled | ZNormed | None:
         if self._normalize == "none":
@@ -254,7 +240,3 @@ def _numbered(labels: Sequence[str]) -> list[str]:
         return sorted(different, key=lambda label: (float(label), label))
     except ValueError:
         return sorted(different)
-
-
-def _to_length(channel: np.ndarray, length: int) -> np.ndarray:
-    return np.pad(channel[:length], (0, max(0, length - len(channel))), mode="edge").astype(np.float32)

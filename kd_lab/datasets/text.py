@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kd_lab.datasets.common.classes import listed_classes
 from kd_lab.datasets.common.held_out import Wanted, check_test, cut_test
+from kd_lab.datasets.common.readers.texts import Texts
 from kd_lab.datasets.common.splits import Parts, SplitSettings, assemble, cut
 from kd_lab.datasets.common.text_files import Columns, Reading, read_rows
 from kd_lab.datasets.common.text_hub import read_splits
@@ -25,6 +26,7 @@ from kd_lab.datasets.common.text_parts import (
 from kd_lab.datasets.common.token_cache import tokenized
 from kd_lab.datasets.common.tokens import Analyzer, Encoded, Pretrained, Tokenizer, Vocabulary
 from kd_lab.errors import UserError
+from kd_lab.inputs import IDS, MASK
 from kd_lab.types import Data, Tokens
 
 SHORTEST = 8
@@ -136,7 +138,8 @@ class Text:
         data = assemble("text", inputs, targets, rows, num_classes=len(names), augment=None)
         tokens = Tokens(tokenizer.size, tokenizer.padding, tokenizer.name)
         told.append(self._told(encoded, tokenizer, names))
-        return replace(data, told=tuple(told), class_names=names, tokens=tokens)
+        reader = self._reader(parts[TRAIN].rows.columns, tokenizer, inputs[IDS].shape[1])
+        return replace(data, told=tuple(told), class_names=names, tokens=tokens, reader=reader)
 
     def _read(self) -> dict[str, Part]:
         """What is there, by name."""
@@ -175,6 +178,16 @@ class Text:
         columns = [texts] if second is None else [texts, second]
         seen = [column[row] for column in columns for row in transfer.tolist()]
         return Vocabulary.of(seen, self._vocabulary, self._analyzer, lowercase=self._lowercase)
+
+    def _reader(self, columns: Columns, tokenizer: Tokenizer, length: int) -> Texts:
+        return Texts(
+            text=str(columns.text),
+            second=columns.second,
+            **self._reading._asdict(),
+            input_shape={IDS: (length,), MASK: (length,)},
+            padding=tokenizer.padding,
+            **tokenizer.kept,
+        )
 
     def _told(self, encoded: Encoded, tokenizer: Tokenizer, names: tuple[str, ...]) -> str:
         made = Path(tokenizer.name).name if tokenizer.name else "words of the training texts"

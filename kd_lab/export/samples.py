@@ -10,7 +10,7 @@ from kd_lab.errors import UserError
 from kd_lab.inputs import Inputs, dtypes, shapes
 from kd_lab.job.evaluate import data_of
 from kd_lab.job.pyfunc import Description
-from kd_lab.job.raw import as_taken, read_back, repeated
+from kd_lab.job.raw import as_taken, listed, read_back, repeated
 from kd_lab.outside.paths import read_text
 from kd_lab.store.stored_run import StoredRun
 from kd_lab.types import Data, Rows
@@ -73,17 +73,12 @@ def _kept(stored: StoredRun, description: Description, why: str) -> Samples:
             f"run={stored.run_id}: the exported file cannot be checked, since the run's data cannot be loaded ({why}) "
             "and it kept no example; give the data their place again"
         ) from error
-    if not description.prepare and shapes(held) != _listed(description.input_shape):
+    if not description.prepare and shapes(held) != listed(description.input_shape):
         raise UserError(
             f"run={stored.run_id}: the example that it kept has the shape {shapes(held)}, expected "
-            f"{_listed(description.input_shape)}; choose another run"
+            f"{listed(description.input_shape)}; choose another run"
         )
     return Samples(f"the one example that the run kept, since its data cannot be loaded ({why})", held)
-
-
-def _listed(shape: object) -> object:
-    assert isinstance(shape, dict | tuple)
-    return {name: list(one) for name, one in shape.items()} if isinstance(shape, dict) else list(shape)
 
 
 def difference(one: Tensor, other: Tensor) -> float:

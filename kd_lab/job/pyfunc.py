@@ -20,14 +20,15 @@ from torch import nn
 
 from kd_lab import names
 from kd_lab.datasets.common.columns import Columns
+from kd_lab.datasets.common.readers.texts import Texts
 from kd_lab.errors import UserError
 from kd_lab.inputs import Inputs, dtypes, shapes
 from kd_lab.job.build import build, check_named
 from kd_lab.measures.predict import predict
 from kd_lab.models.common.weights import load_weights
-from kd_lab.outside.nodes import NETWORK, PREPARE
+from kd_lab.outside.nodes import NETWORK, PREPARE, READER
 from kd_lab.outside.paths import read_text
-from kd_lab.types import Prepare
+from kd_lab.types import Prepare, Reader
 
 FOLDER = Path(names.ARTIFACT_MLMODEL).parent
 DTYPES = frozenset(("float32", "float64", "uint8", "int32", "int64", "bool"))
@@ -37,18 +38,32 @@ DTYPES = frozenset(("float32", "float64", "uint8", "int32", "int64", "bool"))
 class Model:
     """What `mlflow.pyfunc.load_model` wraps: the network in eval mode, in float32 on the CPU.
 
-    steps: what is done to raw samples before the network is given them.
+    steps: what is done to raw samples before the network is given them. reader: of files with such samples, if there is
+    one.
     """
 
-    def __init__(self, network: nn.Module, dtypes: Any = "float32", steps: Sequence[Prepare] = ()) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        dtypes: Any = "float32",
+        steps: Sequence[Prepare] = (),
+        reader: Reader | None = None,
+    ) -> None:
         self.network, self.dtypes, self.steps = network, dtypes, steps
+        self.reader = self.columns if reader is None else reader
 
     def predict(self, inputs: Any) -> np.ndarray:
         """Logits [N, K] float32 of raw samples [N, ...], an array or arrays by name, as the dataset's files have them.
 
         Where the dataset prepares its samples in a way that could not be kept: of samples so prepared. Of a table: of
-        rows of numbers and codes, which `columns.read(FILE)` and `columns.of_frame(DATAFRAME, "rows")` make.
+        rows of numbers and codes, which `columns.of_frame(DATAFRAME, "rows")` makes. Of texts: of a DataFrame with
+        their columns, or their tokens by name.
+
+        Raises:
+            UserError: texts without a column of the name, or empty ones.
         """
+        if isinstance(self.reader, Texts) and hasattr(inputs, "iloc"):
+            inputs = self.reader.of_frame(inputs, "texts")
         if isinstance(self.dtypes, str):
             given: Inputs = torch.tensor(np.asarray(inputs, self.dtypes))
         else:
@@ -75,6 +90,7 @@ class Description:
     prepare: tuple[dict[str, Any], ...] = ()
     tokens: dict[str, int] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    reader: dict[str, Any] | None = None
 
     @classmethod
     def of_file(cls, path: Path, key: str = "network") -> "Description":
@@ -94,7 +110,8 @@ class Description:
             steps, classes = (tuple(said.get(key, [])) for key in ("prepare", "classes"))
             tokens = said.get("tokens", {})
             tokens = {key: tokens[key] for key in ("vocab_size", "padding") if tokens}
-            found = cls(said["node"], said["num_classes"], _tuples(shape), dtype, steps, tokens, classes)
+            reader = said.get("reader")
+            found = cls(said["node"], said["num_classes"], _tuples(shape), dtype, steps, tokens, classes, reader)
             sizes = [found.num_classes, *(size for one in named.values() for size in one)]
             sizes += [1 + number for number in tokens.values()]
             whole = all(type(size) is int and size > 0 for size in sizes)
@@ -104,23 +121,28 @@ class Description:
             raise UserError(
                 f"{key}: {path.name} cannot be read ({type(error).__name__}); choose another run"
             ) from error
-        if not whole or not all(isinstance(node, dict) for node in (found.node, *found.prepare)):
+        nodes = (found.node, *found.prepare, *([] if found.reader is None else [found.reader]))
+        if not whole or not all(isinstance(node, dict) for node in nodes):
             raise UserError(
                 f"{key}: expected {path.name} to hold a network, its classes and input shape; choose another"
             )
         check_named(key, found.node, NETWORK)
         for node in found.prepare:
             check_named(f"{key}.prepare", node, PREPARE)
+        if found.reader is not None:
+            check_named(f"{key}.reader", found.reader, READER)
         return found
 
     def model(self, network: nn.Module) -> Model:
         """The network for raw samples.
 
         Raises:
-            UserError: what prepares them is not what it was.
+            UserError: what prepares or reads them is not what it was.
         """
         steps = [build("network.prepare", node, allowed=PREPARE) for node in self.prepare]
-        return Model(network, self.input_dtype, steps)
+        given = {"input_shape": self.input_shape, **self.tokens}
+        reader = None if self.reader is None else build("network.reader", self.reader, given, READER)
+        return Model(network, self.input_dtype, steps, reader)
 
     def build(self, key: str = "network") -> nn.Module:
         """The network, its weights not loaded yet.
@@ -152,10 +174,12 @@ def rebuilt(description: Description, weights: Path) -> nn.Module:
     return network
 
 
-def described(run_id: str, example: Inputs, num_classes: int, *, with_example: bool = False) -> tuple[str, str]:
+def described(
+    run_id: str, example: Inputs, num_classes: int, *, with_example: bool = False, texts: Sequence[str] = ()
+) -> tuple[str, str]:
     """The text of a run's MLmodel, and the tag by which MLflow's page shows it.
 
-    with_example: whether the example, a real sample, lies beside it.
+    with_example: whether the example, a real sample, lies beside it. texts: columns that it takes instead.
     """
     logits = torch.empty(0, num_classes)
     created = str(datetime.now(UTC).replace(tzinfo=None))
@@ -165,10 +189,14 @@ def described(run_id: str, example: Inputs, num_classes: int, *, with_example: b
         "flavors": flavors,
         "mlflow_version": version("mlflow"),
         "run_id": run_id,
-        "signature": {"inputs": tensor_specs(example), "outputs": tensor_specs(logits), "params": None},
+        "signature": {
+            "inputs": text_specs(texts) if texts else tensor_specs(example),
+            "outputs": tensor_specs(logits),
+            "params": None,
+        },
         "utc_time_created": created,
     }
-    if with_example:
+    if with_example and not texts:
         file = Path(names.ARTIFACT_EXAMPLE).name
         model["saved_input_example_info"] = {"artifact_path": file, "type": "ndarray", "format": "tf-serving"}
     told = {"artifact_path": str(FOLDER), "flavors": flavors, "utc_time_created": created}
@@ -183,6 +211,11 @@ def tensor_specs(inputs: Inputs) -> str:
         spec = {"type": "tensor", "tensor-spec": {"dtype": dtypes(one), "shape": [-1, *shapes(one)]}}
         specs.append({"name": name, **spec} if name else spec)
     return json.dumps(specs)
+
+
+def text_specs(columns: Sequence[str]) -> str:
+    """Columns of texts in MLflow's words, JSON."""
+    return json.dumps([{"name": name, "type": "string", "required": True} for name in columns])
 
 
 def _load_pyfunc(path: str) -> Model:

@@ -61,3 +61,9 @@ def read_back(text: str, dtypes: object) -> Inputs:
 def repeated(inputs: Inputs, count: int) -> Inputs:
     """So many samples [count, ...]: these, again and again."""
     return each(inputs, lambda one: one[torch.arange(count) % len(one)])
+
+
+def listed(shape: object) -> object:
+    """A shape, or shapes by name, as messages show them."""
+    assert isinstance(shape, dict | tuple)
+    return {name: list(one) for name, one in shape.items()} if isinstance(shape, dict) else list(shape)

@@ -8,6 +8,7 @@ from torch import nn
 
 from kd_lab import names
 from kd_lab.analysis.figures.networks import confusion_matrix, reliability
+from kd_lab.datasets.common.readers.texts import Texts
 from kd_lab.inputs import dtypes, shapes
 from kd_lab.job.describe import network_name
 from kd_lab.job.measured import Measured
@@ -40,9 +41,13 @@ def save_network(run: Run, data: Data, node: Node, network: nn.Module, trained: 
     rebuild = {"node": node, "num_classes": data.num_classes, **named, **kinds}
     if data.tokens is not None:
         rebuild["tokens"] = {"vocab_size": data.tokens.vocab_size, "padding": data.tokens.padding}
+    reader = data.reader if taken is not data else None  # of samples that a network takes as they came
+    if reader is not None:
+        rebuild["reader"] = reader.node
     run.log_text(json.dumps(rebuild, indent=2), names.ARTIFACT_NETWORK)
     sample = written(raw)
-    model, told = described(run.run_id, raw, data.num_classes, with_example=sample is not None)
+    texts = reader.columns if isinstance(reader, Texts) else ()
+    model, told = described(run.run_id, raw, data.num_classes, with_example=sample is not None, texts=texts)
     run.log_text(model, names.ARTIFACT_MLMODEL)
     if sample is not None:
         run.log_text(sample, names.ARTIFACT_EXAMPLE)

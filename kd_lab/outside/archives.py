@@ -13,9 +13,9 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from kd_lab.errors import UserError
 from kd_lab.outside.text import in_bytes
@@ -125,6 +125,41 @@ def read_npy(path: Path, source: str, name: str, *, todo: str = "save it again")
         raise UserError(f"{source}: cannot read the file ({error.strerror}), check the path.") from error
 
 
+def array_batches(path: Path, source: str, name: str, size: int, *, todo: str = "save it again") -> Iterator["Array"]:
+    """The rows of an array of an .npz file, or of that of an .npy file, at most `size` at a time.
+
+    Rows lie behind one another, so the array may be larger than the memory; one in the order of Fortran is read whole.
+
+    Args:
+        path: the file.
+        source: the beginning of the messages.
+        name: of the array.
+        size: rows at a time.
+        todo: the end of the messages.
+
+    Raises:
+        UserError: it has no such array, or as `read_npz`, but for the memory.
+    """
+    try:
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                file.seek(0)
+                yield from _row_batches(file, _size(file), f"{source}: {name}", size, todo)
+                return
+            with _opened(file) as archive:
+                member = _member(archive, name)
+                if member is None:
+                    held = ", ".join(one.removesuffix(".npy") for one in archive.namelist()[:8]) or "nothing"
+                    raise UserError(f"{source}: no array named {name}, it holds {held}; rename one to {name}.")
+                _check_packing([member], source, todo)
+                with archive.open(member) as stream:
+                    yield from _row_batches(stream, member.file_size, f"{source}: {name}", size, todo)
+    except UserError:
+        raise
+    except _DAMAGE as error:
+        raise UserError(f"{source}: the file is truncated or damaged ({_line(error)}), {todo}.") from error
+
+
 def check_memory(declared: int, source: str) -> None:
     """Refuse what does not fit into the memory: a process that takes more is killed without a word.
 
@@ -164,10 +199,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo | None:
 
 def _judge(members: Iterable[zipfile.ZipInfo], size: int, source: str, stored: bool, todo: str) -> None:
     members = list(members)
-    # zipfile unpacks bzip2 and LZMA without a limit, whatever is declared: 286 bytes that declare 100 take 450 MB when
-    # the first 6 are read. Only of deflate it asks for no more than it was asked for.
-    if any(member.compress_type not in _METHODS or member.flag_bits & _ENCRYPTED for member in members):
-        raise UserError(f"{source}: is encrypted or packed by another method than deflate, expected neither; {todo}.")
+    _check_packing(members, source, todo)
     declared = sum(member.file_size for member in members)
     if stored and declared > MAX_RATIO_STORED * size:
         raise UserError(
@@ -182,20 +214,49 @@ def _judge(members: Iterable[zipfile.ZipInfo], size: int, source: str, stored: b
     check_memory(declared, source)
 
 
+def _check_packing(members: Iterable[zipfile.ZipInfo], source: str, todo: str) -> None:
+    # zipfile unpacks bzip2 and LZMA without a limit, whatever is declared: 286 bytes that declare 100 take 450 MB when
+    # the first 6 are read. Only of deflate it asks for no more than it was asked for.
+    if any(member.compress_type not in _METHODS or member.flag_bits & _ENCRYPTED for member in members):
+        raise UserError(f"{source}: is encrypted or packed by another method than deflate, expected neither; {todo}.")
+
+
+class _Header(NamedTuple):
+    """What an .npy header says, and its own bytes."""
+
+    bytes: int
+    shape: tuple[int, ...]
+    of_fortran: bool
+    dtype: "np.dtype[Any]"
+
+
+def _row_batches(stream: IO[bytes], size: int, source: str, rows: int, todo: str) -> Iterator["Array"]:
+    import numpy as np
+
+    header = _checked(stream, size, source, todo)
+    stream.seek(0)
+    if header.of_fortran or len(header.shape) < 2:
+        check_memory(size, source)
+        yield _array(stream, size, source, todo)
+        return
+    stream.seek(header.bytes)
+    count, *sample = header.shape
+    row = math.prod(sample) * header.dtype.itemsize
+    check_memory(min(rows, count) * row, source)
+    for start in range(0, count, rows):
+        wanted = min(rows, count - start)
+        content = stream.read(wanted * row)
+        if len(content) != wanted * row:
+            raise ValueError(f"it ends in row {start + len(content) // max(row, 1)} of {count}")
+        yield np.frombuffer(content, header.dtype).reshape(wanted, *sample)
+
+
 def _array(stream: IO[bytes], size: int, source: str, todo: str) -> "Array":
     """One array from the start of a stream of `size` bytes, once its header agrees with that."""
     from numpy.lib import format as npy
 
     try:
-        start = stream.read(HEADER_BYTES)
-        if not start.startswith(npy.MAGIC_PREFIX):
-            raise UserError(f"{source} is not a NumPy array (numpy.savez writes them), {todo}.")
-        header, shape, dtype = _header(start)
-        if dtype.hasobject:
-            raise UserError(f"{source} holds Python objects, which are never loaded; save it as a numeric array.")
-        declared = math.prod(shape) * dtype.itemsize
-        if declared != size - header:
-            raise ValueError(f"its header declares {declared:,} bytes, {size - header:,} are there")
+        _checked(stream, size, source, todo)
         stream.seek(0)
         array: Array = npy.read_array(stream, allow_pickle=False)
     except UserError:
@@ -205,8 +266,29 @@ def _array(stream: IO[bytes], size: int, source: str, todo: str) -> "Array":
     return array
 
 
-def _header(start: bytes) -> tuple[int, tuple[int, ...], "np.dtype[Any]"]:
-    """The bytes of an .npy header, the shape and the type that it declares.
+def _checked(stream: IO[bytes], size: int, source: str, todo: str) -> _Header:
+    """The header of the array that a stream of `size` bytes begins with, once it agrees with that.
+
+    Raises:
+        UserError: it is no array, or one of Python objects.
+        ValueError: it declares other than is there.
+    """
+    from numpy.lib import format as npy
+
+    start = stream.read(HEADER_BYTES)
+    if not start.startswith(npy.MAGIC_PREFIX):
+        raise UserError(f"{source} is not a NumPy array (numpy.savez writes them), {todo}.")
+    header = _header(start)
+    if header.dtype.hasobject:
+        raise UserError(f"{source} holds Python objects, which are never loaded; save it as a numeric array.")
+    declared = math.prod(header.shape) * header.dtype.itemsize
+    if declared != size - header.bytes:
+        raise ValueError(f"its header declares {declared:,} bytes, {size - header.bytes:,} are there")
+    return header
+
+
+def _header(start: bytes) -> _Header:
+    """What an .npy header declares.
 
     Raises:
         ValueError: it is none that NumPy reads.
@@ -218,12 +300,12 @@ def _header(start: bytes) -> tuple[int, tuple[int, ...], "np.dtype[Any]"]:
         # Version 3 is version 2 in another encoding of names; NumPy has no function for it alone.
         version = npy.read_magic(stream)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read(stream)
+        shape, of_fortran, dtype = read(stream)
     except Exception as error:  # NumPy evaluates it as Python: TokenError, TypeError, RecursionError, ...
         raise ValueError(_line(error)) from error
     if any(type(number) is not int for number in shape):  # NumPy takes True for a number here, and not later
         raise ValueError(f"its header declares the shape {shape}")
-    return stream.tell(), shape, dtype
+    return _Header(stream.tell(), shape, of_fortran, dtype)
 
 
 def _size(file: IO[bytes]) -> int:

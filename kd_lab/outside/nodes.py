@@ -61,7 +61,8 @@ class Whitelist:
 
     def _refusal(self, key: str, name: object) -> UserError:
         top = str(name).split(".", 1)[0]
-        listed = ", ".join(self.places[:-1]) + f" and {self.places[-1]}"
+        *others, last = self.places
+        listed = f"{', '.join(others)} and {last}" if others else last
         told = " derived from torch.nn.Module" if self.bases else ""
         return UserError(
             f"{key}._target_={name}: a {self.kind} that comes from a store is built from classes{told} of {listed} "
@@ -76,6 +77,7 @@ PREPARE = Whitelist(
     "preparation",
     ("kd_lab.datasets.common.scaled", "kd_lab.datasets.common.columns", "kd_lab.datasets.common.counts"),
 )
+READER = Whitelist("reader of files", ("kd_lab.datasets.common.readers",))
 DATASET = Whitelist("dataset", ("kd_lab.datasets", "kd_lab.augment"))
 
 

@@ -174,9 +174,9 @@ def test_columns__is_built_again_from_its_node_and_reads_new_rows() -> None:
     assert isinstance(data.prepare, Columns)
     again = build("network.prepare", data.prepare.node, allowed=PREPARE)
     assert repr(again) == repr(data.prepare)
-    rows = again.read(save(frame()[["owns", "city", "age", "income"]], "new.csv"))
-    assert torch.equal(again(torch.from_numpy(rows)), features(data))
-    assert again.read("new.npz") is None
+    batches = [*again.batches(save(frame()[["owns", "city", "age", "income"]], "new.csv"), 25)]
+    assert [len(read.inputs) for read in batches] == [25, 25, 10]
+    assert torch.equal(again(torch.cat([read.inputs for read in batches])), features(data))
     with pytest.raises(ValueError, match=r"Expected rows of 4 columns, but got \[3\]"):
         again(torch.zeros(2, 3, dtype=torch.float64))
 

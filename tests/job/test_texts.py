@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
 from kd_lab.errors import UserError
 from kd_lab.job.doctor import pulls
@@ -108,6 +109,26 @@ def test_kept_network__is_built_again_for_its_tokens(tmp_path: Path) -> None:
 def test_kept_network__tokens_that_are_none(tokens: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"network\.json"):
         Description.of_file(kept(tmp_path, tokens=tokens))
+
+
+READERS = "kd_lab.datasets.common.readers"
+
+
+@pytest.mark.parametrize(
+    ("reader", "message"),
+    [
+        (
+            {"_target_": "os.system"},
+            r"_target_=os\.system: a reader of files .* from classes of kd_lab\.\S+\.readers only",
+        ),
+        ({"_target_": f"{READERS}.texts.Pretrained", "name": "x"}, r"_target_=\S+Pretrained: a reader of files"),
+        ({"_target_": f"{READERS}.texts.Texts", "text": 1}, r"text=1: expected a valid string"),
+        ({"_target_": f"{READERS}.series.SeriesOf", "length": 1, "missing": "refuse"}, r""),
+    ],
+)
+def test_kept_network__a_reader_that_is_none(reader: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"^network\.reader\.?:?{message}"):
+        Description.of_file(kept(tmp_path, reader=reader)).model(nn.Identity())
 
 
 def test_told__are_classes_tokens_and_what_is_cut() -> None:

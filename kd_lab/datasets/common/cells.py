@@ -24,10 +24,11 @@ class Cells:
     Args:
         path: the .h5ad file.
         matrix: `X`, `raw` or the name of a layer.
+        setting: what messages start with; None: `dataset.path` and the path.
     """
 
-    def __init__(self, path: str, matrix: str) -> None:
-        self._path, self._matrix = path, matrix
+    def __init__(self, path: str, matrix: str, setting: str | None = None) -> None:
+        self._path, self._matrix, self._setting = path, matrix, setting or f"dataset.path={path}"
         self._opened: tuple[int, Any] | None = None
         self._sparse: Any = None
 
@@ -43,7 +44,7 @@ class Cells:
             UserError: anndata is not installed, or the file cannot be read.
         """
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = os.getpid(), _opened(self._path)
+            self._opened = os.getpid(), _opened(self._path, self._setting)
         return self._opened[1]
 
     def close(self) -> None:
@@ -77,6 +78,12 @@ class Cells:
             self._sparse = found.to_memory().tocsr()
         return self._sparse
 
+    @property
+    def genes(self) -> list[str]:
+        """What the columns of the matrix are called."""
+        file = self.file.raw if self._matrix == "raw" else self.file
+        return [str(name) for name in file.var_names]
+
     def read(self, rows: Tensor) -> Tensor:
         """The cells [R] as [R, G] float32."""
         wanted, back = np.unique(rows.numpy(), return_inverse=True)  # a file is read in order, each row once
@@ -91,8 +98,7 @@ class Cells:
         return torch.cat([self.read(rows) for rows in places])
 
 
-def _opened(path: str) -> Any:
-    key = f"dataset.path={path}"
+def _opened(path: str, key: str) -> Any:
     try:
         from anndata import read_h5ad
     except ImportError as error:

@@ -5,7 +5,7 @@ plain text, runs on its device, and nothing has to be unpickled.
 Legend: B batch, N rows, C columns of the table, F features of the network.
 """
 
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kd_lab.datasets.common.frames import read_frame
+from kd_lab.datasets.common.frames import read_frames
 from kd_lab.datasets.common.typed import Column, encoded
 from kd_lab.inputs import Inputs, each
+from kd_lab.types import Read
 
 Rows = npt.NDArray[np.float64]
 
@@ -89,11 +90,10 @@ class Columns:
         """The rows [N, C] of a table with these columns, and perhaps others; see `encoded` for errors."""
         return encoded(frame, self.columns, setting)
 
-    def read(self, path: str) -> Rows | None:
-        """Those of a file of the kind that was learned from; None if it is one of arrays by its name."""
-        if Path(path).suffix in {".npz", ".npy"}:
-            return None
-        return self.of_frame(read_frame(path, path, self.separator, self.missing), path)
+    def batches(self, path: str, size: int) -> Iterator[Read]:
+        """Those of a file, at most `size` at a time; see `read_frames` and `encoded` for errors."""
+        for frame in read_frames(path, path, self.separator, self.missing, size):
+            yield Read(torch.from_numpy(self.of_frame(frame, path)))
 
     def __repr__(self) -> str:
         """All of it: a dataset's fingerprint holds this."""

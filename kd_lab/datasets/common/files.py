@@ -1,5 +1,6 @@
 """Arrays from .npz and .npy files, never through pickle, and one sentence for each thing that can be wrong."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kd_lab.errors import UserError
-from kd_lab.outside.archives import read_npy, read_npz
+from kd_lab.outside.archives import array_batches, read_npy, read_npz
 from kd_lab.types import UNLABELLED
 
 Array = npt.NDArray[Any]
@@ -40,6 +41,24 @@ def read(path: str, setting: str, *, bare: str, wanted: tuple[str, ...]) -> tupl
     return read_npz(file, setting, wanted)
 
 
+def batches_of(path: str, setting: str, name: str, size: int) -> Iterator[Array]:
+    """The rows of an array of an .npz file, or of that of an .npy file, at most `size` at a time.
+
+    Raises:
+        UserError: see `read`, or there is no such array, or no row in it.
+    """
+    file = Path(path).expanduser()
+    start = beginning(file, setting)
+    if start != b"\x93NUMPY" and not start.startswith(b"PK"):
+        raise UserError(f"{setting}: not an .npz or .npy file, make one with numpy.savez({file.stem}, {name}=...).")
+    empty = True
+    for batch in array_batches(file, setting, name, size):
+        empty = False
+        yield batch
+    if empty:
+        raise UserError(f"{setting}: {name} has no row, expected [N, ...] with at least one.")
+
+
 def beginning(file: Path, setting: str) -> bytes:
     """The first bytes of a file, at most 6.
 
@@ -56,8 +75,10 @@ def beginning(file: Path, setting: str) -> bytes:
     return start
 
 
-def to_inputs(array: Array, name: str, setting: str) -> Tensor:
+def to_inputs(array: Array, name: str, setting: str, start: int = 0) -> Tensor:
     """Inputs [N, ...]: uint8 as it is, all else float32 of the same value.
+
+    start: the number of the first row, for messages.
 
     Raises:
         UserError: not numbers, no samples, no features, or values that are not finite.
@@ -69,13 +90,13 @@ def to_inputs(array: Array, name: str, setting: str) -> Tensor:
             f"{setting}: {name} has shape {list(array.shape)}, expected [N, ...] with at least one feature."
         )
     if array.dtype == np.uint8:
-        return torch.from_numpy(np.ascontiguousarray(array))
+        return torch.from_numpy(np.require(array, requirements=["C", "W"]))
     with np.errstate(over="ignore"):
         inputs = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
     finite = torch.isfinite(inputs)
     if not bool(finite.all()):
         bad = ~finite.flatten(1)
-        first = int(torch.nonzero(bad.any(1))[0])
+        first = start + int(torch.nonzero(bad.any(1))[0])
         raise UserError(
             f"{setting}: {name} has {int(bad.sum())} values that are NaN or infinite in float32, "
             f"the first in row {first}; fill or drop them."

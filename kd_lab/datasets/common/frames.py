@@ -4,6 +4,7 @@ Of a text file every value stays the text that it is: which columns hold numbers
 """
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def read_frame(path: str, setting: str, separator: str | None = None, missing: t
     if ending == ".parquet":
         frame = _parquet(file, setting)
     elif ending in SEPARATORS or separator is not None:
-        frame = _text(file, setting, separator or SEPARATORS[ending], missing)
+        (frame,) = _text(file, setting, separator or SEPARATORS[ending], missing)
     else:
         raise UserError(
             f"{setting}: a table is a .csv, .tsv or .parquet file, but this ends in {ending or 'nothing'}; rename it, "
@@ -51,6 +52,20 @@ def read_frame(path: str, setting: str, separator: str | None = None, missing: t
     if len(frame) == 0:
         raise UserError(f"{setting}: it holds a line of names and no row, save it again.")
     return frame
+
+
+def read_frames(path: str, setting: str, separator: str | None, missing: tuple[str, ...], size: int) -> Iterator[Any]:
+    """The rows of a file, of text at most `size` at a time: it may be larger than the memory; see `read_frame`."""
+    file = Path(path).expanduser()
+    ending = file.suffix.lower()
+    if ending == ".parquet" or (ending not in SEPARATORS and separator is None):
+        yield read_frame(path, setting, separator, missing)
+        return
+    beginning(file, setting)
+    for frame in _text(file, setting, separator or SEPARATORS[ending], missing, size):
+        if len(frame) == 0:
+            raise UserError(f"{setting}: it holds a line of names and no row, save it again.")
+        yield frame
 
 
 def _parquet(file: Path, setting: str) -> "pd.DataFrame":
@@ -68,14 +83,17 @@ def _parquet(file: Path, setting: str) -> "pd.DataFrame":
     return frame
 
 
-def _text(file: Path, setting: str, separator: str, missing: tuple[str, ...]) -> "pd.DataFrame":
+def _text(
+    file: Path, setting: str, separator: str, missing: tuple[str, ...], size: int | None = None
+) -> Iterator["pd.DataFrame"]:
+    """At most so many rows at a time; None: all at once."""
     import pandas as pd
 
     if len(separator) != 1:
         raise UserError(f"dataset.separator={separator}: expected one character, such as ';'.")
     try:
         _check_header(_first_lines(file, separator), setting, separator)
-        return pd.read_csv(
+        found = pd.read_csv(
             file,
             sep=separator,
             dtype=str,
@@ -84,7 +102,10 @@ def _text(file: Path, setting: str, separator: str, missing: tuple[str, ...]) ->
             index_col=False,
             encoding="utf-8-sig",
             on_bad_lines="error",
-        ).rename(columns=str.strip)
+            chunksize=size,
+        )
+        for frame in [found] if size is None else found:
+            yield frame.rename(columns=str.strip)
     except UnicodeDecodeError as error:
         raise UserError(f"{setting}: not in UTF-8 (byte {error.start}), save it again as text in UTF-8.") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error, pd.errors.ParserWarning) as error:

@@ -15,13 +15,18 @@ from torch import Tensor
 from kd_lab.datasets.common.pictures import DAMAGE, PictureSource, Shown, reason_of
 from kd_lab.datasets.common.sampled import SMALL, evenly
 from kd_lab.errors import UserError, choices
+from kd_lab.types import UNLABELLED
+
+TABLES = (".parquet", ".arrow")
+"""Files that hold a split."""
 
 
 def load_splits(path: str, config: str | None, setting: str, extra: str) -> Mapping[str, Any]:
     """The splits of a dataset by name; one that has none is `train`.
 
     Args:
-        path: a folder, as `save_to_disk` writes it or with parquet, CSV, JSON files or pictures; or a name on the Hub.
+        path: a folder, as `save_to_disk` writes it or with parquet, CSV, JSON files or pictures; a parquet file; or a
+            name on the Hub.
         config: which of its configurations.
         setting: what messages start with.
         extra: what of kd-lab brings the library: `hf`, `text`.
@@ -40,6 +45,8 @@ def load_splits(path: str, config: str | None, setting: str, extra: str) -> Mapp
     try:
         if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
             found = datasets.load_from_disk(str(folder))
+        elif folder.is_file() and folder.suffix in TABLES:
+            found = datasets.load_dataset(folder.suffix[1:], data_files=str(folder))
         else:
             found = datasets.load_dataset(str(folder) if folder.is_dir() else path, name=config)
     except Exception as error:  # of the network, of the Hub, of pyarrow, of what stands in a folder
@@ -83,9 +90,13 @@ class Table:
         features = split.features
         image = _column(features, columns[0], "image", datasets.Image, setting)
         label = _column(features, columns[1], "label", datasets.ClassLabel, setting)
-        rows = split.select_columns([image]).cast_column(image, datasets.Image(decode=False))
         targets, classes = _targets(split[label][:], features[label], label, setting, like)
-        return cls(rows, image, targets, classes)
+        return cls(_undecoded(split, image), image, targets, classes)
+
+    @classmethod
+    def of_pictures(cls, split: Any, column: str) -> "Table":
+        """A split without its classes."""
+        return cls(_undecoded(split, column), column, torch.full((len(split),), UNLABELLED), [])
 
     def none(self) -> "Table":
         """No row of it."""
@@ -95,6 +106,13 @@ class Table:
         """The bytes of a picture, or the path of its file."""
         found: Mapping[str, Any] = self.rows[row][self.column]
         return found
+
+
+def _undecoded(split: Any, column: str) -> Any:
+    """The pictures of a split as they are stored."""
+    import datasets
+
+    return split.select_columns([column]).cast_column(column, datasets.Image(decode=False))
 
 
 def _column(features: Mapping[str, Any], named: str | None, what: str, kind: type, setting: str) -> str:
@@ -145,6 +163,9 @@ class PictureTable(PictureSource):
     def __init__(self, tables: Sequence[Table], shown: Shown, setting: str) -> None:
         super().__init__(shown)
         self._tables, self._setting = tables, setting
+
+    def __len__(self) -> int:
+        return sum(map(len, self._tables))
 
     def picture(self, row: int) -> Image.Image:
         """See `PictureSource.picture`."""

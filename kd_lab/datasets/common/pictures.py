@@ -108,9 +108,17 @@ class PictureFiles(PictureSource):
     Names lie in one array: a list of a million strings would be copied, page by page, into every worker process.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str], shown: Shown, setting: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        shown: Shown,
+        setting: str,
+        *,
+        todo: str = "repair it, take it away, or set dataset.skip_corrupt=true to leave such files out",
+    ) -> None:
         super().__init__(shown)
-        self._folder, self._setting = folder, setting
+        self._folder, self._setting, self._todo = folder, setting, todo
         self._names: NDArray[np.bytes_] = np.array([os.fsencode(name) for name in names])
 
     def picture(self, row: int) -> Image.Image:
@@ -120,8 +128,7 @@ class PictureFiles(PictureSource):
             return decoded(self._folder / name)
         except DAMAGE as error:
             raise UserError(
-                f"{self._setting}: {name} cannot be read as a picture ({reason_of(error)}); repair it, take it away, "
-                "or set dataset.skip_corrupt=true to leave such files out"
+                f"{self._setting}: {name} cannot be read as a picture ({reason_of(error)}); {self._todo}"
             ) from error
 
 

@@ -1,6 +1,6 @@
 """Rows of text and their labels, out of a file that pandas reads: CSV, TSV, JSON lines, parquet."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -69,7 +69,8 @@ def read_rows(path: str, setting: str, wanted: Columns, reading: Reading, *, lab
     Raises:
         UserError: the file is missing, empty, of another kind or encoding, or lacks a column.
     """
-    return rows_of(_frame(Path(path).expanduser(), setting, reading), setting, wanted, labelled=labelled)
+    (frame,) = frames(path, setting, reading)
+    return rows_of(frame, setting, wanted, labelled=labelled)
 
 
 def rows_of(frame: "DataFrame", setting: str, wanted: Columns, *, labelled: bool = True) -> Rows:
@@ -88,9 +89,9 @@ def rows_of(frame: "DataFrame", setting: str, wanted: Columns, *, labelled: bool
     used = [name for name in (text, second, label) if name is not None]
     if len({*used}) < len(used):
         raise UserError(f"{setting}: {', '.join(used)} are read as text and label; expected a column for each.")
-    others = None if second is None else _words(frame[second])
-    labels = [""] * len(frame) if label is None else _words(frame[label])
-    return Rows(_words(frame[text]), labels, Columns(text, label, second), others)
+    others = None if second is None else words(frame[second])
+    labels = [""] * len(frame) if label is None else words(frame[label])
+    return Rows(words(frame[text]), labels, Columns(text, label, second), others)
 
 
 def _column(names: list[str], what: str, wanted: str | None, usual: Sequence[str], setting: str) -> str:
@@ -109,7 +110,7 @@ def _column(names: list[str], what: str, wanted: str | None, usual: Sequence[str
     )
 
 
-def _words(column: Any) -> list[str]:
+def words(column: Any) -> list[str]:
     """As text; what is missing is empty, and 3.0, which a missing label makes of 3, is 3."""
     values = column.tolist()
     return [_word(value) for value in values]
@@ -123,35 +124,50 @@ def _word(value: Any) -> str:
     return str(value).strip()
 
 
-def _frame(file: Path, setting: str, reading: Reading) -> "DataFrame":
+def frames(path: str, setting: str, reading: Reading, size: int | None = None) -> Iterator["DataFrame"]:
+    """The rows of a file, at most `size` at a time; None: all at once.
+
+    Raises:
+        UserError: see `read_rows`.
+    """
+    file = Path(path).expanduser()
     start = beginning(file, setting)
     kind = file.suffix.lower()
     if kind in {".parquet", ".pq"} or start.startswith(b"PAR1"):
-        return _parquet(file, setting)
+        return _parquet(file, setting, size)
     if kind in {".jsonl", ".ndjson", ".json"}:
-        return _lines(file, setting, reading)
+        return _lines(file, setting, reading, size)
     if kind not in {".csv", ".tsv", ".txt"}:
         raise UserError(
             f"{setting}: expected a file that ends in .csv, .tsv, .txt, .jsonl or .parquet, with a column of texts and "
             "one of labels."
         )
-    return _table(file, setting, reading, "\t" if kind == ".tsv" else ",")
+    return _table(file, setting, reading, "\t" if kind == ".tsv" else ",", size)
 
 
-def _parquet(file: Path, setting: str) -> "DataFrame":
+def _parquet(file: Path, setting: str, size: int | None) -> Iterator["DataFrame"]:
     import pandas as pd
+    from pyarrow.parquet import ParquetFile  # type: ignore[import-untyped]
 
     try:
-        return pd.read_parquet(file)
+        if size is None:
+            yield pd.read_parquet(file)
+            return
+        with ParquetFile(file) as opened:
+            for batch in opened.iter_batches(size):
+                yield batch.to_pandas()
     except (OSError, ValueError) as error:
         raise UserError(f"{setting}: cannot be read as parquet ({_reason(error)}).") from error
 
 
-def _lines(file: Path, setting: str, reading: Reading) -> "DataFrame":
+def _lines(file: Path, setting: str, reading: Reading, size: int | None) -> Iterator["DataFrame"]:
     import pandas as pd
 
     try:
-        return pd.read_json(file, lines=True, dtype=False, convert_dates=False, encoding=_encoding(reading))
+        found = pd.read_json(
+            file, lines=True, dtype=False, convert_dates=False, encoding=_encoding(reading), chunksize=size
+        )
+        yield from [found] if size is None else found
     except UnicodeError as error:
         raise _not_in(file, setting, reading) from error
     except (ValueError, TypeError) as error:
@@ -161,7 +177,7 @@ def _lines(file: Path, setting: str, reading: Reading) -> "DataFrame":
         ) from error
 
 
-def _table(file: Path, setting: str, reading: Reading, separator: str) -> "DataFrame":
+def _table(file: Path, setting: str, reading: Reading, separator: str, size: int | None) -> Iterator["DataFrame"]:
     import pandas as pd
 
     given = reading.separator or separator
@@ -176,8 +192,14 @@ def _table(file: Path, setting: str, reading: Reading, separator: str) -> "DataF
             dtype=str,
             keep_default_na=False,
             encoding=_encoding(reading),
+            chunksize=size,
             **header,
         )
+        for frame in [found] if size is None else found:
+            _check_index(frame, setting, given)
+            yield frame
+    except UserError:
+        raise
     except UnicodeError as error:
         raise _not_in(file, setting, reading) from error
     except LookupError as error:
@@ -189,12 +211,16 @@ def _table(file: Path, setting: str, reading: Reading, separator: str) -> "DataF
             f"{setting}: cannot be read as a table with {given!r} between its columns ({_reason(error)}); set "
             "dataset.separator, or put quotes around texts that hold it."
         ) from error
-    if not isinstance(found.index, pd.RangeIndex):  # pandas took a column that has no name for the names of the rows
+
+
+def _check_index(frame: "DataFrame", setting: str, separator: str) -> None:
+    import pandas as pd
+
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas took a column that has no name for the names of the rows
         raise UserError(
-            f"{setting}: its lines hold more columns than the {len(found.columns)} that have names; put quotes around "
-            f"texts that hold {given!r}, or set dataset.separator."
+            f"{setting}: its lines hold more columns than the {len(frame.columns)} that have names; put quotes around "
+            f"texts that hold {separator!r}, or set dataset.separator."
         )
-    return found
 
 
 def _check_separator(file: Path, setting: str, given: str) -> None:

@@ -3,6 +3,7 @@
 Legend: N texts, L tokens of the longest.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,9 @@ BOUNDARY = 3
 WORDS = r"(?u)\w+|[^\w\s]"
 """A word, or a sign by itself."""
 
+LARGEST_KEPT = 2**22
+"""Characters of a tokenizer's file up to which it is kept with a network, as BERT's with 7 * 10**5 is."""
+
 Analyzer = Literal["word", "char"]
 
 
@@ -30,10 +34,13 @@ class Encoded(NamedTuple):
     tokens: list[list[int]]
     cut: int
 
-    def padded(self, padding: int) -> dict[str, Tensor]:
-        """Numbers [N, L] int64, the padding behind each text, and the mask [N, L] int64, 0 on the padding."""
+    def padded(self, padding: int, length: int | None = None) -> dict[str, Tensor]:
+        """Numbers [N, L] int64, the padding behind each text, and the mask [N, L] int64, 0 on the padding.
+
+        length: L, where it is not that of the longest.
+        """
         lengths = torch.tensor([len(one) for one in self.tokens])
-        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        mask = torch.arange(length or int(lengths.max())) < lengths[:, None]
         numbers = torch.full(mask.shape, padding, dtype=torch.int64)
         numbers[mask] = torch.tensor([token for one in self.tokens for token in one])
         return {IDS: numbers, MASK: mask.to(torch.int64)}
@@ -57,6 +64,10 @@ class Tokenizer(Protocol):
     @property
     def padding(self) -> int:
         """The number that fills up shorter texts."""
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What makes it again: the arguments of `kd_lab.datasets.common.readers.texts.Texts` for it."""
 
     def __call__(self, texts: Sequence[str], second: Sequence[str] | None, length: int) -> Encoded:
         """The numbers of each text, or pair of texts, at most `length` of them."""
@@ -87,8 +98,12 @@ class Vocabulary:
             counter.fit(texts)
         except ValueError as error:
             raise UserError("dataset=text: there is no word in the training texts; expected texts.") from error
-        words = {word: place + BOUNDARY + 1 for word, place in sorted(counter.vocabulary_.items())}
-        return cls(words, analyzer, lowercase)
+        return cls.of_words(sorted(counter.vocabulary_, key=counter.vocabulary_.get), analyzer, lowercase=lowercase)
+
+    @classmethod
+    def of_words(cls, words: Sequence[str], analyzer: Analyzer, *, lowercase: bool) -> "Vocabulary":
+        """That of words in the order of their numbers."""
+        return cls({word: number for number, word in enumerate(words, start=BOUNDARY + 1)}, analyzer, lowercase)
 
     @property
     def identity(self) -> str:
@@ -99,6 +114,11 @@ class Vocabulary:
     def size(self) -> int:
         """See `Tokenizer`."""
         return len(self.words) + BOUNDARY + 1
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """See `Tokenizer`: the words in the order of their numbers."""
+        return {"words": [*self.words], "analyzer": self.analyzer, "lowercase": self.lowercase}
 
     @cached_property
     def _cut(self) -> Any:
@@ -178,6 +198,26 @@ class Pretrained:
         """See `Tokenizer`; 0 where it has none, which the mask hides."""
         return int(self._tokenizer.pad_token_id or 0)
 
+    @property
+    def kept(self) -> dict[str, Any]:
+        """See `Tokenizer`: its file, or of one that is large or has none its name and what has to be found there."""
+        file = self._file()
+        return {"tokenizer": file} if 0 < len(file) <= LARGEST_KEPT else {"name": self.name, "sha256": self.sha256}
+
+    @property
+    def sha256(self) -> str:
+        """Of all that its numbers follow from, hex."""
+        return hashlib.sha256((self._file() or self.identity).encode()).hexdigest()
+
+    def _file(self) -> str:
+        """The text of its tokenizer.json, empty where it has none; without a length, which each call brings."""
+        fast = getattr(self._tokenizer, "backend_tokenizer", None)
+        if fast is None:
+            return ""
+        fast.no_truncation()
+        fast.no_padding()
+        return str(fast.to_str())
+
     def __call__(self, texts: Sequence[str], second: Sequence[str] | None, length: int) -> Encoded:
         """See `Tokenizer`."""
         pair = () if second is None else (list(second),)
@@ -198,3 +238,32 @@ class Pretrained:
             else:
                 cut.add(place)
         return Encoded(found, len(cut))
+
+
+class Serialized:
+    """A tokenizer of Hugging Face out of the text of its tokenizer.json: numbers texts as `Pretrained` does.
+
+    Raises:
+        UserError: tokenizers is not installed, or the text is not what it writes.
+    """
+
+    def __init__(self, text: str) -> None:
+        try:
+            from tokenizers import Tokenizer as Fast
+        except ImportError as error:
+            raise UserError("the network's texts: need tokenizers; pip install 'kd-lab[text]'") from error
+        try:
+            self._tokenizer: Any = Fast.from_str(text)
+        except Exception as error:  # the library knows no other
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"the network's tokenizer cannot be read ({reason}); expected what tokenizers writes"
+            ) from error
+        self._tokenizer.no_padding()
+
+    def __call__(self, texts: Sequence[str], second: Sequence[str] | None, length: int) -> Encoded:
+        """See `Tokenizer`."""
+        self._tokenizer.enable_truncation(length)
+        given = list(texts) if second is None else list(zip(texts, second, strict=True))
+        found = self._tokenizer.encode_batch(given)
+        return Encoded([one.ids for one in found], sum(bool(one.overflowing) for one in found))

@@ -113,8 +113,8 @@ def _numbers(values: "pd.Series[Any]", setting: str) -> npt.NDArray[np.float64]:
     wrong = np.flatnonzero((np.isnan(numbers) & values.notna().to_numpy()) | np.isinf(numbers))
     if len(wrong):
         raise UserError(
-            f"{setting}: column {values.name} has {values.iloc[wrong[0]]!r} in row {wrong[0]}, expected a finite "
-            "number, or nothing."
+            f"{setting}: column {values.name} has {values.iloc[wrong[0]]!r} in row {values.index[wrong[0]]}, expected "
+            "a finite number, or nothing."
         )
     return numbers
 
