@@ -64,12 +64,16 @@ def _one(name: str, choice: str) -> Iterator[str]:
 
 
 def _example(group: str, choice: str, network: str, found: Sequence[Setting]) -> str:
-    """The choice, with what has to be said of it, or else the first thing that can be."""
+    """The choice, with what has to be said of it, in the words of its description, or else the first that can be."""
     words = ["kd-lab", *(["-m"] if group == "sweep" else []), f"{chosen(group, network)}={choice}"]
     if group not in ("sweep", "experiment"):
         plain = [one for one in found if "/" not in one.key and "(" not in one.value]
+        described = description(group, choice).replace("teacher.", f"{network}.")
+        told = dict(re.findall(r"([\w.]+)=([\w./]+)", described))
         needed = [one for one in plain if one.value == "???"]
-        words += [f"{one.key}={'...' if one.value == '???' else one.value}" for one in needed or plain[:1]]
+        needed = needed or [one for one in plain if one.value == "null" and one.key in told][:1]
+        others = [f"{one.key}={one.value}" for one in plain if one.value != "null"]
+        words += [f"{one.key}={told.get(one.key, '...')}" for one in needed] or others[:1]
     if choice == "custom":
         place = chosen(group, network)
         own = f"{place.replace('/', '.')}._target_=my_module.{EXAMPLES[group]}"

@@ -62,7 +62,9 @@ def test_list__one_loss_with_settings_meaning_default_and_example(capsys: pytest
     ("choice", "line"),
     [
         ("dataset=arrays", r"^  dataset.labels=null +how many labels are kept, stratified; None keeps all.$"),
-        ("dataset=arrays", r"^Example: kd-lab dataset=arrays dataset.path=...$"),
+        ("dataset=arrays", r"^Example: kd-lab dataset=arrays dataset\.path=FILE\.npz$"),
+        ("dataset=table", r"^Example: kd-lab dataset=table dataset\.path=FILE\.csv dataset\.target=COLUMN$"),
+        ("dataset=text", r"^Example: kd-lab dataset=text dataset\.path=FILE\.csv$"),
         ("dataset=digits", r"^  dataset/augment=shift +see kd-lab list augment$"),
         ("teacher=timm", r"^  teacher.pretrained=false +start from published weights"),
         ("recipe=teacher", r"^  student.recipe.clip_norm=null +largest L2 norm of the gradient; null: no clipping$"),
@@ -87,7 +89,9 @@ def test_list__every_choice_has_a_page_that_is_typed_as_it_says(capsys: pytest.C
     assert len(pages) > 90
     for group, name in pages:
         assert _main(["list", f"{group}={name}"]) == 0
-        assert "\nExample: kd-lab " in capsys.readouterr().out
+        *_, example = capsys.readouterr().out.splitlines()
+        assert example.startswith("Example: kd-lab ")
+        assert not example.endswith("=null")
 
 
 @pytest.mark.parametrize("choice", ["dataset=mnist", "dataset=fashion_mnist", "dataset=cifar10", "dataset=cifar100"])
