@@ -53,12 +53,17 @@ class Read(NamedTuple):
 class Reader(Protocol):
     """Reads samples as they come in files like those of a dataset, for a network that learned from it.
 
-    node: the config that builds it again; it is kept with the network.
+    node: the config that builds it again; it is kept with the network. meaning: what the numbers of a sample stand for,
+    such as the words of a vocabulary; None where these need no names.
     """
 
     @property
     def node(self) -> dict[str, Any]:
         """See above."""
+
+    @property
+    def meaning(self) -> object:
+        """See above; what is unequal is not to be given to the same network."""
 
     def batches(self, path: str, size: int) -> Iterator[Read]:
         """The samples of a file, at most `size` at a time, in order; `UserError` for what is wrong with it."""

@@ -125,6 +125,9 @@ def _as_learned(other: Data, network: nn.Module, description: Description, store
             f"{key}: its classes are others, the first of them {unlike[0]} where the network of run {stored.run_id} "
             f"learned {unlike[1]}; expected the same in the same order"
         )
+    description.check_meaning(
+        other, key, f"expected the same, or ask what it says of new files: kd-lab predict run={stored.run_id[:8]} FILE"
+    )
     taken, _ = as_taken(other)
     raw = taken.example(1)
     if dtypes(raw) != description.input_dtype:

@@ -28,7 +28,7 @@ from kd_lab.measures.predict import predict
 from kd_lab.models.common.weights import load_weights
 from kd_lab.outside.nodes import NETWORK, PREPARE, READER
 from kd_lab.outside.paths import read_text
-from kd_lab.types import Prepare, Reader
+from kd_lab.types import Data, Prepare, Reader
 
 FOLDER = Path(names.ARTIFACT_MLMODEL).parent
 DTYPES = frozenset(("float32", "float64", "uint8", "int32", "int64", "bool"))
@@ -140,9 +140,30 @@ class Description:
             UserError: what prepares or reads them is not what it was.
         """
         steps = [build("network.prepare", node, allowed=PREPARE) for node in self.prepare]
+        return Model(network, self.input_dtype, steps, self.reads())
+
+    def reads(self) -> Reader | None:
+        """What reads raw samples, if that was kept.
+
+        Raises:
+            UserError: it is not what it was.
+        """
         given = {"input_shape": self.input_shape, **self.tokens}
-        reader = None if self.reader is None else build("network.reader", self.reader, given, READER)
-        return Model(network, self.input_dtype, steps, reader)
+        found: Reader | None = None if self.reader is None else build("network.reader", self.reader, given, READER)
+        return found
+
+    def check_meaning(self, data: Data, key: str, todo: str) -> None:
+        """Look whether the numbers of these samples stand for what they did where the network learned.
+
+        key: what the message starts with. todo: its end.
+
+        Raises:
+            UserError: they stand for other tokens or genes; of a network that kept no reader nobody knows.
+        """
+        own = self.reads()
+        if own is not None and data.reader is not None and own.meaning != data.reader.meaning:
+            what = "tokens" if data.tokens is not None else "names of its columns"
+            raise UserError(f"{key}: that network was trained with other {what} than this dataset has; {todo}")
 
     def build(self, key: str = "network") -> nn.Module:
         """The network, its weights not loaded yet.

@@ -60,4 +60,11 @@ def look_up(data: Data, uri: str, source: str, *, although_away: bool = False) -
                 f"teacher.weights={source}: that network was trained for {what} {theirs}, but the dataset and the "
                 f"student have {ours}; expected a teacher of the same"
             )
+    kept.check_meaning(
+        data,
+        f"teacher.weights={source}",
+        "expected a teacher of the same training texts and settings, or both with the same dataset.tokenizer"
+        if data.tokens is not None
+        else "expected a teacher of the same, in the same order",
+    )
     return stored, kept.node

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,24 @@ def test_texts__mlflow_model_takes_them(run: str, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_allclose(softmax(listed, axis=1), expected, atol=1e-6)
     (column,) = model.metadata.signature.inputs.inputs
     assert (column.name, column.type.name) == ("text", "string")
+
+
+def test_texts__of_another_vocabulary__teach_nothing_and_measure_nothing(
+    run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many words, in texts as long and of the same classes: the shapes are the same."""
+    monkeypatch.setenv("HOME", str(Path.cwd() / "home"))
+    for file, more in (("other.csv", ""), ("other_test.csv", " zorp")):
+        frame = test_text.FRAME.assign(
+            text=[f"{text.replace('film', 'book')}{more}" for text in test_text.FRAME["text"]]
+        )
+        frame.to_csv(file, index=False)
+    files = ["dataset.path=other.csv", "dataset.test_path=other_test.csv"]
+    said = r"that network was trained with other tokens than this dataset has; expected"
+    with pytest.raises(UserError, match=rf"^teacher\.weights=run:{run}: {said} a teacher of the same training texts"):
+        kd_lab.distil("dataset=text", *files, f"teacher.weights=run:{run}", "student=text_cnn", quiet=True)
+    assert _main(["evaluate", f"run={run}", *files]) == 2
+    assert re.search(rf"dataset text: {said} the same, or ask .*: kd-lab predict run=", capsys.readouterr().err)
 
 
 def test_texts__of_a_run_that_kept_no_reader(run: str, monkeypatch: pytest.MonkeyPatch) -> None:

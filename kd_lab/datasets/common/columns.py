@@ -90,6 +90,11 @@ class Columns:
         """The rows [N, C] of a table with these columns, and perhaps others; see `encoded` for errors."""
         return encoded(frame, self.columns, setting)
 
+    @property
+    def meaning(self) -> object:
+        """The columns; what is done to them is learned anew from other rows."""
+        return self.columns
+
     def batches(self, path: str, size: int) -> Iterator[Read]:
         """Those of a file, at most `size` at a time; see `read_frames` and `encoded` for errors."""
         for frame in read_frames(path, path, self.separator, self.missing, size):

@@ -31,6 +31,11 @@ class CellsOf:
         given = {"matrix": self._matrix, "genes": self._genes}
         return {"_target_": f"{type(self).__module__}.{type(self).__qualname__}", **given}
 
+    @property
+    def meaning(self) -> object:
+        """The genes."""
+        return self._genes
+
     def batches(self, path: str, size: int) -> Iterator[Read]:
         """See `kd_lab.types.Reader`; cells are called as in the file.
 

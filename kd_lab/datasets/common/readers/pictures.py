@@ -36,6 +36,11 @@ class PicturesOf:
         given = {"size": self._shown.size[0], "short": self._shown.short, "column": self._column}
         return {"_target_": f"{type(self).__module__}.{type(self).__qualname__}", **given}
 
+    @property
+    def meaning(self) -> object:
+        """Places: they need no names."""
+        return None
+
     def batches(self, path: str, size: int) -> Iterator[Read]:
         """See `kd_lab.types.Reader`; pictures of a table have no names.
 

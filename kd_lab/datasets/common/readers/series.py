@@ -38,6 +38,11 @@ class SeriesOf:
         given = {"length": self._length, "missing": self._missing}
         return {"_target_": f"{type(self).__module__}.{type(self).__qualname__}", **given}
 
+    @property
+    def meaning(self) -> object:
+        """Places: they need no names."""
+        return None
+
     def batches(self, path: str, size: int) -> Iterator[Read]:
         """See `kd_lab.types.Reader`.
 

@@ -83,6 +83,11 @@ class Texts:
         """See `kd_lab.types.Reader`; the shape and the padding are kept beside it."""
         return {"_target_": f"{type(self).__module__}.{type(self).__qualname__}", **self._files, **self._made}
 
+    @property
+    def meaning(self) -> object:
+        """What makes tokens, wherever it lies."""
+        return {key: value for key, value in self._made.items() if key != "name"}
+
     @cached_property
     def _tokenizer(self) -> Tokenizer | Serialized:
         made = self._made
