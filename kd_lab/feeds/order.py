@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kd_lab.errors import UserError
+from kd_lab.feeds import buckets
 from kd_lab.inputs import Inputs, each
 from kd_lab.seeds import mixed, of_samples
 from kd_lab.types import Augment, Batch, Data, Mix, Mixed, Share, Source, labelled, read_as
@@ -65,10 +66,11 @@ class Order:
         mix: mixes each sample with the next one of its step, the last with the first; the order is random, so this is a
             random partner, and never the sample itself where there are two. The same for all processes.
         accumulate: how many batches make a step; its samples are those of one batch of `accumulate * batch_size`.
+        by_length: whether the texts of a step are of like length; see `kd_lab.feeds.buckets`.
 
     Raises:
         ValueError: `batch_size`, `total_steps`, `draws` or `accumulate` is below 1, or there are no rows.
-        UserError: a step takes more samples than there are rows.
+        UserError: a step takes more samples than there are rows, or their lengths are not known.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Order:
         draws: int | None = None,
         mix: Mix | None = None,
         accumulate: int = 1,
+        by_length: bool = False,
     ) -> None:
         counts = {"batch_size": batch_size, "total_steps": total_steps, "len(rows)": len(rows), "draws": draws}
         for name, value in (counts | {"accumulate": accumulate}).items():
@@ -101,6 +104,7 @@ class Order:
         self._augments = (data.augment if augment else None, *views)
         self._draws = draws
         self._targets, self._rows = data.targets, rows.cpu()
+        self._lengths = buckets.lengths_of(data, self._rows) if by_length else None
         self._next = 0
         self._rank, self._world = 0, 1
 
@@ -143,7 +147,10 @@ class Order:
         steps = min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch)
         self._next = (epoch + 1) * self.steps_per_epoch
         generator = torch.Generator().manual_seed(mixed(self.seed, epoch))
-        order = self._rows[torch.randperm(len(self._rows), generator=generator)].to(self.device)
+        drawn = torch.randperm(len(self._rows), generator=generator)
+        if self._lengths is not None:
+            drawn = drawn[buckets.by_length(self._lengths[drawn], self._step_size, generator)]
+        order = self._rows[drawn].to(self.device)
         # Small, so one gather and one hash for an epoch instead of one for each step.
         draw = self.draw(epoch)
         targets, seeds = self._targets.index_select(0, order), of_samples(mixed(self.seed, draw), order)

@@ -8,7 +8,7 @@ from torch import nn
 
 from kd_lab.errors import UserError
 from kd_lab.inputs import call as call_network
-from kd_lab.inputs import shapes
+from kd_lab.inputs import mask_of, shapes
 from kd_lab.job.bind import loss_class
 from kd_lab.job.build import build, call, check_arguments, is_node, locate, parameters
 from kd_lab.job.describe import strategy_name
@@ -90,8 +90,12 @@ def mix_of(key: str, recipe: RecipeSettings) -> Mix | None:
     return mix
 
 
-def check_mix(key: str, recipe: RecipeSettings, data: Data) -> None:
-    """Mix two samples: what does not fit the data speaks now."""
+def check_drawn(key: str, recipe: RecipeSettings, data: Data) -> None:
+    """Look for what tells lengths, and mix two samples: what does not fit the data speaks now."""
+    if recipe.by_length and mask_of(data.example(1)) is None:
+        raise UserError(
+            f"{key}.by_length=true: the samples of dataset {data.name} are no texts of different lengths; leave it away"
+        )
     mix = mix_of(f"{key}.mix", recipe)
     if mix is not None:
         one, other = data.example(2), data.example(2)

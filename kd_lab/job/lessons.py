@@ -68,7 +68,7 @@ class Lessons:
         return next(iter(self._feed(size).to(self.plan.devices.main)))
 
     def _feed(self, batch_size: int) -> Feed:
-        recipe = replace(self.recipe, batch_size=batch_size, accumulate=1)
+        recipe = replace(self.recipe, batch_size=batch_size, accumulate=1, by_length=False)
         return self.plan.feed(self.rows, recipe, self.plan.settings.seed, self.bound.views, workers=0)
 
     def all(self, size: int) -> Iterator[Batch]:

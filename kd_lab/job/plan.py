@@ -21,9 +21,9 @@ from kd_lab.job.checks import (
     callbacks_of,
     check_asks,
     check_batch,
+    check_drawn,
     check_fitted,
     check_logits,
-    check_mix,
     check_optimizer,
     check_pretrained,
     check_strategy,
@@ -129,13 +129,13 @@ class Plan:
             rows = self.data.train if key == names.TEACHER else self.student_rows()
             if network.weights in {None, PRETRAINED}:
                 check_batch(f"{key}.recipe", network.recipe, len(rows))
-                check_mix(f"{key}.recipe", network.recipe, self.data)
+                check_drawn(f"{key}.recipe", network.recipe, self.data)
                 self._check_schedule(f"{key}.recipe", network.recipe, len(rows))
                 class_weights(f"{key}.recipe", network.recipe.class_weights, self.data, rows)
         if self.settings.baseline is not None:
             own = self.baseline_recipe()
             check_batch("baseline.recipe", own, len(self.seen.train))
-            check_mix("baseline.recipe", own, self.data)
+            check_drawn("baseline.recipe", own, self.data)
             class_weights("baseline.recipe", own.class_weights, self.data, self.seen.train)
 
     def _build(self) -> Built:
@@ -374,6 +374,7 @@ class Plan:
             draws=recipe.draws,
             mix=recipe.mix,
             accumulate=recipe.accumulate,
+            by_length=recipe.by_length,
         )
         if isinstance(feed, StreamingFeed):
             feed.read_by(self.settings.trainer.workers if workers is None else workers)

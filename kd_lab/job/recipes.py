@@ -19,6 +19,8 @@ def _of(role: str, recipe: RecipeSettings, num_rows: int) -> list[str]:
     told = []
     if recipe.accumulate > 1:
         told.append(f"{role}: {recipe.accumulate} batches of {recipe.batch_size} to an optimizer step")
+    if recipe.by_length:
+        told.append(f"{role}: a step has texts of like length, so that less of it is padding")
     if recipe.mix is not None and recipe.mixes:
         kind = str(recipe.mix["_target_"]).rpartition(".")[2]
         told.append(f"{role}: learns from pairs of samples that {kind} makes one, and from no sample by itself")

@@ -37,6 +37,7 @@ class RecipeSettings(Strict):
     ema: Decay | None = None
     no_decay: bool = False
     early_stopping: PositiveInt | None = None
+    by_length: bool = False
     mix: Node | None = None
     optimizer: Node
     schedule: Node
@@ -85,6 +86,7 @@ class BaselineRecipe(Strict):
     ema: Decay | None = None
     no_decay: bool | None = None
     early_stopping: PositiveInt | None = None
+    by_length: bool | None = None
     mix: Node | None = None
     optimizer: BaselineOptimizer = BaselineOptimizer()
 

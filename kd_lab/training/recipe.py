@@ -31,7 +31,8 @@ class Recipe:
     a new one in every epoch. channels_last: the order of a map in memory. compile: by torch.compile. mix: of each
     sample with another, or None. accumulate: how many batches an optimizer step takes. ema: the decay of the moving
     average of the weights that is kept, or None. no_decay: no weight decay on biases and norms. early_stopping: after
-    so many epochs without a better accuracy on the validation part, or None.
+    so many epochs without a better accuracy on the validation part, or None. by_length: texts of like length in the
+    same step.
     """
 
     optimizer: OptimizerFactory
@@ -50,6 +51,7 @@ class Recipe:
     ema: float | None = None
     no_decay: bool = False
     early_stopping: int | None = None
+    by_length: bool = False
 
     @property
     def step_size(self) -> int:

@@ -36,6 +36,7 @@ def test_recipe__reaches_the_training() -> None:
         "student.recipe.ema=0.99",
         "student.recipe.no_decay=true",
     )
+    assert not found.by_length
     assert isinstance(found.mix, CutMix)
     assert (found.accumulate, found.ema, found.no_decay, found.step_size) == (4, 0.99, True, 256)
 

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from kd_lab.errors import UserError
+from kd_lab.inputs import mask_of
 from kd_lab.job.doctor import pulls
 from kd_lab.job.pyfunc import Description
+from kd_lab.job.recipes import described
 from tests.job.composed import plan
 
 pytest.importorskip("transformers")
@@ -109,6 +112,21 @@ def test_kept_network__is_built_again_for_its_tokens(tmp_path: Path) -> None:
 def test_kept_network__tokens_that_are_none(tokens: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"network\.json"):
         Description.of_file(kept(tmp_path, tokens=tokens))
+
+
+def test_by_length__reaches_the_feed_of_each_and_is_told() -> None:
+    chosen = ["student.recipe.by_length=true", "baseline.recipe.by_length=false", "student.recipe.steps=5"]
+    made = plan("dataset=text", "dataset.path=my.csv", "teacher=bilstm", "student=text_cnn", *SMALL, *chosen)
+    own = made.recipe("student.recipe", made.settings.student.recipe, len(made.student_rows()))
+    texts = torch.stack([mask_of(batch.inputs).sum(1) for batch in made.feed(made.student_rows(), own, seed=0)])
+    assert (texts.amax(1) - texts.amin(1)).max() <= 2  # of 4 lengths up to 8 in 5 steps of 8
+    assert not made.baseline_recipe().by_length
+    assert "student: a step has texts of like length, so that less of it is padding" in described(made)
+
+
+def test_by_length__of_what_has_none() -> None:
+    with pytest.raises(UserError, match=r"^student\.recipe\.by_length=true: the samples of dataset synthetic are no t"):
+        plan("dataset=synthetic", "teacher=mlp", "student.recipe.by_length=true")
 
 
 READERS = "kd_lab.datasets.common.readers"
