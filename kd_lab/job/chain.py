@@ -109,6 +109,11 @@ def _spec(
     theirs = settings.teacher
     seed = student.seed if link.follows_seed or theirs is None else theirs.seed + number
     if link.is_teacher:
+        if any(one is not None and one.role == names.TEACHER and one.node == node for one in before):
+            raise UserError(
+                f"strategy.teachers: {network_name(node)} is named twice, the job's own teacher counted; expected "
+                "networks that differ (several of one kind with other seeds are teacher=ensemble)"
+            )
         recipe = student.recipe if theirs is None else theirs.recipe
         return NetworkSpec(names.TEACHER, node, recipe, seed)
     if not link.teachers:

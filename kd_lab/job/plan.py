@@ -156,10 +156,11 @@ class Plan:
         links = self._links(teacher)
         tutors = self._tutors([teacher, *(link.student for link in links)])
         built = replace(self._bound(student, tutors[-1] if tutors else None), teacher=teacher, links=links)
-        if isinstance(teacher, Fitted):
-            views, recipe = built.bound.views, self.settings.student.recipe
-            augments = bool(views) or (recipe.augment and self.data.augment is not None)
-            check_fitted(teacher, self.data, is_augmented=augments and self.distils)
+        recipe = self.settings.student.recipe
+        augments = bool(built.bound.views) or (recipe.augment and self.data.augment is not None)
+        for one in (teacher, *(link.student for link in links)):
+            if isinstance(one, Fitted):
+                check_fitted(one, self.data, is_augmented=augments and self.distils)
         built = replace(built, peers=tuple(self.network(spec) for spec in self.specs.peers))
         parties = replace(built.parties(self.data), compiled=self.settings.student.recipe.compile)
         check_strategy(self.strategy, parties)
@@ -302,6 +303,8 @@ class Plan:
             kept = {key: config["student"][key] for key in StudentSettings.model_fields if key in config["student"]}
             strategy = self.settings.strategy or {"_target_": None}
             found |= {"student": {**self.own.node, **kept}, "strategy": strategy, "baseline": False}
+            if self.own.role == names.TEACHER:
+                found["teacher"] = {**found["teacher"], "weights": None}  # the job's own may come from elsewhere
         return found
 
     def student_rows(self) -> torch.Tensor:
