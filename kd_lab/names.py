@@ -180,6 +180,11 @@ def of_member(index: int, key: str) -> str:
     return f"member_{index}/{key}"
 
 
+def beside(name: str, key: str) -> str:
+    """The key of a training metric of what is trained in the student's steps: `peer_1/val/accuracy_top1`."""
+    return f"{name}/{key}"
+
+
 def sample_probability(number: int) -> str:
     """The column of one class in a table of predictions: `probability_3`."""
     return f"probability_{number}"

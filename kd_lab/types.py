@@ -387,6 +387,9 @@ class Step(Protocol):
     def own_buffers(self) -> list[str]:
         """Buffers that all processes keep alike by themselves, by name: DDP need not send them."""
 
+    def followed(self) -> Mapping[str, nn.Module]:
+        """What is followed on the validation part beside the network, inputs to logits, by name."""
+
 
 @dataclass(frozen=True)
 class NetworkResult:

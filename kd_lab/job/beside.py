@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from kd_lab import names
+from kd_lab.errors import TrainingFailedError
 from kd_lab.job.console import Reporter
 from kd_lab.job.keeper import Keeper, Obtained, Order
 from kd_lab.store.run import Run
@@ -46,7 +47,10 @@ def _reuses(keeper: Keeper) -> bool:
 
 @contextmanager
 def with_peers(keeper: Keeper, order: Order) -> Iterator[tuple[Order, Callable[[Obtained], list[NetworkResult]]]]:
-    """An order whose peers are saved as soon as its own network is, and what measures them once that is measured."""
+    """An order whose peers are saved as soon as its own network is, and what measures them once that is measured.
+
+    What a peer answers may be no measurement: that costs its own run alone.
+    """
     orders = [Order(spec, network, reuse=False) for spec, network in keeper.peers()]
     runs: list[Run] = []
     with ExitStack() as stack:
@@ -57,10 +61,15 @@ def with_peers(keeper: Keeper, order: Order) -> Iterator[tuple[Order, Callable[[
                 keeper.save(runs[-1], one, {})
 
         def measured(student: Obtained) -> list[NetworkResult]:
-            beside = {names.TAG_STUDENT_RUN: student.result.run_id}
-            for run in runs:
-                run.set_tags(beside)
-            return [keeper.measured(run, one, {}).result for run, one in zip(runs, orders, strict=True)]
+            found = []
+            for run, one in zip(runs, orders, strict=True):
+                run.set_tags({names.TAG_STUDENT_RUN: student.result.run_id})
+                try:
+                    found.append(keeper.measured(run, one, {}).result)
+                except TrainingFailedError as error:
+                    run.finish("FAILED", reason=str(error))
+                    keeper.reporter.warn(str(error))
+            return found
 
         yield replace(order, saved=saved), measured
 

@@ -124,12 +124,14 @@ def role_params(role: str, config: Node, node: Node, recipe: object, seed: int) 
         own = {"student": {**node, **_left_out(config, LEFT_OUT[:1])}, "baseline": {"recipe": recipe}}
     else:
         student = {k: v for k, v in config["student"].items() if k not in LEFT_OUT}
+        if role == names.PEER:
+            student = {**node, "recipe": recipe}
         own = {"teacher": config["teacher"], "student": student | _left_out(config), "loss": config["loss"]}
         own |= {"strategy": config["strategy"]} if (config.get("strategy") or {}).get("_target_") else {}
     loss = "none" if role in (names.TEACHER, names.BASELINE) else loss_name(config)
     shared = {k: config[k] for k in ("dataset", "trainer", "measure")}
     # A loss may deploy more than the network that was chosen, which stays what the student is called in tables.
-    chosen = node if role in (names.TEACHER, names.BASELINE) else {**config["student"]}
+    chosen = node if role in (names.TEACHER, names.BASELINE, names.PEER) else {**config["student"]}
     called = {"network": network_name(chosen)}
     if network_name(node) != called["network"]:
         called["deployed"] = network_name(node)

@@ -162,6 +162,8 @@ class Plan:
             if isinstance(one, Fitted):
                 check_fitted(one, self.data, is_augmented=augments and self.distils)
         built = replace(built, peers=tuple(self.network(spec) for spec in self.specs.peers))
+        for peer in built.peers:
+            check_logits("strategy.peers", peer, self.data)
         parties = replace(built.parties(self.data), compiled=self.settings.student.recipe.compile)
         check_strategy(self.strategy, parties)
         return replace(built, tutors=self._each(built, tutors) if self.specs.links else ())

@@ -1,6 +1,6 @@
 """What a network does with a batch when it is distilled, or trained on hard labels alone: the `Step` of both."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -79,3 +79,7 @@ class Distiller(nn.Module):
             if term.loss.has_memory
             for key, _ in term.loss.named_buffers()
         ]
+
+    def followed(self) -> Mapping[str, nn.Module]:
+        """What is followed on the validation part beside the network, inputs to logits, by name."""
+        return {}

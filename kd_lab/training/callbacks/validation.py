@@ -6,6 +6,7 @@ from typing import cast
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from kd_lab import names
 from kd_lab.measures.predict import predict
@@ -93,9 +94,8 @@ class Validation(pl.Callback):
         if not bool(logits.isfinite().all()):
             return  # the recorder is about to stop this training, with the step and the term that did it
         targets = self.rows.targets
-        accuracy = (logits.argmax(-1) == targets).double().mean()
-        nll = torch.nn.functional.cross_entropy(logits.double(), targets)
-        values = {names.VAL_ACCURACY_TOP1: accuracy, names.VAL_NLL_NATS: nll}
+        values = _measured(logits, targets)
+        accuracy = values[names.VAL_ACCURACY_TOP1]
         trainer.callback_metrics.update(values)
         measured = {key: float(value) for key, value in values.items()}
         if measured[names.VAL_ACCURACY_TOP1] > self._most:
@@ -104,6 +104,21 @@ class Validation(pl.Callback):
             best = {names.VAL_BEST_ACCURACY_TOP1: accuracy, names.VAL_BEST_EPOCH: torch.tensor(float(self._most_at))}
             trainer.callback_metrics.update(best)
         self.sink.log(module.steps_done, {self.rename(key): value for key, value in measured.items()})
+        self._measure_beside(module)
         if self.report is not None:
             assert trainer.max_epochs is not None
             self.report(trainer.current_epoch + 1, trainer.max_epochs, measured)
+
+    def _measure_beside(self, module: TrainingModule) -> None:
+        """What else the step wants to be followed; no epoch is chosen by it."""
+        for name, network in module.step.followed().items():
+            logits = predict(network, self.rows, device=module.device, precision=module.recipe.precision)
+            found = _measured(logits, self.rows.targets)
+            values = {self.rename(names.beside(name, key)): float(value) for key, value in found.items()}
+            self.sink.log(module.steps_done, values)
+
+
+def _measured(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    accuracy = (logits.argmax(-1) == targets).double().mean()
+    nll = torch.nn.functional.cross_entropy(logits.double(), targets)
+    return {names.VAL_ACCURACY_TOP1: accuracy, names.VAL_NLL_NATS: nll}
