@@ -129,7 +129,7 @@ class Objective(nn.Module):
         parts: list[Tensor] = []
         of_terms: Mapping[str, float | Tensor] = self.weights if weights is None else weights
         if self._with_hard if weights is None else HARD in weights:
-            terms[HARD] = self._hard(student.logits, batch)
+            terms[HARD] = self.hard(student.logits, batch)
             weight = self.hard_weight if weights is None else weights[HARD]
             parts.append(_times(terms[HARD], weight * of_labelled))
         for name, term in self.terms.items():
@@ -168,8 +168,8 @@ class Objective(nn.Module):
             found |= {f"{name}_{what}": value for what, value in cast("Loss", loss).readings().items()}
         return found
 
-    def _hard(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Mean over the labelled points; 0 with a gradient of 0 when there is none."""
+    def hard(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The hard-label cross-entropy, a mean over the labelled points; 0 with a gradient of 0 when there is none."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
         targets, mixed = batch.targets, batch.mixed
         if mixed is not None:
