@@ -407,6 +407,7 @@ class RunResult:
     """What one job found: teacher and baseline where there are any, and the student.
 
     test_samples, num_classes: of the test part that all were measured on. remarks: what to know before believing it.
+    links, peers: what a strategy obtained before the student, and what it trained with it.
     """
 
     teacher: NetworkResult | None
@@ -416,7 +417,14 @@ class RunResult:
     test_samples: int = 0
     num_classes: int = 0
     remarks: tuple[str, ...] = ()
+    links: tuple[NetworkResult, ...] = ()
+    peers: tuple[NetworkResult, ...] = ()
 
     def networks(self) -> list[NetworkResult]:
-        """Those that are there, teacher first."""
+        """Those that are compared and are there, teacher first."""
         return [n for n in (self.teacher, self.baseline, self.student) if n is not None]
+
+    def all(self) -> list[NetworkResult]:
+        """Those and the strategy's, each link behind the teacher, each peer behind the student."""
+        first = [n for n in (self.teacher, *self.links, self.baseline) if n is not None]
+        return [*first, self.student, *self.peers]

@@ -87,7 +87,7 @@ class Reporter:
             self.console.print(remark, style="yellow")
         for text in filter(None, [steps_note(result), _one_seed(result)]):
             self.console.print(text)
-        runs = ", ".join(f"{n.role} {n.run_id[:8]}{' (found again)' if n.reused else ''}" for n in result.networks())
+        runs = ", ".join(f"{n.role} {n.run_id[:8]}{' (found again)' if n.reused else ''}" for n in result.all())
         uri = config["tracking"]["uri"]
         self.console.print(f"Runs: {runs}; study {config['study']} in {uri}", style="dim", soft_wrap=True)
         self.console.print(f"See them: kd-lab ui{_ui_override(uri)}")

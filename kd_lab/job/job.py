@@ -1,7 +1,7 @@
 """The main line of a job: teacher, the student alone, the distilled student; each found or trained, measured, kept."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -67,8 +67,10 @@ def _done(keeper: Keeper) -> RunResult:
         reporter.warn(sentence)
     baseline = told(reporter, ALONE, lambda: _baseline(keeper, teacher)) if plan.specs.baseline else None
     spans = [*wide(plan.data), *amiss]
-    student = told(reporter, names.STUDENT, lambda: _student(keeper, teacher, baseline, links, spans))
-    return _result(plan.data, teacher, baseline, student.result, spans)
+    others = Others(teacher, baseline, tuple(links))
+    peers: list[NetworkResult] = []
+    student = told(reporter, names.STUDENT, lambda: _student(keeper, others, spans, peers))
+    return replace(_result(plan.data, others, student.result, spans), peers=tuple(peers))
 
 
 def _not_typed(plan: Plan) -> list[str]:
@@ -100,16 +102,24 @@ def begin(config: Mapping[str, Any], context: Context, reporter: Reporter) -> Ke
     return Keeper(plan, store, plan.in_effect(config), context, reporter)
 
 
-def _result(
-    data: Data, teacher: Obtained | None, baseline: Obtained | None, student: NetworkResult, spans: Sequence[str]
-) -> RunResult:
+@dataclass(frozen=True)
+class Others:
+    """What stands beside the student: its teacher, itself alone, and what a strategy obtained before it."""
+
+    teacher: Obtained | None
+    baseline: Obtained | None
+    links: tuple[Obtained, ...]
+
+
+def _result(data: Data, others: Others, student: NetworkResult, spans: Sequence[str]) -> RunResult:
     result = RunResult(
-        teacher=teacher.result if teacher else None,
-        baseline=baseline.result if baseline else None,
+        teacher=others.teacher.result if others.teacher else None,
+        baseline=others.baseline.result if others.baseline else None,
         student=student,
         validation_accuracy=student.measurement.get(names.VAL_ACCURACY_TOP1),
         test_samples=len(data.test),
         num_classes=data.num_classes,
+        links=tuple(link.result for link in others.links),
     )
     return replace(result, remarks=tuple(remarks(result, spans)))
 
@@ -137,14 +147,9 @@ def _baseline(keeper: Keeper, teacher: Obtained | None) -> Obtained | None:
     return replace(baseline, result=replace(baseline.result, measurement=baseline.result.measurement | found))
 
 
-def _student(
-    keeper: Keeper,
-    teacher: Obtained | None,
-    baseline: Obtained | None,
-    links: Sequence[Obtained],
-    spans: Sequence[str],
-) -> Obtained:
-    plan = keeper.plan
+def _student(keeper: Keeper, others: Others, spans: Sequence[str], peers: list[NetworkResult]) -> Obtained:
+    """The student; what was trained with it is added to `peers`."""
+    plan, teacher, baseline, links = keeper.plan, others.teacher, others.baseline, others.links
 
     def extra(measurement: Measurement) -> Measurement:
         behind = [one.result.measurement for one in (teacher, *links) if one is not None]
@@ -160,7 +165,7 @@ def _student(
         return alone if gap is None else {names.TEST_GAP_RECOVERED: gap, **alone}
 
     def done(run: Run, result: NetworkResult) -> None:
-        whole = _result(plan.data, teacher, baseline, result, spans)
+        whole = _result(plan.data, others, result, spans)
         run.log_text(report_markdown(whole), names.ARTIFACT_REPORT)
         run.set_tags({names.TAG_NOTE: "\n\n".join([verdict(whole), *whole.remarks])})
         if whole.remarks:
@@ -179,7 +184,7 @@ def _student(
     )
     with with_peers(keeper, order) as (whole, measure_peers):
         student = keeper.obtain(whole)
-        measure_peers(student)
+        peers += measure_peers(student)
     return student
 
 

@@ -132,6 +132,6 @@ def report_markdown(result: "RunResult") -> str:
     lines += [f"- {remark}" for remark in result.remarks] + [""] * bool(result.remarks)
     lines += [f"| {' | '.join(map(cell, header))} |", f"|{'---|' * len(header)}"]
     lines += [f"| {' | '.join(map(cell, row))} |" for row in rows]
-    lines += ["", *(f"- {n.role}: run {n.run_id}{' (found again)' if n.reused else ''}" for n in result.networks())]
+    lines += ["", *(f"- {n.role}: run {n.run_id}{' (found again)' if n.reused else ''}" for n in result.all())]
     note = steps_note(result)
     return markdown("\n".join([*lines, *(["", note] if note else []), ""]))
