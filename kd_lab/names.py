@@ -38,6 +38,7 @@ TEST_AGREEMENT_TOP1 = "test/agreement_top1"
 TEST_AGREEMENT_TEACHER_WRONG = "test/agreement_where_teacher_wrong"
 TEST_KL_NATS = "test/kl_teacher_student_nats"
 TEST_GAP_RECOVERED = "test/gap_recovered"
+TEST_ENSEMBLE_ACCURACY_TOP1 = "test/ensemble_accuracy_top1"  # of the mean probability of a student and its links
 # The same of the student alone, on the run of the student that stands beside both: a baseline serves many teachers.
 TEST_ALONE_AGREEMENT_TOP1 = "test/alone_agreement_top1"
 TEST_ALONE_AGREEMENT_TEACHER_WRONG = "test/alone_agreement_where_teacher_wrong"
@@ -60,6 +61,7 @@ COST_TRAIN_WALL_S = "cost/train_wall_s"
 COST_TRAIN_ASKING_S = "cost/train_asking_s"  # of it: before the first step, a teacher that was asked for all at once
 COST_TRAIN_SAMPLES_PER_S = "cost/train_samples_per_s"
 COST_CHAIN_WALL_S = "cost/chain_train_wall_s"  # training of the student and of all that stand behind it
+COST_TEACHER_SAMPLES = "cost/teacher_samples"  # answered by forward passes for this training; those kept on disk are 0
 COST_TRAIN_STEPS = "cost/train_steps"
 COST_TRAIN_PEAK_MEMORY_BYTES = "cost/train_peak_memory_bytes"
 COST_TRACKING_S = "cost/tracking_s"
@@ -74,6 +76,7 @@ _HIGHER = frozenset(
         TEST_AUROC_MACRO,
         TEST_AGREEMENT_TOP1,
         TEST_GAP_RECOVERED,
+        TEST_ENSEMBLE_ACCURACY_TOP1,
         COST_THROUGHPUT,
         COST_TRAIN_SAMPLES_PER_S,
     }

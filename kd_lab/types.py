@@ -331,7 +331,12 @@ class Outputs:
 
 
 class Teacher(Protocol):
-    """Whatever answers a batch and never changes: no parameter of a training, in no checkpoint."""
+    """Whatever answers a batch and never changes: no parameter of a training, in no checkpoint.
+
+    samples: how many it has answered by forward passes; each view of one is one more.
+    """
+
+    samples: int
 
     @property
     def identity(self) -> str:
@@ -345,6 +350,12 @@ class Teacher(Protocol):
 
     def release(self) -> None:
         """Leave no trace on what it holds."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What of its answering a training that goes on has to know."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
 
 
 @dataclass(frozen=True)

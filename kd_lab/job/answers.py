@@ -97,6 +97,7 @@ def kept(lessons: Lessons, around: Around) -> Teacher:
         made.answered = made.asked = 0
         return made
     finally:
+        teacher.samples = 0  # what it was tried with is no lesson
         teacher.release()
 
 

@@ -81,7 +81,10 @@ def distil(
     for lesson, answers in zip(lessons, answering, strict=True):
         if (line := told(lesson, answers)) is not None:
             around.tell(line)
-    return together(costs, asking_s)
+    found = together(costs, asking_s)
+    if answering and plan.devices.count == 1:  # each process counts its own
+        found[names.COST_TEACHER_SAMPLES] = float(sum(teacher.samples for teacher in answering))
+    return found
 
 
 def _show(samples: Tensor, run: Run) -> None:

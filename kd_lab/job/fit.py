@@ -22,7 +22,6 @@ from kd_lab.job.devices import Devices
 from kd_lab.job.plan import Plan
 from kd_lab.measures.latency import torch_threads
 from kd_lab.outside.scratch import scratch
-from kd_lab.teachers.cached import CachedTeacher
 from kd_lab.training.callbacks.average import Average
 from kd_lab.training.callbacks.best import Best
 from kd_lab.training.callbacks.cost import Cost
@@ -41,7 +40,7 @@ from kd_lab.training.resuming import Resuming
 from kd_lab.training.states import States
 from kd_lab.types import Augment, Measurement, Step, Teacher
 
-FORMAT = 1
+FORMAT = 2
 """Of what a state holds."""
 PRECISIONS = {"32": "32-true"}
 LOST = (
@@ -171,9 +170,7 @@ def _resuming(plan: Plan, job: Fit, step: Step, sink: Sink) -> Resuming | None:
         "steps": job.recipe.steps,
         "teacher": ", ".join(teacher.identity for teacher in job.teachers) or "none",
     }
-    beside = {
-        f"teacher{i or ''}": teacher for i, teacher in enumerate(job.teachers) if isinstance(teacher, CachedTeacher)
-    }
+    beside = {f"teacher{i or ''}": teacher for i, teacher in enumerate(job.teachers)}
     return Resuming(
         job.label,
         job.states,

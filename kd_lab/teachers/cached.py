@@ -59,6 +59,7 @@ class CachedTeacher:
         self._filled = False
         self.answered = self.asked = 0
         """Batches that were answered from what is kept, and batches that were asked."""
+        self.samples = 0
         self.unkept: str | None = None
         """Why answers could not be written, if so."""
 
@@ -93,6 +94,7 @@ class CachedTeacher:
             self.answered += 1
             return kept(batch.index)
         self.asked += 1
+        self.samples += len(batch.index) * (1 + len(batch.views))
         outputs = self._teacher(batch)
         small = packed(self._form, outputs)
         if self._records:
@@ -108,15 +110,17 @@ class CachedTeacher:
         self._filled = True
 
     def state_dict(self) -> dict[str, Any]:
-        """What was answered in this training, is to be said again in it, and lies nowhere else."""
+        """What was answered in this training, is to be said again in it, and lies nowhere else; how many samples."""
+        count = {"samples": self.samples}
         if self._filled or not (self._comes_again and self._records):
-            return {}
+            return count
         held = {draw: one.tensors for draw, one in self._held.items()} if self._shelf is None else {}
         begun = None if self._begun is None else (self._begun[0], self._begun[1].tensors, self._begun[1].left)
-        return {"held": held, "begun": begun}
+        return {"held": held, "begun": begun} | count
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Have it again."""
+        self.samples = state_dict["samples"]
         for draw, tensors in state_dict.get("held", {}).items():
             self._hold(draw, Answers.of(tensors, self._form, self._place, self._num_classes))
         if (begun := state_dict.get("begun")) is not None:

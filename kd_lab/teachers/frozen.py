@@ -4,7 +4,7 @@ Legend: B batch, K classes.
 """
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -29,6 +29,7 @@ class FrozenTeacher:
     def __init__(self, module: nn.Module, taps: Sequence[Tap] = ()) -> None:
         self.module = module.eval().requires_grad_(False)
         self._taps = Taps(module, taps)
+        self.samples = 0
 
     @property
     def identity(self) -> str:
@@ -43,10 +44,19 @@ class FrozenTeacher:
 
     def __call__(self, batch: Batch) -> Outputs:
         """Its logits [B, K], its features and its logits of each view, without a graph."""
+        self.samples += len(batch.index) * (1 + len(batch.views))
         with torch.no_grad():
             logits = call(self.module, batch.inputs)
             features = self._taps.take(batch.inputs)
             return Outputs(logits, features, tuple(call(self.module, view) for view in batch.views))
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many samples it answered in this training."""
+        return {"samples": self.samples}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting from there."""
+        self.samples = state_dict["samples"]
 
     def release(self) -> None:
         """Takes the hooks off the network again."""

@@ -4,7 +4,7 @@ Legend: B batch, K classes, N rows of the dataset, R rows that it learned from.
 """
 
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ class OwnTeacher:
 
     def __init__(self, teacher: Teacher, rows: Tensor, logits: Tensor, num_rows: int) -> None:
         self._teacher, self._logits, self._place = teacher, logits, places(rows, num_rows)
+        self.samples = 0
 
     @property
     def identity(self) -> str:
@@ -37,12 +38,21 @@ class OwnTeacher:
         self._logits, self._place = self._logits.to(device), self._place.to(device)
         return self
 
+    def state_dict(self) -> dict[str, Any]:
+        """How many samples it answered in this training."""
+        return {"samples": self.samples}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting from there."""
+        self.samples = state_dict["samples"]
+
     def release(self) -> None:
         """See `kd_lab.types.Teacher`."""
         self._teacher.release()
 
     def __call__(self, batch: Batch) -> Outputs:
         """Logits, features and the logits of the views, without a graph."""
+        self.samples += len(batch.index) * (1 + len(batch.views))
         said = self._teacher(batch)
         place = self._place.index_select(0, batch.index)
         own = self._logits.index_select(0, place.clamp(min=0)).to(said.logits.dtype)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.inputs import Inputs
 from kd_lab.job.answers import Around, check, kept, told
@@ -356,3 +357,23 @@ def test_lessons__as_many_epochs_as_the_training_has(length: str, epochs: int) -
 def test_told__nothing_where_nothing_is_kept() -> None:
     given = lessons("teacher=mlp", *SHORT)
     assert told(given, given.teacher) is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "samples"),
+    [
+        (["student.recipe.steps=40"], [1197, 0]),  # 1197 points, each once; found on disk
+        (["student.recipe.steps=40", "teacher.cache=memory"], [1197, 1197]),
+        (["student.recipe.steps=40", "teacher.cache=off"], [2 * 1197 + 2 * 64] * 2),  # 19 steps to an epoch
+    ],
+    ids=["disk", "memory", "off"],
+)
+def test_distil__counts_the_samples_that_its_teacher_answered(
+    here: Surroundings, overrides: list[str], samples: list[int]
+) -> None:
+    asked = []
+    for _ in samples:
+        made = plan("teacher=mlp", "baseline=false", *overrides)
+        cost = distil(made, made.student, Lines(), here.around)
+        asked.append(cost[names.COST_TEACHER_SAMPLES])
+    assert asked == samples

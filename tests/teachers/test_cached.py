@@ -65,9 +65,11 @@ def test_cached__second_epoch__is_answered_without_asking_and_the_same() -> None
     made = cached(teacher)
     assert all(same(made(batch), online(batch)) for batch in batches())
     assert teacher.times == made.asked == 3
+    assert teacher.samples == made.samples == 2 * R, "each row, and a view of it"
     assert all(same(made(batch), online(batch)) for batch in batches(size=5))
     assert teacher.times == 3
     assert made.answered == 3
+    assert made.samples == 2 * R
 
 
 def test_cached__filled_in_other_batches__the_same_to_rounding() -> None:
@@ -199,6 +201,7 @@ def test_state__another_one_goes_on_in_the_midst_of_a_draw() -> None:
         other(batch)
 
     assert teacher.times == len(rest)
+    assert other.samples == 2 * 2 * R, "with those before"
     assert all(same(other(batch), online(batch)) for batch in [*batches(0), *batches(1)])
     assert teacher.times == len(rest)
 
@@ -210,5 +213,5 @@ def test_state__holds_nothing_that_is_found_or_made_without_it(tmp_path: Path) -
         once(batch)
         shelved(batch)
 
-    assert once.state_dict() == filled.state_dict() == {}
-    assert shelved.state_dict() == {"held": {}, "begun": None}
+    assert once.state_dict().keys() == filled.state_dict().keys() == {"samples"}
+    assert shelved.state_dict() == {"held": {}, "begun": None, "samples": shelved.samples}
