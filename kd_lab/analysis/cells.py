@@ -71,6 +71,14 @@ COSTS = [
     Cost("macs", "MACs", "MACs", "per sample", _whole),
     Cost("latency", "ms", "latency", "one sample, ms", _three, "ms: latency of one sample, median"),
     Cost("train_wall_s", "train s", "training", "s", lambda value: fixed(value, 1)),
+    Cost(
+        "chain_wall_s",
+        "all s",
+        "training of all",
+        "s, with teacher and links",
+        lambda value: fixed(value, 1),
+        "all s: training of the student and of all that stand behind it",
+    ),
     Cost("samples_per_s", "samples/s", "training", "samples/s", _whole),
     Cost(
         "peak_memory_bytes",

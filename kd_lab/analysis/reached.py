@@ -28,16 +28,19 @@ ON_A_MACHINE = {
     "samples_per_s": names.COST_TRAIN_SAMPLES_PER_S,
     "peak_memory_bytes": names.COST_TRAIN_PEAK_MEMORY_BYTES,
 }
-"""Columns of `arms` that are means over its students; the second kind depends on the machine."""
+OF_CHAIN = {"chain_wall_s": names.COST_CHAIN_WALL_S}
+"""Columns of `arms` that are means over its students; the second kind depends on the machine. So does the third, which
+is there, for all arms, where one of them has a strategy: what that costs stands beside a student whose teacher cost."""
 
-COLUMNS = [*MEANS, *ON_A_MACHINE]
+COLUMNS = [*MEANS, *ON_A_MACHINE, *OF_CHAIN]
 
 
 def reached(students: pd.DataFrame, metric: str, *, timed: bool) -> pd.DataFrame:
     """One row per arm, without the differences; what depends on the machine only where it is `timed`."""
     found = {role: of_role(students, role, metric) for role in ROLES}
     accuracy = {role: of_role(students, role, ACCURACY) for role in ROLES}
-    shown = MEANS | (ON_A_MACHINE if timed else {})
+    chained = students["loss"].astype(str).str.contains(":").any()
+    shown = MEANS | (ON_A_MACHINE | (OF_CHAIN if chained else {}) if timed else {})
     own = {name: of_role(students, STUDENT, key) for name, key in shown.items()}
     first = students.drop_duplicates("arm").set_index("arm")[["group", "network", "loss"]]
     rows = []

@@ -41,6 +41,7 @@ ROWS: tuple[tuple[str, str, Format], ...] = (
     ("NLL, nats", names.TEST_NLL_NATS, _fixed(3)),
     ("ECE (15 bins), %", names.TEST_ECE, _percent),
     ("gap recovered", names.TEST_GAP_RECOVERED, _fixed(2)),
+    ("accuracy of it and its links together, %", names.TEST_ENSEMBLE_ACCURACY_TOP1, _percent),
     ("best epoch on validation", names.VAL_BEST_EPOCH, _count),
     ("its accuracy, %", names.of_best(names.TEST_ACCURACY_TOP1), _percent),
     ("parameters", names.COST_PARAMS_TOTAL, _count),
@@ -50,6 +51,7 @@ ROWS: tuple[tuple[str, str, Format], ...] = (
     ("latency p95, ms", names.COST_LATENCY_MS_P95, _fixed(3)),
     ("training steps", names.COST_TRAIN_STEPS, _count),
     ("training time, s", names.COST_TRAIN_WALL_S, _fixed(1)),
+    ("training time of all, s", names.COST_CHAIN_WALL_S, _fixed(1)),
 )
 """Label (unit included), key, format: what a reviewer asks for first. Everything else is in MLflow."""
 
@@ -58,12 +60,17 @@ OF_UNEQUAL = (names.TEST_ACCURACY_BALANCED, names.TEST_F1_MACRO, names.TEST_AURO
 """Shown where classes are two, or unequal: elsewhere they say what accuracy says."""
 
 
+OF_CHAIN = (names.COST_CHAIN_WALL_S,)
+"""Shown where a strategy trains more than teacher and student."""
+
+
 def table(result: "RunResult") -> tuple[list[str], list[list[str]]]:
     """Header and rows of strings; a dash where a number does not exist for a role."""
     networks = result.networks()
     header = ["", *(n.role for n in networks)]
     unequal = _majority(result) * result.num_classes >= UNEQUAL or result.num_classes == 2
-    shown = [row for row in ROWS if unequal or row[1] not in OF_UNEQUAL]
+    hidden = (() if unequal else OF_UNEQUAL) + (() if result.links or result.peers else OF_CHAIN)
+    shown = [row for row in ROWS if row[1] not in hidden]
     rows = [[label, *(_cell(n.measurement, key, form) for n in networks)] for label, key, form in shown]
     return header, [row for row in rows if any(cell != "-" for cell in row[1:])]
 

@@ -158,3 +158,14 @@ def test_compare__a_store(uri):
     )
     assert arms.loc["mlp soft_label", "to_kd_mean"] == pytest.approx(-0.02)
     assert {"arm", "group", "split", "student", "data", "teacher", "budget"} <= set(comparison.students.columns)
+
+
+@pytest.mark.parametrize("taught", ["dkd", "born_again:kd"])
+def test_compare__training_of_all__for_every_arm_where_one_has_a_strategy(taught):
+    whole = {column("student", names.COST_CHAIN_WALL_S): [5.0, 7.0, 30.0, 50.0]}
+    frame = table(KD[:2] + DKD[:2], seed=seeds(2, 2), loss=each(["kd", taught], 2)).assign(**whole)
+    found = compare(frame).arms.set_index("loss")["chain_wall_s"]
+    if taught == "dkd":
+        assert found.isna().all()
+    else:
+        assert found.to_dict() == {"kd": 6.0, taught: 40.0}
