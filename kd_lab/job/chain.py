@@ -7,9 +7,10 @@ from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.job.build import build
 from kd_lab.job.describe import network_name, strategy_name
-from kd_lab.job.settings import Settings, TeacherSettings
+from kd_lab.job.settings import RecipeSettings, Settings, TeacherSettings
 from kd_lab.job.specs import TRAIN, TRANSFER, Lesson, NetworkSpec
-from kd_lab.strategies.common.strategy import TEACHER, Link, Strategy
+from kd_lab.seeds import mixed
+from kd_lab.strategies.common.strategy import LABELS, TEACHER, Link, Strategy
 
 KEY = "strategy"
 
@@ -32,7 +33,7 @@ def strategy_of(node: Mapping[str, Any] | None) -> Strategy:
 
 
 def links(
-    settings: Settings, strategy: Strategy, teacher: NetworkSpec | None, student: NetworkSpec
+    settings: Settings, strategy: Strategy, teacher: NetworkSpec | None, student: NetworkSpec, alone: RecipeSettings
 ) -> tuple[NetworkSpec, ...]:
     """What is obtained before the student, in this order.
 
@@ -41,13 +42,14 @@ def links(
         strategy: of the job.
         teacher: the job's, or None.
         student: plainly distilled by that.
+        alone: the student's recipe for labels alone.
 
     Raises:
         UserError: a link is taught by the job's teacher alone, and there is none.
     """
     found: list[NetworkSpec | None] = [teacher]
     for number, link in enumerate(strategy.links(), start=1):
-        found.append(_spec(settings, link, number, found, student))
+        found.append(_spec(settings, link, number, found, student, alone=alone))
     return tuple(spec for spec in found[1:] if spec is not None)
 
 
@@ -96,18 +98,28 @@ def _as_teacher(settings: Settings, spec: NetworkSpec) -> TeacherSettings:
 
 def sentence(settings: Settings, strategy: Strategy, student: NetworkSpec) -> str:
     """`strategy=assistants: mlp 64 learns from 5 x cnn, the student mlp 32 from mlp 64`."""
-    teacher = network_name(settings.teacher.node) if settings.teacher else "the labels"
+    teacher = network_name(settings.teacher.node) if settings.teacher else LABELS
     called = tuple(network_name(link.node or student.node) for link in strategy.links())
     name = strategy_name(settings.strategy or {})
     return f"strategy={name}: {strategy.described(teacher, network_name(student.node), called)}"
 
 
 def _spec(
-    settings: Settings, link: Link, number: int, before: Sequence[NetworkSpec | None], student: NetworkSpec
+    settings: Settings,
+    link: Link,
+    number: int,
+    before: Sequence[NetworkSpec | None],
+    student: NetworkSpec,
+    *,
+    alone: RecipeSettings,
 ) -> NetworkSpec:
     node = dict(link.node or student.node)
     theirs = settings.teacher
-    seed = student.seed if link.follows_seed or theirs is None else theirs.seed + number
+    if link.follows_seed:
+        seed = mixed(student.seed, number) >> 33
+    else:
+        seed = student.seed if theirs is None else theirs.seed + number
+    taught = _numbered(link.teachers, before)
     if link.is_teacher:
         if any(one is not None and one.role == names.TEACHER and one.node == node for one in before):
             raise UserError(
@@ -116,10 +128,9 @@ def _spec(
             )
         recipe = student.recipe if theirs is None else theirs.recipe
         return NetworkSpec(names.TEACHER, node, recipe, seed)
-    if not link.teachers:
-        return NetworkSpec(names.ASSISTANT, node, student.recipe, seed, TRAIN)
+    if not link.teachers or (link.or_labels and not taught):
+        return NetworkSpec(names.ASSISTANT, node, alone, seed, TRAIN)
     assert student.lesson is not None
-    taught = _numbered(link.teachers, before)
     if not taught:
         raise UserError("teacher=none: the strategy begins with a teacher; choose one, such as teacher=cnn")
     form, strategy = student.lesson.form, settings.strategy if len(taught) > 1 else None

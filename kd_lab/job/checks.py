@@ -13,7 +13,7 @@ from kd_lab.job.bind import loss_class
 from kd_lab.job.build import build, call, check_arguments, is_node, locate, parameters
 from kd_lab.job.describe import strategy_name
 from kd_lab.job.settings import RecipeSettings, Settings
-from kd_lab.job.specs import PRETRAINED
+from kd_lab.job.specs import PRETRAINED, NetworkSpec
 from kd_lab.job.strict import Node
 from kd_lab.losses.common.loss import Loss
 from kd_lab.measures.predict import eval_mode
@@ -63,6 +63,20 @@ def check_asks(settings: Settings, strategy: Strategy) -> None:
         raise UserError(
             f"loss={named}: asks no teacher, and strategy={strategy_name(settings.strategy)} says who teaches; "
             "choose a loss that does, such as loss=kd"
+        )
+    if settings.strategy is not None and strategy.replaces_loss and list(settings.loss.terms) != ["kd"]:
+        raise UserError(
+            f"loss={'+'.join(settings.loss.terms) or 'none'}: strategy={strategy_name(settings.strategy)} has terms of "
+            "its own in its place; expected loss=kd, whose settings have no effect there"
+        )
+
+
+def check_share(share: float, teacher: NetworkSpec) -> None:
+    """Raise a UserError for a teacher that cannot be trained for a share of its steps."""
+    if not teacher.is_trained:
+        raise UserError(
+            f"strategy.teacher_share={share:g}: the teacher comes with its weights ({teacher.source}), and "
+            "those of before its end are not known; expected strategy.teacher_share=1, or teacher.weights=null"
         )
 
 

@@ -21,6 +21,8 @@ from kd_lab.job.sanity import remarks, wide
 from kd_lab.job.settings import Settings
 from kd_lab.measures.fidelity import fidelity
 from kd_lab.measures.gap import difference_error, gap_recovered
+from kd_lab.measures.predictive import predictive
+from kd_lab.models.ensemble import mean_probability
 from kd_lab.store.orphans import settle
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
@@ -151,10 +153,17 @@ def _student(keeper: Keeper, others: Others, spans: Sequence[str], peers: list[N
     """The student; what was trained with it is added to `peers`."""
     plan, teacher, baseline, links = keeper.plan, others.teacher, others.baseline, others.links
 
-    def extra(measurement: Measurement) -> Measurement:
+    def extra(measurement: Measurement, logits: Tensor) -> Measurement:
         behind = [one.result.measurement for one in (teacher, *links) if one is not None]
         wall = {names.COST_CHAIN_WALL_S: chain_wall_s([*behind, measurement])}
-        return wall | beside_others(measurement)
+        return wall | together(logits) | beside_others(measurement)
+
+    def together(logits: Tensor) -> Measurement:
+        if not (links and plan.strategy.measures_together):
+            return {}
+        said = [one.logits for one in links] + [logits]
+        accuracy = predictive(mean_probability(said), plan.data.targets[plan.data.test])[names.TEST_ACCURACY_TOP1]
+        return {names.TEST_ENSEMBLE_ACCURACY_TOP1: accuracy}
 
     def beside_others(measurement: Measurement) -> Measurement:
         if teacher is None or baseline is None:

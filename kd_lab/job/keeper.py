@@ -63,9 +63,9 @@ class Order:
     """A network that a job needs.
 
     spec: what it is. network: built for it, with the weights of its seed; it gets those that were found or trained.
-    reuse: whether a stored one will do. extra: what else follows from the measurement; done: called with the run, while
-    it is open, and the result. measured: whether a network found again is measured; a trial, which reads no test part,
-    trusts the hash of its weights. saved: called when its weights are kept.
+    reuse: whether a stored one will do. extra: what else follows from measurement and logits; done: called with the
+    run, while it is open, and the result. measured: whether a network found again is measured; a trial, which reads no
+    test part, trusts the hash of its weights. saved: called when its weights are kept.
     """
 
     spec: NetworkSpec
@@ -75,7 +75,7 @@ class Order:
     teacher_logits: Tensor | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, object] = field(default_factory=dict)
-    extra: Callable[[Measurement], Measurement] = lambda _: {}
+    extra: Callable[[Measurement, Tensor], Measurement] = lambda _measurement, _logits: {}
     done: Callable[[Run, NetworkResult], None] = lambda _run, _result: None
     saved: Callable[[], None] = lambda: None
     report: EpochReport | None = None
@@ -237,7 +237,7 @@ class Keeper:
         run.flush()  # nothing is written while latency is measured
         measured = self._measure(order, run.run_id, sha256)
         measurement = trained | measured.measurement
-        extra = order.extra(measurement)
+        extra = order.extra(measurement, measured.logits)
         result = NetworkResult(order.role, run.run_id, measurement | extra, sha256, reused=False)
         figures = self.plan.settings.measure.figures
         drawn = self.context.sweep is None if figures is None else figures

@@ -26,6 +26,7 @@ from kd_lab.job.checks import (
     check_logits,
     check_optimizer,
     check_pretrained,
+    check_share,
     check_strategy,
     check_terms,
     check_validated,
@@ -184,6 +185,8 @@ class Plan:
             network = plan.network(spec)
             check_logits("strategy", network, self.data)
             if spec.lesson is None:
+                if spec.role != names.TEACHER:  # it has the student's recipe, and the labelled points alone
+                    check_batch("student.recipe", spec.recipe, len(self.seen.train))
                 built = Built(None, network, spec.node, Bound(Objective({}, 1.0)))
             else:
                 tutors = [one for number in link.teachers if (one := networks[number]) is not None]
@@ -244,7 +247,7 @@ class Plan:
         learner = NetworkSpec(
             names.STUDENT, student.node, student.recipe, settings.seed, self.student_part(), lesson=lesson
         )
-        links = chain.links(settings, strategy, taught, learner)
+        links = chain.links(settings, strategy, taught, learner, self._alone(BaselineRecipe()))
         lesson = replace(lesson, teachers=chain.tutors(strategy, taught, links))
         peers = chain.peers(strategy, learner)
         return Specs(world, taught, baseline, replace(learner, lesson=lesson), trainer, links, peers)
@@ -255,8 +258,9 @@ class Plan:
         if teacher is None:
             return None
         spec = teacher_spec(teacher, self.teacher_node or fitting(teacher.node, self.data.input_shape))
-        if share == 1 or not spec.is_trained:
+        if share == 1:
             return spec
+        check_share(share, spec)
         steps = max(round(share * spec.recipe.steps_over(len(self.data.train))), 1)
         return replace(spec, recipe=spec.recipe.model_copy(update={"epochs": None, "steps": steps}))
 
@@ -341,7 +345,10 @@ class Plan:
     def baseline_recipe(self) -> RecipeSettings:
         """The student's recipe with the baseline's differences; as many steps as the student unless told otherwise."""
         assert self.settings.baseline is not None
-        own: BaselineRecipe = self.settings.baseline.recipe
+        return self._alone(self.settings.baseline.recipe)
+
+    def _alone(self, own: BaselineRecipe) -> RecipeSettings:
+        """The student's recipe for labels alone."""
         student = self.settings.student.recipe
         changes = {k: v for k, v in own.model_dump(exclude={"optimizer", "epochs", "steps"}).items() if v is not None}
         optimizer = {**student.optimizer, **own.optimizer.model_dump(exclude_none=True)}

@@ -5,7 +5,7 @@ Legend: B batch, K classes, M members.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -43,8 +43,13 @@ class Ensemble(nn.Module):
         said = [_wide(member(*inputs, **named)) for member in self.members]
         if self.average != PROBABILITIES:
             return torch.stack(said).mean(dim=0)
-        log_mbk = torch.stack([logits_bk.log_softmax(dim=-1) for logits_bk in said])
-        return log_mbk.logsumexp(dim=0) - math.log(len(self.members))
+        return mean_probability(said)
+
+
+def mean_probability(said: Sequence[Tensor]) -> Tensor:
+    """The logarithm [B, K] of the mean of the probabilities that logits [B, K] each stand for."""
+    log_mbk = torch.stack([logits_bk.log_softmax(dim=-1) for logits_bk in said])
+    return log_mbk.logsumexp(dim=0) - math.log(len(said))
 
 
 def _wide(logits_bk: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ Node = Mapping[str, Any]
 
 TEACHER = 0
 """The number of the job's own teacher among those that a network may be taught by; link i, from 1, has number i."""
+LABELS = "the labels"
+"""What teaches where there is no teacher."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,16 @@ class Link:
 
     node: what builds it; None: the student's own network. teachers: who teaches it, by number, each before it; none:
     the labels alone. is_teacher: it is a teacher as the job's own is, under the teacher's recipe, by labels alone; it
-    is found again by whatever job needs the same. follows_seed: it belongs to the student's seed, as the baseline does;
-    else it takes the teacher's, and all seeds of the student share it.
+    is found again by whatever job needs the same. follows_seed: it belongs to the student's seed, from which its own
+    follows; else it follows the teacher's, and all seeds of the student share it. or_labels: where none of its teachers
+    is there, it learns from the labels alone.
     """
 
     node: Node | None = None
     teachers: tuple[int, ...] = (TEACHER,)
     is_teacher: bool = False
     follows_seed: bool = False
+    or_labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,12 +111,16 @@ class Strategy:
     teacher_share: the share of its recipe's steps that the job's teacher takes. on_transfer: whether the student sees
     the unlabelled points even where no loss asks a teacher. needs_loss: whether it is nothing without a loss that does.
     asks_rows: whether the teachers are asked for what the data hold; else none of their answers is kept.
+    replaces_loss: whether its step has terms of its own in the loss's place, which must be loss=kd then.
+    measures_together: whether the mean probability of student and links is measured, as a number of its own.
     """
 
     teacher_share: float = 1.0
     on_transfer: bool = False
     needs_loss: bool = True
     asks_rows: bool = True
+    replaces_loss: bool = False
+    measures_together: bool = False
 
     def links(self) -> tuple[Link, ...]:
         """What is obtained before the student, in this order."""
@@ -153,7 +161,7 @@ class Strategy:
         """
         called = (teacher, *links)
         told = [
-            f"{name} learns from {' and '.join(called[number] for number in link.teachers) or 'the labels'}"
+            f"{name} learns from {' and '.join(called[number] for number in link.teachers) or LABELS}"
             for name, link in zip(links, self.links(), strict=True)
         ]
         taught = " and ".join(called[number] for number in self.taught_by())
