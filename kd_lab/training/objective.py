@@ -143,6 +143,10 @@ class Objective(nn.Module):
             parts.append(_times(terms[name], of_terms[name] * scale))
         return LossTerms(sum(parts[1:], start=parts[0]), terms, self._labelled)
 
+    def show_hard(self) -> None:
+        """Compute the cross-entropy at a weight of 0 too, so that its weight can rise."""
+        self._with_hard = True
+
     def at_step(self, step: int, total_steps: int) -> None:
         """Set what is scheduled to its value for this optimizer step, 0 for the first."""
         for (name, setting), (schedule, base) in self.scheduled.items():
