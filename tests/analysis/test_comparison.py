@@ -163,8 +163,11 @@ def test_compare__a_store(uri):
 @pytest.mark.parametrize("taught", ["dkd", "born_again:kd"])
 def test_compare__training_of_all__for_every_arm_where_one_has_a_strategy(taught):
     whole = {column("student", names.COST_CHAIN_WALL_S): [5.0, 7.0, 30.0, 50.0]}
-    frame = table(KD[:2] + DKD[:2], seed=seeds(2, 2), loss=each(["kd", taught], 2)).assign(**whole)
-    found = compare(frame).arms.set_index("loss")["chain_wall_s"]
+    targets = each([None, "kd_lab.strategies.born_again.BornAgain"], 2)
+    frame = table(KD[:2] + DKD[:2], seed=seeds(2, 2), loss=each(["kd", taught], 2), params__strategy___target_=targets)
+    arms = compare(frame.assign(**whole)).arms.set_index("loss")
+    assert arms["arm"].to_dict() == {"kd": "mlp 32 kd", taught: f"mlp 32 {taught}"}, "a loss's name has the strategy's"
+    found = arms["chain_wall_s"]
     if taught == "dkd":
         assert found.isna().all()
     else:
