@@ -10,6 +10,7 @@ from kd_lab import names
 from kd_lab.errors import TrainingFailedError
 from kd_lab.job.console import Reporter
 from kd_lab.job.keeper import Keeper, Obtained, Order
+from kd_lab.job.settings import Settings
 from kd_lab.store.run import Run
 from kd_lab.types import Measurement, NetworkResult
 
@@ -35,13 +36,13 @@ def obtain_links(keeper: Keeper, *, measured: bool = True) -> list[Obtained]:
         assert plan.built is not None
         spec = replace(plan.specs.student, node=plan.built.student_node)
         own = replace(keeper, plan=plan, config=plan.in_effect(keeper.config))
-        order = Order(spec, plan.student, reuse=_reuses(keeper), measured=measured)
+        order = Order(spec, plan.student, reuse=reuses(keeper.plan.settings), measured=measured)
         found.append(told(keeper.reporter, f"{spec.role} {number}", functools.partial(own.obtain, order)))
     return found
 
 
-def _reuses(keeper: Keeper) -> bool:
-    settings = keeper.plan.settings
+def reuses(settings: Settings) -> bool:
+    """Whether a stored link will do: as it is with the teacher, or without one with the baseline."""
     return settings.teacher.reuse if settings.teacher else settings.baseline is None or settings.baseline.reuse
 
 

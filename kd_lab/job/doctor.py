@@ -1,7 +1,7 @@
 """`kd-lab doctor`: what a job would compare, and how strongly each term pulls at the first step; trains nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from kd_lab.errors import UserError
 from kd_lab.insight.probe import SAMPLES, Probe
 from kd_lab.insight.stages import stages
 from kd_lab.job import notes, parts, published, recipes, tuned
+from kd_lab.job.beside import reuses
 from kd_lab.job.bind import Bound, meet
 from kd_lab.job.console import busy
 from kd_lab.job.describe import network_name
@@ -20,12 +21,14 @@ from kd_lab.job.lessons import asked
 from kd_lab.job.plan import Plan
 from kd_lab.job.settings import Settings
 from kd_lab.job.sources import take_weights
+from kd_lab.job.specs import NetworkSpec
 from kd_lab.models.common.weights import load_weights
 from kd_lab.outside.console import console
 from kd_lab.outside.ids import RUN
 from kd_lab.store.store import Store
 from kd_lab.training.distiller import Distiller
 
+NO_TEACHER = "No teacher: the student learns from hard labels."
 DOMINATES = 0.9
 """A term with this share of the gradient decides alone where the student goes."""
 
@@ -50,6 +53,7 @@ def doctor(config: Mapping[str, Any]) -> list[Pull]:
         plan = Plan.of(Settings.of(config))
     assert plan.built is not None
     teacher, told = _teacher(plan, plan.built.teacher)
+    links = _links(plan)
     student, bound = plan.built.student, plan.built.bound
     if plan.taught_by and (last := plan.taught_by[-1].built) is not None and last.teacher is not None:
         meet(bound, student, last.teacher, plan.data)
@@ -65,9 +69,13 @@ def doctor(config: Mapping[str, Any]) -> list[Pull]:
         if network is not None:
             named = network_name(spec.node if spec else plan.built.student_node)
             out.print(f"{role}: {_network(named, network, plan)}", soft_wrap=True)
-    out.print(told)
+    for line in [told, *links]:
+        out.print(line, soft_wrap=True)
     if bound.pairs:
         out.print(_pairs(bound))
+    if plan.strategy.replaces_loss:
+        out.print("The strategy's terms are its own: none of the loss pulls.")
+        return []
     tutor = plan.taught_by[-1] if plan.taught_by else plan
     found = pulls(tutor, bound, student, tutor.built.teacher if tutor.built else None)
     out.print(_pulls(found))
@@ -80,23 +88,42 @@ def _teacher(plan: Plan, network: nn.Module | None) -> tuple[nn.Module | None, s
     """The teacher with its weights, if they are there without training; and a sentence that says which they are."""
     spec, settings = plan.specs.teacher, plan.settings.teacher
     if spec is None or settings is None or network is None:
-        return None, "No teacher: the student learns from hard labels."
+        return None, "No teacher of the job's own." if plan.built and plan.built.links else NO_TEACHER
     uri = plan.settings.tracking.uri
     if not spec.is_trained:
         if spec.source.startswith(RUN):
             take_weights(network, Store.existing(uri), spec.source)
         return network, f"The teacher is that of {spec.source}."
-    if settings.reuse:
-        try:
-            found = Store.existing(uri).find(plan.specs.world.key(spec))
-        except UserError:  # no store yet
-            found = None
-        if found is not None:
-            with found.opened(names.ARTIFACT_WEIGHTS) as path:
-                load_weights(network, path)
-            accuracy = found.metrics.get(names.TEST_ACCURACY_TOP1, float("nan"))
-            return network, f"The teacher is run {found.run_id[:8]}, accuracy {accuracy:.2%}."
+    if settings.reuse and (found := _found(plan, spec, network)) is not None:
+        return network, f"The teacher is {found}."
     return network, "The teacher is not trained yet: the numbers below are those of untrained weights."
+
+
+def _links(plan: Plan) -> list[str]:
+    """Of each network that the strategy obtains before the student, whether it would be found again; it has its weights
+    then."""
+    assert plan.built is not None
+    lines = []
+    for number, link in enumerate(plan.built.links, start=1):
+        assert link.built is not None
+        spec = replace(link.specs.student, node=link.built.student_node)
+        found = _found(link, spec, link.student) if reuses(plan.settings) else None
+        lines.append(f"{spec.role} {number}, {network_name(spec.node)}: {found or 'not trained yet'}.")
+    return lines
+
+
+def _found(plan: Plan, spec: NetworkSpec, network: nn.Module) -> str | None:
+    """The run that a network would be found again in, whose weights it has now; None where there is none."""
+    try:
+        found = Store.existing(plan.settings.tracking.uri).find(plan.specs.world.key(spec))
+    except UserError:  # no store yet
+        return None
+    if found is None:
+        return None
+    with found.opened(names.ARTIFACT_WEIGHTS) as path:
+        load_weights(network, path)
+    accuracy = found.metrics.get(names.TEST_ACCURACY_TOP1, float("nan"))
+    return f"run {found.run_id[:8]}, accuracy {accuracy:.2%}"
 
 
 def _network(name: str, network: nn.Module, plan: Plan) -> str:

@@ -171,7 +171,9 @@ def test_job__ends_leaves_its_teachers_alone_and_resumes_exactly(
     assert all(before == after for before, after in tutors), "a teacher's weights changed"
     known = {one.weights_sha256 for one in (*whole.links, whole.teacher) if one is not None}
     assert {before for before, _ in tutors} <= known
-    for one in (result, whole):
-        logged = MlflowClient(uri).get_run(one.student.run_id).data.metrics
+    told = [MlflowClient(uri).get_run(one.student.run_id).data.metrics for one in (result, whole)]
+    for logged in told:
         assert logged[names.COST_CHAIN_WALL_S] >= logged[names.COST_TRAIN_WALL_S]
         assert torch.isfinite(torch.tensor([*logged.values()])).all()
+    asked, asked_at_once = (logged.get(names.COST_TEACHER_SAMPLES) for logged in told)
+    assert asked == asked_at_once, "samples are counted otherwise after an interruption"

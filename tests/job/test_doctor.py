@@ -1,5 +1,6 @@
 """`kd-lab doctor`: the pairs, the pull of each term at the first step, and nothing written."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,23 @@ def test_doctor__tells_of_first_stages_and_own_parameters(kd_lab: Any) -> None: 
 
     parameters = 8 * 32 + 32 + 2 * 32  # a 1x1 convolution with bias and BatchNorm
     assert f"{parameters} │" in said.out
+
+
+def test_doctor__tells_the_chain_and_which_of_it_is_found(kd_lab: Any) -> None:  # noqa: F811
+    job = " ".join(["strategy=self_training teacher=none baseline=false student.recipe.steps=4", *SMALL[3:]])
+    before = kd_lab(f"doctor {job}")
+    done = kd_lab(job)
+    after = kd_lab(f"doctor {job}")
+
+    assert (before.code, done.code, after.code) == (0, 0, 0), done.err
+    assert "strategy=self_training: mlp 32 learns from the labels, the student mlp 32 from mlp 32" in before.out
+    assert "No teacher of the job's own.\nassistant 1, mlp 32: not trained yet.\n" in before.out
+    found = re.search(r"assistant (\w{8})", done.out)
+    assert found is not None
+    assert re.search(rf"assistant 1, mlp 32: run {found[1]}, accuracy \d\d?\.\d\d%\.", after.out)
+    again = kd_lab("doctor strategy=annealing teacher=mlp")
+    assert "The strategy's terms are its own: none of the loss pulls." in again.out
+    assert "then from the labels alone; the settings of loss=kd have no effect" in again.out
 
 
 def test_doctor__is_for_one_job(kd_lab: Any) -> None:  # noqa: F811
