@@ -2,7 +2,9 @@
 
 Source: Jafari et al. 2021 (arXiv:2104.07163): `MSE(z_s, phi(tau) z_t)` with `phi(tau) = 1 - (tau - 1) / tau_max`, tau
 falling from tau_max to 1; then the cross-entropy with the labels.
-Differs: the mean over the classes; tau falls by one after equal numbers of steps, not of epochs. `centre` is ours.
+Differs: the mean over the classes; tau falls by one after equal numbers of steps, not of epochs. `centre` is ours,
+and the default: without it a student of the demo's ensemble, whose logits are logarithms of probabilities, learns their
+level first.
 """
 
 from dataclasses import replace
@@ -32,7 +34,7 @@ class Annealing(Strategy):
 
     replaces_loss = True
 
-    def __init__(self, *, max_temperature: int = 10, share: float = 0.75, centre: bool = False) -> None:
+    def __init__(self, *, max_temperature: int = 10, share: float = 0.75, centre: bool = True) -> None:
         if max_temperature < 1:
             raise ValueError(f"Expected `max_temperature` to be 1 or more, but got {max_temperature}.")
         if not 0 < share <= 1:

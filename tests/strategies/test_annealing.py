@@ -48,7 +48,7 @@ def test_step__second_phase_is_the_cross_entropy_with_the_labels() -> None:
     annealed.at_step(8, 16)
     known = seen.targets != UNLABELLED
     expected = F.cross_entropy(annealed.network(seen.inputs)[known], seen.targets[known])
-    assert float(annealed(seen).total.detach()) == pytest.approx(float(expected), rel=1e-6)
+    assert float(annealed(seen).total.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
 
 
 @pytest.mark.parametrize(
