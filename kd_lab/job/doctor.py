@@ -19,6 +19,7 @@ from kd_lab.job.console import busy
 from kd_lab.job.describe import network_name
 from kd_lab.job.lessons import asked
 from kd_lab.job.plan import Plan
+from kd_lab.job.ready import ready
 from kd_lab.job.settings import Settings
 from kd_lab.job.sources import take_weights
 from kd_lab.job.specs import NetworkSpec
@@ -50,7 +51,7 @@ def doctor(config: Mapping[str, Any]) -> list[Pull]:
         UserError: something in the config cannot work.
     """
     with busy("checking the config, loading the data"):
-        plan = Plan.of(Settings.of(config))
+        plan = ready(Settings.of(config))
     assert plan.built is not None
     teacher, told = _teacher(plan, plan.built.teacher)
     links = _links(plan)

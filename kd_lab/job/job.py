@@ -16,6 +16,7 @@ from kd_lab.job.console import Reporter, busy
 from kd_lab.job.keeper import Context, Keeper, Obtained, Order
 from kd_lab.job.misfits import misfits
 from kd_lab.job.plan import Built, Plan
+from kd_lab.job.ready import ready
 from kd_lab.job.report import report_markdown, verdict
 from kd_lab.job.sanity import remarks, wide
 from kd_lab.job.settings import Settings
@@ -92,7 +93,7 @@ def begin(config: Mapping[str, Any], context: Context, reporter: Reporter) -> Ke
     although_away = tracking.offline == "fallback" or context.sweep is not None
     others = threads.Others()
     with busy("checking the config, loading the data"):
-        plan = Plan.of(settings, although_away=although_away)
+        plan = ready(settings, although_away=although_away)
     if (warning := threads.crowded(plan, others)) is not None:
         reporter.warn(warning)
     with busy(f"opening {tracking.uri}"):

@@ -1,4 +1,4 @@
-"""From a checked config to ready objects: everything that can be wrong is found here, before anything is trained."""
+"""A job: its data, its networks specified, and built once it is ready to run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,45 +14,27 @@ from kd_lab.errors import UserError
 from kd_lab.feeds.memory import MemoryFeed
 from kd_lab.feeds.streaming import StreamingFeed
 from kd_lab.job import chain
-from kd_lab.job.bind import Bound, bind, deployed_node, loss_class
-from kd_lab.job.build import build, call, locate
-from kd_lab.job.chain import settings_of, strategy_of
+from kd_lab.job.bind import Bound, loss_class
+from kd_lab.job.build import build
+from kd_lab.job.chain import strategy_of
 from kd_lab.job.checks import (
-    callbacks_of,
-    check_asks,
-    check_batch,
-    check_drawn,
-    check_fitted,
-    check_logits,
-    check_optimizer,
-    check_pretrained,
     check_share,
-    check_strategy,
-    check_terms,
-    check_validated,
-    check_weights,
     mix_of,
 )
-from kd_lab.job.class_weights import class_weights
-from kd_lab.job.devices import Devices, resolve
-from kd_lab.job.fitting import dataset_of, fitting, loaded
+from kd_lab.job.devices import Devices
+from kd_lab.job.fitting import fitting
 from kd_lab.job.measured import Bench
 from kd_lab.job.settings import (
     BaselineRecipe,
-    NetworkSettings,
     RecipeSettings,
     Settings,
     StudentSettings,
     TeacherSettings,
 )
-from kd_lab.job.sources import look_up
-from kd_lab.job.specs import PRETRAINED, TRAIN, TRANSFER, Lesson, NetworkSpec, Specs, World, teacher_spec
+from kd_lab.job.specs import TRAIN, TRANSFER, Lesson, NetworkSpec, Specs, World, teacher_spec
 from kd_lab.job.strict import Node
-from kd_lab.models.common.fitted import Fitted
-from kd_lab.outside.ids import RUN
 from kd_lab.strategies.common.strategy import Parties, Strategy
 from kd_lab.teachers.form import Form
-from kd_lab.training.objective import Objective
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import Augment, Data, Feed, InMemory
 
@@ -95,120 +77,6 @@ class Plan:
     teacher_node: Node | None = None
     built: Built | None = None
     own: NetworkSpec | None = None
-
-    @classmethod
-    def of(cls, settings: Settings, *, although_away: bool = False) -> "Plan":
-        """Check what needs no data, load the data, check what needs it.
-
-        Args:
-            settings: the config.
-            although_away: whether the store may be away.
-
-        Raises:
-            UserError: Something cannot work; the message names the key, the value and what was expected.
-        """
-        dataset = dataset_of("dataset", settings.dataset)
-        strategy = chain.strategy_of(settings.strategy)
-        check_asks(settings, strategy)
-        check_terms(settings, has_teacher=settings.teacher is not None or chain.teaches(strategy))
-        for key, network in _networks(settings):
-            locate(key, network.node.get("_target_"))
-            check_optimizer(f"{key}.recipe", network.recipe)
-        devices = resolve(settings.trainer)
-        callbacks_of(settings)
-        data = loaded("dataset", dataset)
-        node, teacher = None, settings.teacher
-        if teacher is not None and (teacher.weights or "").startswith(RUN):
-            _, node = look_up(data, settings.tracking.uri, str(teacher.weights), although_away=although_away)
-        plan = cls(settings, devices, data, node)
-        plan._check_lengths()
-        return replace(plan, built=plan._build())
-
-    def _check_lengths(self) -> None:
-        check_validated(self.settings, self.data)
-        for key, network in _networks(self.settings):
-            rows = self.data.train if key == names.TEACHER else self.student_rows()
-            if network.weights in {None, PRETRAINED}:
-                check_batch(f"{key}.recipe", network.recipe, len(rows))
-                check_drawn(f"{key}.recipe", network.recipe, self.data)
-                self._check_schedule(f"{key}.recipe", network.recipe, len(rows))
-                class_weights(f"{key}.recipe", network.recipe.class_weights, self.data, rows)
-        if self.settings.baseline is not None:
-            own = self.baseline_recipe()
-            check_batch("baseline.recipe", own, len(self.seen.train))
-            check_drawn("baseline.recipe", own, self.data)
-            class_weights("baseline.recipe", own.class_weights, self.data, self.seen.train)
-
-    def _build(self) -> Built:
-        teacher = None
-        if (spec := self.specs.teacher) is not None:
-            assert self.settings.teacher is not None
-            check_pretrained(self.settings.teacher.weights, self.settings.teacher.node)
-            teacher = self.network(spec)
-            check_logits(names.TEACHER, teacher, self.data)
-            check_weights(self.settings.teacher.weights, teacher)
-        student = self.network(self.specs.student)
-        if isinstance(student, Fitted):
-            raise UserError(
-                f"student._target_={self.settings.student.node.get('_target_')}: is fitted, not trained by gradients; "
-                "it can be a teacher, expected a network such as student=mlp"
-            )
-        check_logits(names.STUDENT, student, self.data)
-        links = self._links(teacher)
-        tutors = self._tutors([teacher, *(link.student for link in links)])
-        built = replace(self._bound(student, tutors[-1] if tutors else None), teacher=teacher, links=links)
-        recipe = self.settings.student.recipe
-        augments = bool(built.bound.views) or (recipe.augment and self.data.augment is not None)
-        for one in (teacher, *(link.student for link in links)):
-            if isinstance(one, Fitted):
-                check_fitted(one, self.data, is_augmented=augments and self.distils)
-        built = replace(built, peers=tuple(self.network(spec) for spec in self.specs.peers))
-        for peer in built.peers:
-            check_logits("strategy.peers", peer, self.data)
-        parties = replace(built.parties(self.data), compiled=self.settings.student.recipe.compile)
-        check_strategy(self.strategy, parties)
-        return replace(built, tutors=self._each(built, tutors) if self.specs.links else ())
-
-    def _bound(self, student: nn.Module, teacher: nn.Module | None) -> Built:
-        """The student, or what a loss deploys in its place, bound to a teacher."""
-        node = deployed_node(self.settings, self.seen, student, teacher)
-        if node is not None:
-            student = self.network(replace(self.specs.student, node=node))
-        bound = bind(self.settings, self.seen, student, teacher)
-        return Built(teacher, student, node or self.settings.student.node, bound)
-
-    def _links(self, teacher: nn.Module | None) -> tuple["Plan", ...]:
-        """A plan for each network that is obtained before the student, ready to run."""
-        networks, plans = [teacher], []
-        for link, spec in zip(self.strategy.links(), self.specs.links, strict=True):
-            plan = replace(self, settings=settings_of(self.settings, spec), own=spec, teacher_node=None)
-            network = plan.network(spec)
-            check_logits("strategy", network, self.data)
-            if spec.lesson is None:
-                if spec.role != names.TEACHER:  # it has the student's recipe, and the labelled points alone
-                    check_batch("student.recipe", spec.recipe, len(self.seen.train))
-                built = Built(None, network, spec.node, Bound(Objective({}, 1.0)))
-            else:
-                tutors = [one for number in link.teachers if (one := networks[number]) is not None]
-                built = plan._bound(network, tutors[-1])
-                built = replace(built, tutors=plan._each(built, tutors))
-            plans.append(replace(plan, built=built))
-            networks.append(built.student)
-        return tuple(plans)
-
-    def _tutors(self, networks: Sequence[nn.Module | None]) -> list[nn.Module]:
-        """Of the job's teacher and the links, those that teach the student."""
-        return [one for number in self.strategy.taught_by() if (one := networks[number]) is not None]
-
-    def _each(self, built: Built, tutors: Sequence[nn.Module]) -> tuple["Plan", ...]:
-        """The plan, seen with each of several that teach, alone."""
-        spec, plans = self.specs.student, []
-        assert spec.lesson is not None
-        for teacher, network in zip(spec.lesson.teachers, tutors, strict=True):
-            own = replace(spec, lesson=replace(spec.lesson, teachers=(teacher,)))
-            seen = replace(built, teacher=network, links=(), peers=())
-            plans.append(replace(self, settings=settings_of(self.settings, own), own=own, built=seen))
-        return tuple(plans)
 
     @property
     def student(self) -> nn.Module:
@@ -332,12 +200,6 @@ class Plan:
             **own,
         )
 
-    def _check_schedule(self, key: str, settings: RecipeSettings, num_rows: int) -> None:
-        """Ask for the first learning rate: a warm-up longer than the training speaks now."""
-        recipe = self.recipe(key, settings, num_rows)
-        base = recipe.build_optimizer(nn.Linear(1, 1)).param_groups[0]["lr"]
-        call(f"{key}.schedule", recipe.schedule, {"step": 0, "base": base, "total_steps": recipe.steps})
-
     def student_steps(self) -> int:
         """How many optimizer steps the student takes."""
         return self.settings.student.recipe.steps_over(len(self.student_rows()))
@@ -391,8 +253,3 @@ class Plan:
         if isinstance(feed, StreamingFeed):
             feed.read_by(self.settings.trainer.workers if workers is None else workers)
         return feed
-
-
-def _networks(settings: Settings) -> list[tuple[str, NetworkSettings]]:
-    networks = [(names.TEACHER, settings.teacher), (names.STUDENT, settings.student)]
-    return [(key, network) for key, network in networks if network is not None]

@@ -11,7 +11,7 @@ from kd_lab.job.console import Reporter
 from kd_lab.job.job import begin, obtain_teacher, student_order
 from kd_lab.job.keeper import Context, Keeper, Order
 from kd_lab.job.measured import timed
-from kd_lab.job.plan import Plan
+from kd_lab.job.ready import ready
 from kd_lab.job.search_settings import TIMED
 from kd_lab.job.settings import Settings
 from kd_lab.measures.cost import macs, parameters, weights_bytes
@@ -71,7 +71,7 @@ def check_trials(configs: Sequence[Mapping[str, Any]]) -> list[Checked]:
 
 def _checked(config: Mapping[str, Any]) -> Checked:
     try:
-        plan = Plan.of(Settings.of(config))
+        plan = ready(Settings.of(config))
         if not len(plan.data.validation):
             raise UserError(
                 "sweep.search: configurations are chosen on the validation part, but there is none; "

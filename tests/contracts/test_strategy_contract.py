@@ -16,6 +16,7 @@ from kd_lab.job.arguments import parse
 from kd_lab.job.compose import Config, composing
 from kd_lab.job.console import Reporter
 from kd_lab.job.plan import Plan
+from kd_lab.job.ready import ready
 from kd_lab.job.settings import Settings
 from kd_lab.models.common.weights import weights_sha256
 from kd_lab.strategies.common.strategy import Training
@@ -97,7 +98,7 @@ def training_of(plan: Plan) -> Training:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_step__keeps_the_contract(strategy: str, configs: Callable[[str], Config]) -> None:
-    plan = Plan.of(Settings.of(configs(strategy)))
+    plan = ready(Settings.of(configs(strategy)))
     recipe = plan.recipe("student.recipe", plan.settings.student.recipe, len(plan.student_rows()))
     batch = next(iter(plan.feed(plan.student_rows(), recipe, 0, plan.built.bound.views, workers=0)))  # type: ignore[union-attr]
 

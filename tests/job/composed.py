@@ -10,6 +10,7 @@ from kd_lab.job.arguments import expand
 from kd_lab.job.catalogue import conf_dir
 from kd_lab.job.compose import register
 from kd_lab.job.plan import Plan
+from kd_lab.job.ready import ready
 from kd_lab.job.settings import Settings
 
 OF_TEXTS = {"minilm", "patient", "tinybert"}
@@ -31,4 +32,4 @@ def settings(*overrides: str) -> Settings:
 
 
 def plan(*overrides: str) -> Plan:
-    return Plan.of(settings(*overrides))
+    return ready(settings(*overrides))

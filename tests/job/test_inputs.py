@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kd_lab.job.inputs import inputs
-from kd_lab.job.plan import TRAIN, TRANSFER
+from kd_lab.job.specs import TRAIN, TRANSFER
 from kd_lab.names import TAG_DATA_CONTEXT
 from tests.job.composed import plan
 
