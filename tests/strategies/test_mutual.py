@@ -35,8 +35,8 @@ def test_value__is_every_networks_labels_and_the_others() -> None:
     said = [one(batch().inputs).detach().double().numpy() for one in networks]
     mutual = [np.mean([reference.kd(k, j, 1.0) for j in said if j is not k]) for k in said]
     labels = [reference.cross_entropy(k, LABELS) for k in said]
-    assert float(terms.total) == pytest.approx(sum(labels) + 0.7 * sum(mutual), rel=1e-5)
-    found = {name: float(value) for name, value in terms.terms.items()}
+    assert float(terms.total.detach()) == pytest.approx(sum(labels) + 0.7 * sum(mutual), rel=1e-5)
+    found = {name: float(value.detach()) for name, value in terms.terms.items()}
     expected = {"hard": labels[0], "mutual": mutual[0]}
     expected |= {f"peer_{i}_{name}": v[i] for i in (1, 2) for name, v in (("hard", labels), ("mutual", mutual))}
     assert found == pytest.approx(expected, rel=1e-4)
@@ -67,7 +67,7 @@ def test_teacher__teaches_each_peer_too() -> None:
     terms = started(Mutual().step(training(student, (teacher,), kd(), peers=(peer,))))(batch()).terms
     said = {one: one(batch().inputs).detach().double().numpy() for one in (student, peer, teacher)}
     for name, own in (("kd", student), ("peer_1_kd", peer)):
-        assert float(terms[name]) == pytest.approx(reference.kd(said[own], said[teacher], 2.0), rel=1e-4)
+        assert float(terms[name].detach()) == pytest.approx(reference.kd(said[own], said[teacher], 2.0), rel=1e-4)
 
 
 @pytest.mark.parametrize("teachers", [(), (Plain(5),)])

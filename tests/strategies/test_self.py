@@ -55,10 +55,10 @@ def test_value__is_that_of_the_equation() -> None:
             "soft": reference.kd(logits, final, 2.0),
             "feature": np.mean(np.sum(counts * (vector - read) ** 2, axis=1)),
         }
-        found = {name: float(terms.terms[f"exit_{number}_{name}"]) for name in expected}
+        found = {name: float(terms.terms[f"exit_{number}_{name}"].detach()) for name in expected}
         assert found == pytest.approx(expected, rel=1e-4)
         total += 0.7 * expected["hard"] + 0.3 * expected["soft"] + 0.05 * expected["feature"]
-    assert float(terms.total) == pytest.approx(total, rel=1e-5)
+    assert float(terms.total.detach()) == pytest.approx(total, rel=1e-5)
     assert terms.labelled == {"hard", "exit_1_hard", "exit_2_hard"}
 
 
@@ -81,7 +81,7 @@ def test_teacher__teaches_the_final_answer() -> None:
     network, teacher = deep(), Plain(1)
     terms: Any = started(SelfDistillation().step(training(network, (teacher,), kd())))(batch())
     said = [one(batch().inputs).detach().double().numpy() for one in (network, teacher)]
-    assert float(terms.terms["kd"]) == pytest.approx(reference.kd(*said, 2.0), rel=1e-4)
+    assert float(terms.terms["kd"].detach()) == pytest.approx(reference.kd(*said, 2.0), rel=1e-4)
 
 
 @pytest.mark.parametrize("teachers", [(), (Plain(5),)])
