@@ -1,5 +1,6 @@
 """What can be wrong with a job and is found before anything is trained: each a sentence that names key and value."""
 
+import re
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -89,7 +90,12 @@ def check_strategy(strategy: Strategy, parties: Parties) -> None:
     try:
         strategy.check(parties)
     except ValueError as error:
-        raise UserError(f"strategy.{' '.join(str(error).split())}") from error
+        told = " ".join(str(error).split())
+        setting = re.match(r"\w+", told)
+        own = setting is not None and setting[0] in parameters(type(strategy))
+        kind = type(strategy)
+        name = strategy_name({"_target_": f"{kind.__module__}.{kind.__name__}"})
+        raise UserError(f"strategy.{told}" if own else f"strategy={name}: {told}") from error
 
 
 def check_optimizer(key: str, recipe: RecipeSettings) -> None:

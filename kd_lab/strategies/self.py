@@ -66,7 +66,7 @@ class SelfDistillation(Strategy):
         probe = Probe.of(parties.student, parties.data.example(SAMPLES))
         if not ends(probe):
             raise ValueError(
-                "self: the student has fewer than two stages, so there is no place for an exit; expected a deeper one, "
+                "the student has fewer than two stages, so there is no place for an exit; expected a deeper one, "
                 f"such as student.widths=[64,32] or student=cnn ({listed(probe)})"
             )
         embedding(probe)

@@ -30,6 +30,7 @@ STRATEGIES = with_target("strategy")
 STEPS, INTERRUPTED_AT = 6, 3
 SMALL = [
     "teacher=cnn",
+    "student.widths=[32,32]",  # of two stages, for strategy=self
     f"teacher.recipe.steps={STEPS}",
     f"student.recipe.steps={STEPS}",
     "dataset.validation=100",

@@ -102,7 +102,9 @@ def test_texts__nothing_is_written_when_a_late_row_is_wrong(run: str, capsys: py
 
 
 def test_texts__mlflow_model_takes_them(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", URI)
+    monkeypatch.setenv(
+        "MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    )  # MLflow keeps what it opened by name
     model = mlflow.pyfunc.load_model(f"runs:/{run}/model")
     frame = pd.read_csv("test.csv")
     expected = answered(run)["probabilities"]

@@ -77,7 +77,7 @@ def test_job__assistant_is_a_run_of_its_own_and_found_again(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     first = kd_lab.distil(*SHORT, quiet=True)
     again = kd_lab.distil(*SHORT, "seed=1", quiet=True)
-    client = MlflowClient("sqlite:///mlflow.db")
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     found = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
     by_role = {role: [run for run in found if run.data.tags[names.TAG_ROLE] == role] for role in names.ROLES}
     (assistant,) = [run for run in found if run.data.tags[names.TAG_ROLE] == names.ASSISTANT]

@@ -56,7 +56,7 @@ def test_job__without_a_teacher__what_all_generations_say_together_is_a_number_o
     (tmp_path / "mlflow.db").write_bytes(empty_store.read_bytes())
     result = kd_lab.distil(*SHORT, "teacher=none", "baseline=false", quiet=True)
 
-    client = MlflowClient("sqlite:///mlflow.db")
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     said, right = [], None
     for one in (*result.links, result.student):
         path = client.download_artifacts(one.run_id, names.ARTIFACT_PREDICTIONS)

@@ -182,7 +182,7 @@ def test_job__of_several_losses_keeps_what_is_learned_as_curves(tmp_path, monkey
         "baseline=false",
         quiet=True,
     )
-    client = MlflowClient("sqlite:///mlflow.db")
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert client.get_run(result.student.run_id).data.params["loss_name"] == "look_ahead:kd+at"
     curves = {
         name: [point.value for point in client.get_metric_history(result.student.run_id, f"train/{name}")]

@@ -70,7 +70,7 @@ def test_job__follows_gradients_and_trains_the_same_weights(tmp_path, monkeypatc
     plain = kd_lab.distil(*SHORT, quiet=True)
     followed = kd_lab.distil(*SHORT, "measure.gradients=true", "study=followed", quiet=True)
     assert plain.student.weights_sha256 == followed.student.weights_sha256
-    client = MlflowClient("sqlite:///mlflow.db")
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     for key in ("gradient_norm_hard", "gradient_norm_kd", "gradient_cosine_hard_kd", "gradients_s"):
         points = client.get_metric_history(followed.student.run_id, f"train/{key}")
         assert [point.step for point in points] == [19, 38]
