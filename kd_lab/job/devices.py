@@ -40,12 +40,11 @@ def resolve(settings: TrainerSettings) -> Devices:
             "kd-lab starts its processes itself, on one machine; expected no torchrun, and trainer=ddp "
             "trainer.devices=N for N processes"
         )
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus, count = _gpus(), processes(settings)
     accelerator = settings.accelerator if settings.accelerator != "auto" else ("gpu" if gpus else "cpu")
     if accelerator == "gpu" and not gpus:
         raise UserError("trainer.accelerator=gpu: expected a CUDA GPU, but torch sees none here; choose trainer=cpu")
     several = settings.strategy == "ddp_spawn"
-    count = settings.devices if isinstance(settings.devices, int) else ((gpus or 2) if several else 1)
     if accelerator == "gpu" and count > gpus:
         raise UserError(f"trainer.devices={count}: expected at most the {gpus} GPUs that torch sees here")
     if count > 1 and not several:
@@ -55,3 +54,13 @@ def resolve(settings: TrainerSettings) -> Devices:
     if count == 1:
         return Devices(accelerator, 1, "auto")
     return Devices(accelerator, count, settings.strategy, settings.sync_batchnorm)
+
+
+def processes(settings: TrainerSettings) -> int:
+    """How many train, each with a share of every batch."""
+    several = settings.strategy == "ddp_spawn"
+    return settings.devices if isinstance(settings.devices, int) else ((_gpus() or 2) if several else 1)
+
+
+def _gpus() -> int:
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -9,7 +9,7 @@ from typing import Any
 
 from kd_lab import names
 from kd_lab.errors import TrainingFailedError, UserError
-from kd_lab.job.devices import Devices
+from kd_lab.job.devices import Devices, processes
 from kd_lab.job.fitting import dataset_of, loaded
 from kd_lab.job.plan import Plan
 from kd_lab.job.settings import Settings
@@ -78,7 +78,9 @@ class _Known:
         name = json.dumps(settings.dataset, sort_keys=True, default=str)
         if name not in self._data:
             self._data[name] = loaded("dataset", dataset_of("dataset", settings.dataset))
-        return Plan(settings, Devices("cpu", 1, "auto"), self._data[name])
+        # Of the devices, the number of processes alone is in a key.
+        devices = Devices("cpu", processes(settings.trainer), "auto", settings.trainer.sync_batchnorm)
+        return Plan(settings, devices, self._data[name])
 
 
 def _students(uri: str, study: str) -> dict[str, StoredRun]:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from kd_lab.sweep.found import found_jobs
+from kd_lab.job.ready import ready
+from kd_lab.job.settings import Settings
+from kd_lab.sweep.found import _Known, found_jobs
 from tests.job.composed import config, plan
 
 BASE = ["dataset=synthetic", "teacher=mlp"]
@@ -99,3 +101,10 @@ def test_found_jobs__nothing_where_there_is_no_store_or_the_config_cannot_work(
     monkeypatch.chdir(tmp_path)
     assert found_jobs([config(*BASE), config(*BASE, "seed=-1")]) == [None, None]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_found_jobs__look_for_a_job_of_two_processes_by_its_own_key() -> None:
+    of_two = config(*BASE, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.sync_batchnorm=true")
+    settings = Settings.of(of_two)
+    assert _Known()._plan(settings).specs.job_key() == ready(settings).specs.job_key()
+    assert ready(settings).specs.job_key() != key()
