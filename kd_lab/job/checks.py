@@ -56,10 +56,14 @@ def _check_mixed(name: str, kind: type[Loss], mix: Node | None) -> None:
         )
 
 
+def asks_teacher(settings: Settings) -> bool:
+    """Whether a term of the loss does."""
+    return any(loss_class(name, term).needs_teacher for name, term in settings.loss.terms.items())
+
+
 def check_asks(settings: Settings, strategy: Strategy) -> None:
     """Raise a UserError for a strategy that is nothing without a loss that asks a teacher, where there is none."""
-    asks = any(loss_class(name, term).needs_teacher for name, term in settings.loss.terms.items())
-    if settings.strategy is not None and strategy.needs_loss and not asks:
+    if settings.strategy is not None and strategy.needs_loss and not asks_teacher(settings):
         named = "+".join(settings.loss.terms) or "none"
         raise UserError(
             f"loss={named}: asks no teacher, and strategy={strategy_name(settings.strategy)} says who teaches; "

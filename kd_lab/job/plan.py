@@ -14,10 +14,11 @@ from kd_lab.errors import UserError
 from kd_lab.feeds.memory import MemoryFeed
 from kd_lab.feeds.streaming import StreamingFeed
 from kd_lab.job import chain
-from kd_lab.job.bind import Bound, loss_class
+from kd_lab.job.bind import Bound
 from kd_lab.job.build import build
 from kd_lab.job.chain import strategy_of
 from kd_lab.job.checks import (
+    asks_teacher,
     check_share,
     mix_of,
 )
@@ -155,7 +156,7 @@ class Plan:
     @property
     def distils(self) -> bool:
         """Whether a loss asks a teacher; regularizers alone train the student on what the baseline is trained on."""
-        return any(loss_class(name, term).needs_teacher for name, term in self.settings.loss.terms.items())
+        return asks_teacher(self.settings)
 
     @cached_property
     def seen(self) -> Data:

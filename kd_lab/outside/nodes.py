@@ -121,3 +121,13 @@ def _below(name: str, places: tuple[str, ...]) -> bool:
 
 def _full_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def node_of(one: object, /, **given: Any) -> dict[str, Any]:
+    """The node that builds an object of the same class again.
+
+    Args:
+        one: the object.
+        given: the arguments.
+    """
+    return {"_target_": f"{type(one).__module__}.{type(one).__qualname__}", **given}

@@ -10,8 +10,7 @@ level first.
 from dataclasses import replace
 
 from kd_lab.losses.mse_logits import MSELogits
-from kd_lab.strategies.common.strategy import Strategy, Training
-from kd_lab.training.distiller import Distiller
+from kd_lab.strategies.common.strategy import Strategy, Taught, Training
 from kd_lab.training.objective import Objective, Term
 from kd_lab.types import Batch, LossTerms, Outputs, Step
 
@@ -52,18 +51,14 @@ class Annealing(Strategy):
         return f"{told}{rest}; the settings of loss=kd have no effect"
 
 
-class Annealed(Distiller):
+class Annealed(Taught):
     """`MSE(z_s, phi(tau) z_t)` for a share of the steps, `CE(y, z_s)` for the rest."""
 
     def __init__(self, training: Training, max_temperature: int, share: float, *, centre: bool) -> None:
         own = training.objective
         terms = {ANNEALED: Term(MSELogits(centre=centre))}
-        super().__init__(
-            training.network,
-            Objective(terms, 1.0, own.label_smoothing, class_weights=own.class_weights),
-            teacher=training.teacher,
-            compiled=training.compiled,
-        )
+        objective = Objective(terms, 1.0, own.label_smoothing, class_weights=own.class_weights)
+        super().__init__(replace(training, objective=objective, taps=()))
         self.max_temperature, self.share = max_temperature, share
         self.temperature = float(max_temperature)
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from kd_lab.strategies.common.samples import check_samples, entropy, weighed
-from kd_lab.strategies.common.strategy import Parties, Strategy, Training
-from kd_lab.training.distiller import Distiller
+from kd_lab.strategies.common.strategy import Parties, Strategy, Taught, Training
 from kd_lab.types import Batch, LossTerms, Step
 
 
@@ -28,16 +27,10 @@ class DynamicKD(Strategy):
 
     def step(self, training: Training) -> Step:
         """As plain distillation, with a weight for each sample."""
-        return Unsure(
-            training.network,
-            training.objective,
-            teacher=training.teacher,
-            taps=training.taps,
-            compiled=training.compiled,
-        )
+        return Unsure(training)
 
 
-class Unsure(Distiller):
+class Unsure(Taught):
     """The step of `DynamicKD`."""
 
     _mean: Tensor | None = None

@@ -7,8 +7,7 @@ settings, whose defaults are ours.
 """
 
 from kd_lab.models.common.fitted import Fitted
-from kd_lab.strategies.common.strategy import Parties, Strategy, Training
-from kd_lab.training.distiller import Distiller
+from kd_lab.strategies.common.strategy import Parties, Strategy, Taught, Training
 from kd_lab.training.objective import HARD_WEIGHT
 from kd_lab.types import Step
 
@@ -61,7 +60,7 @@ class EarlyStopped(Strategy):
         return f"{told}, and after {self.until:.0%} of the student's from the labels alone, with weight 1"
 
 
-class Ending(Distiller):
+class Ending(Taught):
     """Distils for a share of the steps, and learns from the labels alone for the rest.
 
     Args:
@@ -70,11 +69,8 @@ class Ending(Distiller):
     """
 
     def __init__(self, training: Training, until: float) -> None:
-        objective = training.objective
-        objective.show_hard()
-        super().__init__(
-            training.network, objective, teacher=training.teacher, taps=training.taps, compiled=training.compiled
-        )
+        training.objective.show_hard()
+        super().__init__(training)
         self.until = until
 
     def at_step(self, step: int, total_steps: int) -> None:

@@ -18,8 +18,7 @@ from kd_lab.inputs import call
 from kd_lab.losses.common.outputs import widened
 from kd_lab.losses.common.probabilities import kl, log_softmax
 from kd_lab.models.common.fitted import Fitted
-from kd_lab.strategies.common.strategy import Node, Parties, Strategy, Training
-from kd_lab.training.distiller import Distiller
+from kd_lab.strategies.common.strategy import Node, Parties, Strategy, Taught, Training
 from kd_lab.types import Batch, LossTerms, Outputs, Step
 
 MUTUAL = "mutual"
@@ -79,7 +78,7 @@ class Mutual(Strategy):
         return f"{super().described(teacher, student, links)}, and with {count} peer{'s' * (count > 1)}"
 
 
-class Peers(Distiller):
+class Peers(Taught):
     """The sum of every network's own loss: the objective, and `weight` times the mean KL to it from each other.
 
     The student's terms have the names of the objective's, a peer's begin with `peer_1_`.
@@ -90,13 +89,7 @@ class Peers(Distiller):
     """
 
     def __init__(self, training: Training, weight: float) -> None:
-        super().__init__(
-            training.network,
-            training.objective,
-            teacher=training.teacher,
-            taps=training.taps,
-            compiled=training.compiled,
-        )
+        super().__init__(training)
         self.peers = nn.ModuleList(training.peers)
         self.weight = weight
 

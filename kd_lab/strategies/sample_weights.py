@@ -15,8 +15,7 @@ from torch import Tensor
 
 from kd_lab.strategies.common.horizon import Exact, Horizon, Looking
 from kd_lab.strategies.common.samples import check_samples, entropy, weighed
-from kd_lab.strategies.common.strategy import Parties, Strategy, Training
-from kd_lab.training.distiller import Distiller
+from kd_lab.strategies.common.strategy import Parties, Strategy, Taught, Training
 from kd_lab.types import UNLABELLED, Batch, LossTerms, Outputs, Step
 
 By = Literal["look_ahead", "entropy", "margin", "none"]
@@ -54,17 +53,11 @@ class SampleWeights(Strategy):
         return Sampled(training, self.by, self.looking)
 
 
-class Sampled(Distiller):
+class Sampled(Taught):
     """The step of `SampleWeights`."""
 
     def __init__(self, training: Training, by: By, looking: Looking) -> None:
-        super().__init__(
-            training.network,
-            training.objective,
-            teacher=training.teacher,
-            taps=training.taps,
-            compiled=training.compiled,
-        )
+        super().__init__(training)
         self.by = by
         self.horizon = Horizon(self, training, looking) if by == "look_ahead" else None
         self._said: dict[str, Tensor] = {}

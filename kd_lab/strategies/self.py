@@ -24,8 +24,7 @@ from kd_lab.insight.taps import Tap, Taps
 from kd_lab.losses.common.checks import not_negative, positive
 from kd_lab.losses.common.outputs import widened
 from kd_lab.losses.common.probabilities import kl, log_softmax
-from kd_lab.strategies.common.strategy import Parties, Strategy, Training
-from kd_lab.training.distiller import Distiller
+from kd_lab.strategies.common.strategy import Parties, Strategy, Taught, Training
 from kd_lab.types import Batch, LossTerms, Step
 
 HARD, SOFT, FEATURE = "hard", "soft", "feature"
@@ -117,7 +116,7 @@ class Exit(nn.Module):
         return vector_BD, self.classifier(vector_BD)
 
 
-class Exits(Distiller):
+class Exits(Taught):
     """The student's own objective, and what its exits learn from the labels and from its final answer.
 
     Args:
@@ -130,14 +129,7 @@ class Exits(Distiller):
     def __init__(
         self, training: Training, exits: Sequence[Exit], taps: Sequence[Tap], settings: SelfDistillation
     ) -> None:
-        listened = (*training.taps, *taps)
-        super().__init__(
-            training.network,
-            training.objective,
-            teacher=training.teacher,
-            taps=listened,
-            compiled=training.compiled,
-        )
+        super().__init__(replace(training, taps=(*training.taps, *taps)))
         self.exits = nn.ModuleList(exits)
         self.settings = settings
         self._own = len(training.taps)

@@ -16,6 +16,7 @@ from torch import Tensor
 from kd_lab.datasets.common.frames import read_frames
 from kd_lab.datasets.common.typed import Column, encoded
 from kd_lab.inputs import Inputs, each
+from kd_lab.outside.nodes import node_of
 from kd_lab.types import Read
 
 Rows = npt.NDArray[np.float64]
@@ -107,7 +108,7 @@ class Columns:
     @property
     def node(self) -> dict[str, Any]:
         """What builds it again, as a config: it goes with every network that it prepares samples for."""
-        return {"_target_": f"{type(self).__module__}.{type(self).__qualname__}", **self._given}
+        return node_of(self, **self._given)
 
 
 def fitted(columns: list[Column], rows: Rows, separator: str | None, missing: tuple[str, ...]) -> Columns:

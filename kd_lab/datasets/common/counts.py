@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from kd_lab.inputs import Inputs, each
+from kd_lab.outside.nodes import node_of
 
 
 class LogCounts:
@@ -37,4 +38,4 @@ class LogCounts:
     @property
     def node(self) -> dict[str, Any]:
         """What builds it again, as a config: it goes with every network that it prepares samples for."""
-        return {"_target_": f"{type(self).__module__}.{type(self).__qualname__}", "total": self.total}
+        return node_of(self, total=self.total)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from kd_lab.inputs import Inputs, each
+from kd_lab.outside.nodes import node_of
 
 _ROUNDING = 1e-6
 """A deviation of so small a part of the largest value is float32's rounding (1.2e-7) of numbers that are all alike."""
@@ -50,8 +51,7 @@ class Scaled:
     @property
     def node(self) -> dict[str, Any]:
         """What builds it again, as a config: it goes with every network that it prepares samples for."""
-        given = {"mean": self.mean.tolist(), "deviation": self.deviation.tolist(), "divisor": self.divisor}
-        return {"_target_": f"{type(self).__module__}.{type(self).__qualname__}", **given}
+        return node_of(self, mean=self.mean.tolist(), deviation=self.deviation.tolist(), divisor=self.divisor)
 
 
 class ZNormed:
@@ -83,4 +83,4 @@ class ZNormed:
     @property
     def node(self) -> dict[str, Any]:
         """See `Scaled.node`."""
-        return {"_target_": f"{type(self).__module__}.{type(self).__qualname__}"}
+        return node_of(self)

@@ -97,6 +97,23 @@ class Training:
         return self.teachers[0] if self.teachers else None
 
 
+class Taught(Distiller):
+    """The base of steps that change something of plain distillation, with one teacher or none.
+
+    Args:
+        training: what is trained, for what, and by whom.
+    """
+
+    def __init__(self, training: Training) -> None:
+        super().__init__(
+            training.network,
+            training.objective,
+            teacher=training.teacher,
+            taps=training.taps,
+            compiled=training.compiled,
+        )
+
+
 @runtime_checkable
 class MakesSamples(Protocol):
     """A step that makes samples of its own, and can show some."""

@@ -6,8 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from kd_lab.strategies.common.strategy import Parties, Strategy, Training
-from kd_lab.training.distiller import Distiller
+from kd_lab.strategies.common.strategy import Parties, Strategy, Taught, Training
 from kd_lab.training.objective import HARD, HARD_WEIGHT, Objective
 from kd_lab.types import Batch, LossTerms, Outputs
 
@@ -15,7 +14,7 @@ Factors = Mapping[str, float | Tensor]
 """By term, a number or a scalar that multiplies its base: the weight that it was given."""
 
 
-class Weighted(Distiller):
+class Weighted(Taught):
     """`sum_i factor_i * base_i * l_i`, the hard-label cross-entropy among the terms; all factors 1 change nothing.
 
     The base of a term is the weight that it was given, as its schedule moves it. One of weight 0 has none: it takes
@@ -27,13 +26,7 @@ class Weighted(Distiller):
     """
 
     def __init__(self, training: Training, *, all_terms: bool = True) -> None:
-        super().__init__(
-            training.network,
-            training.objective,
-            teacher=training.teacher,
-            taps=training.taps,
-            compiled=training.compiled,
-        )
+        super().__init__(training)
         self.weighed = weighed(training.objective, all_terms=all_terms)
         """The terms that take part, by name."""
         self._lifted = frozenset(self.weighed) - frozenset(weighed(training.objective, all_terms=False))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kd_lab.datasets.common.cells import Cells
 from kd_lab.errors import UserError
+from kd_lab.outside.nodes import node_of
 from kd_lab.types import Read
 
 
@@ -28,8 +29,7 @@ class CellsOf:
     @property
     def node(self) -> dict[str, Any]:
         """See `kd_lab.types.Reader`."""
-        given = {"matrix": self._matrix, "genes": self._genes}
-        return {"_target_": f"{type(self).__module__}.{type(self).__qualname__}", **given}
+        return node_of(self, matrix=self._matrix, genes=self._genes)
 
     @property
     def meaning(self) -> object:

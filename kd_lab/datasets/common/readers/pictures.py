@@ -12,6 +12,7 @@ import torch
 from kd_lab.datasets.common.hub import TABLES, PictureTable, Table, load_splits
 from kd_lab.datasets.common.pictures import PictureFiles, PictureSource, Shown
 from kd_lab.errors import UserError, choices
+from kd_lab.outside.nodes import node_of
 from kd_lab.types import Read
 
 MOST = 64
@@ -33,8 +34,7 @@ class PicturesOf:
     @property
     def node(self) -> dict[str, Any]:
         """See `kd_lab.types.Reader`."""
-        given = {"size": self._shown.size[0], "short": self._shown.short, "column": self._column}
-        return {"_target_": f"{type(self).__module__}.{type(self).__qualname__}", **given}
+        return node_of(self, size=self._shown.size[0], short=self._shown.short, column=self._column)
 
     @property
     def meaning(self) -> object:

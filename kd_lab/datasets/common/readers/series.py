@@ -13,6 +13,7 @@ import torch
 
 from kd_lab.datasets.common.series_files import ENDINGS, Missing, Samples, filled, series_batches, to_length
 from kd_lab.errors import UserError
+from kd_lab.outside.nodes import node_of
 from kd_lab.types import Read
 
 _logger = logging.getLogger(__name__)
@@ -35,8 +36,7 @@ class SeriesOf:
     @property
     def node(self) -> dict[str, Any]:
         """See `kd_lab.types.Reader`; the shape is kept beside it."""
-        given = {"length": self._length, "missing": self._missing}
-        return {"_target_": f"{type(self).__module__}.{type(self).__qualname__}", **given}
+        return node_of(self, length=self._length, missing=self._missing)
 
     @property
     def meaning(self) -> object:

@@ -14,6 +14,7 @@ from kd_lab.datasets.common.text_files import Reading, frames, words
 from kd_lab.datasets.common.tokens import UNKNOWN, Analyzer, Encoded, Pretrained, Serialized, Tokenizer, Vocabulary
 from kd_lab.errors import UserError, choices
 from kd_lab.inputs import IDS
+from kd_lab.outside.nodes import node_of
 from kd_lab.types import Read
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Texts:
     @property
     def node(self) -> dict[str, Any]:
         """See `kd_lab.types.Reader`; the shape and the padding are kept beside it."""
-        return {"_target_": f"{type(self).__module__}.{type(self).__qualname__}", **self._files, **self._made}
+        return node_of(self, **self._files, **self._made)
 
     @property
     def meaning(self) -> object:
