@@ -10,9 +10,10 @@ from pathlib import Path
 
 from kd_lab.cli.server import HOST, free_port, serve
 from kd_lab.errors import UserError, choices
+from kd_lab.job.aliases import register
 from kd_lab.job.arguments import expand, parse
 from kd_lab.job.catalogue import choices_of, conf_dir
-from kd_lab.job.compose import Config, check_complete, composing, register
+from kd_lab.job.compose import Config, check_complete, composing
 from kd_lab.job.mistakes import COMPOSING
 from kd_lab.job.offline import other_store
 from kd_lab.outside.address import without_login

@@ -15,9 +15,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 
 from kd_lab.cli.manual import OF_COMMAND
+from kd_lab.job.aliases import ALIASES
 from kd_lab.job.arguments import expand
 from kd_lab.job.catalogue import NETWORKS, choices_of, groups
-from kd_lab.job.compose import ALIASES, Composer, composing
+from kd_lab.job.compose import Composer, composing
 from kd_lab.outside.address import is_server
 from kd_lab.store.location import LOCAL
 

@@ -1,31 +1,27 @@
-"""A config, composed by Hydra of conf/ and of overrides: one YAML per network whoever uses it, short messages."""
+"""A config, composed by Hydra of conf/ and of overrides, with short messages."""
 
 import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import hydra
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.plugins import Plugins
 from hydra.errors import OverrideParseException
-from hydra.plugins.config_source import ConfigResult, ConfigSource
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kd_lab.errors import UserError
+from kd_lab.job.aliases import AliasPath, file_of, is_there, names, register
 from kd_lab.job.arguments import expand, key_of
 from kd_lab.job.catalogue import conf_dir
 from kd_lab.job.mistakes import COMPOSING, explain
 from kd_lab.job.networks import network_of
-from kd_lab.job.published import PUBLISHED, changed, for_all_pairs
+from kd_lab.job.published import PUBLISHED, changed
 from kd_lab.job.tuned import in_effect
 from kd_lab.outside.address import hide_login
 from kd_lab.outside.ids import RUN, is_run_id
@@ -35,109 +31,11 @@ Config = dict[str, Any]
 FOLDERS = ("config-dir", "config-path")
 """Options that name a folder of YAML files: of the user's own beside ours, and in the place of ours."""
 
-ALIASES = {
-    "teacher": "model",
-    "student": "model",
-    "member": "model",
-    "recipe": "recipe",
-    "optimizer": "optimizer",
-    "schedule": "schedule",
-    "augment": "augment",
-    "mix": "mix",
-}
-"""The last named group of a path decides: teacher/member is model, student/recipe/schedule is schedule."""
 TUNED, TUNED_LOSS = "tuned", "tuned/loss"
 """The groups of what was tuned for a dataset, and for a loss on it."""
 EXPERIMENT = "experiment"
 NETWORKS = {"path", "teachers", "peers"}
 """Keys of a strategy that hold networks by name."""
-
-
-class AliasSource(ConfigSource):
-    """Serves `teacher/mlp` and `student/mlp` from the one file conf/model/mlp.yaml, and likewise below them.
-
-    Also `published/cifar100/PAIR/ft` from published/cifar100/ft.yaml, where the pair has none of its own.
-    """
-
-    @staticmethod
-    def scheme() -> str:
-        """The scheme of its entry in the search path."""
-        return "kdlab"
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        """The real file's content; what stands in one for all pairs says itself where it belongs."""
-        config = OmegaConf.load(_file(config_path))
-        package = "_global_" if config_path.startswith(f"{PUBLISHED}/") else None
-        return ConfigResult(self.provider, f"kdlab://{self.path}", config, {"package": package})
-
-    def available(self) -> bool:
-        """Always."""
-        return True
-
-    def is_group(self, config_path: str) -> bool:
-        """Whether the path is an alias of a group."""
-        return _group(config_path).is_dir()
-
-    def is_config(self, config_path: str) -> bool:
-        """Whether the path is an alias of a file."""
-        return _file(config_path).is_file()
-
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        """What stands in the group; at the top, the two groups that a command line names."""
-        if config_path == "":
-            return [] if results_filter == ObjectType.CONFIG else ["student", "teacher"]
-        return names(config_path) if self.is_group(config_path) and results_filter != ObjectType.GROUP else []
-
-
-def names(group: str) -> list[str]:
-    """The choices in a group of conf/ or an alias of one; without a group, what a command line can choose."""
-    if group:
-        folder = _group(group) if _group(group).is_dir() else conf_dir() / group
-        return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
-    groups = sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name not in ALIASES.values())
-    return [*groups, "teacher", "student"]
-
-
-def _is_there(file: str) -> bool:
-    """Whether conf/, or the user's own folder, has this file."""
-    return any((folder / f"{file}.yaml").is_file() for folder in (AliasPath.folder, conf_dir()) if folder is not None)
-
-
-def _group(path: str) -> Path:
-    """The real group behind an alias of one; no folder where it is none."""
-    parts = path.strip("/").split("/")
-    for i in range(len(parts) - 1, -1, -1):
-        if parts[i] in ALIASES:
-            return conf_dir().joinpath(ALIASES[parts[i]], *parts[i + 1 :])
-    return conf_dir() / "no alias"
-
-
-def _file(path: str) -> Path:
-    """The real file behind an alias; its own name may be that of a group (student/recipe/student)."""
-    if (general := for_all_pairs(path.removesuffix(".yaml"))) is not None:
-        return conf_dir() / f"{general}.yaml"
-    group, slash, name = path.removesuffix(".yaml").rpartition("/")
-    return (_group(group) if slash else conf_dir() / "no alias") / f"{name}.yaml"
-
-
-class AliasPath(SearchPathPlugin):
-    """Puts the aliases into Hydra's search path, and before them a folder of the user's (--config-dir)."""
-
-    folder: ClassVar[Path | None] = None
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Called by Hydra."""
-        if self.folder is not None:
-            search_path.append("command-line", f"file://{self.folder}")
-        search_path.append("kd-lab", "kdlab://conf")
-
-
-def register() -> None:
-    """Tell Hydra of the aliases, and of the one sum that our YAML needs."""
-    Plugins.instance().register(AliasSource)
-    Plugins.instance().register(AliasPath)
-    # Twelve digits, so that the rest of 0.9 is 0.1.
-    OmegaConf.register_new_resolver("rest_of_1", lambda weight: round(1 - weight, 12), replace=True)
 
 
 class Composer:
@@ -187,7 +85,7 @@ class Composer:
     def _model(self, name: str) -> dict[str, Any] | None:
         """A network of conf/model, or of the user's own folder; None where there is none."""
         file = f"model/{name}"
-        if name == "none" or not _is_there(file):
+        if name == "none" or not is_there(file):
             return None
         found: dict[str, Any] = self._content(file)["model"]
         return found
@@ -195,7 +93,7 @@ class Composer:
     def _published(self, named: str | None) -> dict[str, Any]:
         """What the files of conf/published bring for this experiment with this loss, as far as there are any."""
         files = [f"{PUBLISHED}/{name}" for name in re.findall(r"[\w./-]+", str(named))]
-        found = [self._content(file) for file in files if _is_there(file) or _file(file).is_file()]
+        found = [self._content(file) for file in files if is_there(file) or file_of(file).is_file()]
         return OmegaConf.to_container(OmegaConf.merge(*found)) if found else {}  # type: ignore[return-value]
 
     def _as_it_is(self, said: Mapping[str, str]) -> Config:
@@ -214,10 +112,10 @@ class Composer:
         """What the files of conf/tuned bring for what was chosen, as far as there are any."""
         brought: dict[str, Any] = {}
         for file in (f"{group}/{chosen.get(group)}" for group in (TUNED, TUNED_LOSS)):
-            if _is_there(file):
+            if is_there(file):
                 brought |= self._content(file)
         ours = f"{chosen.get('dataset')}_{chosen.get('loss')}"
-        if chosen.get(TUNED_LOSS) != ours and _is_there(f"{TUNED_LOSS}/{ours}"):
+        if chosen.get(TUNED_LOSS) != ours and is_there(f"{TUNED_LOSS}/{ours}"):
             self.set_aside.add(ours)
         return brought
 

@@ -10,10 +10,10 @@ from functools import reduce
 from typing import cast
 
 NAMES = {
-    "hydra.core.config_search_path:ConfigSearchPath.append": "kd_lab.job.compose: the aliases",
+    "hydra.core.config_search_path:ConfigSearchPath.append": "kd_lab.job.aliases",
     "hydra.core.global_hydra:GlobalHydra.config_loader": "kd_lab.job.compose: the choices behind glob(*)",
     "hydra.core.hydra_config:HydraConfig.set_config": "kd_lab.job.compose: ${hydra:runtime.choices.dataset}",
-    "hydra.core.object_type:ObjectType.CONFIG": "kd_lab.job.compose: the aliases",
+    "hydra.core.object_type:ObjectType.CONFIG": "kd_lab.job.aliases",
     "hydra.core.override_parser.overrides_parser:OverridesParser.create": "kd_lab.job.compose: what is swept over",
     "hydra.core.override_parser.types:Glob": "kd_lab.sweep.space",
     "hydra.core.override_parser.types:IntervalSweep": "kd_lab.sweep.space",
@@ -25,7 +25,7 @@ NAMES = {
     "hydra.core.override_parser.types:RangeSweep": "kd_lab.sweep.space",
     "hydra.core.override_parser.types:Quote.double": "kd_lab.job.quoting",
     "hydra.core.override_parser.types:QuotedString.with_quotes": "kd_lab.job.quoting",
-    "hydra.core.plugins:Plugins.register": "kd_lab.job.compose: the aliases",
+    "hydra.core.plugins:Plugins.register": "kd_lab.job.aliases",
     "hydra.plugins.completion_plugin:DefaultCompletionPlugin._query": "kd_lab.cli.completion",
     "hydra.plugins.completion_plugin:DefaultCompletionPlugin.strip_python_or_app_name": "kd_lab.cli.completion",
     "huggingface_hub.constants:HF_HUB_OFFLINE": "kd_lab.models.timm: no waiting for a hub that is away",

@@ -6,9 +6,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from kd_lab.job.aliases import register
 from kd_lab.job.arguments import expand
 from kd_lab.job.catalogue import conf_dir
-from kd_lab.job.compose import register
 from kd_lab.job.plan import Plan
 from kd_lab.job.ready import ready
 from kd_lab.job.settings import Settings
