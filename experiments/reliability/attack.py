@@ -18,6 +18,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -108,12 +109,19 @@ def _spoilt_file(kind: Kind, spoil: Callable[[Path], object], expected: tuple[in
             place.problems.append("something was written, although it was refused")
         if code and not re.fullmatch("kd-lab: [^\n]+\n", process.complained):
             place.problems.append(f"not one sentence: {process.complained[-400:]}")
-    place.facts["said"] = said[0][:300].replace(str(place.root), "")
+    place.facts["said"] = _anywhere(said[0], place.root)[:300]
     if said[0] != said[1]:
         place.problems.append(f"said another thing the second time: {said[1][:300]}")
     if (place.work / "owned").exists() or Path("/tmp/owned").exists():
         place.problems.append("code in it was run")
     place.check()
+
+
+def _anywhere(text: str, root: Path) -> str:
+    """What was said, without the names of this machine's folders."""
+    for folder, name in ((root, "FOLDER"), (ROOT, "CLONE"), (Path(sys.prefix), "PYTHON"), (Path.home(), "HOME")):
+        text = text.replace(str(folder), name)
+    return text
 
 
 def _prepared(root: Path, nursery: Nursery) -> Templates:
@@ -158,12 +166,12 @@ def work(queue: Any, results: Any, root: Path, until: float, *, mounts: bool) ->
             except Exception as error:  # the attack itself failed, which is told like any other problem
                 place.problems.append(f"{type(error).__name__}: {error}")
             said = {
-                file.name: file.read_text(errors="replace")[-1500:].replace(str(root), "")
+                file.name: _anywhere(file.read_text(errors="replace")[-1500:], root)
                 for file in place.root.glob("said-*-err.txt")
             }
             facts = place.facts | ({"said": said} if place.problems else {})
             seconds = round(time.time() - started, 1)
-            problems = [" ".join(one.split())[:500].replace(str(root), "") for one in place.problems]
+            problems = [_anywhere(" ".join(one.split())[:500], root) for one in place.problems]
             results.put((kind, name, {"problems": problems, "seconds": seconds, "commit": commit()} | facts))
             place.remove()
     finally:
