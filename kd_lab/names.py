@@ -38,6 +38,7 @@ TEST_AGREEMENT_TOP1 = "test/agreement_top1"
 TEST_AGREEMENT_TEACHER_WRONG = "test/agreement_where_teacher_wrong"
 TEST_KL_NATS = "test/kl_teacher_student_nats"
 TEST_GAP_RECOVERED = "test/gap_recovered"
+TEST_INT8_ACCURACY_TOP1 = "test/int8_accuracy_top1"  # with its weights and activations rounded to 8 bits
 TEST_ENSEMBLE_ACCURACY_TOP1 = "test/ensemble_accuracy_top1"  # of the mean probability of a student and its links
 # The same of the student alone, on the run of the student that stands beside both: a baseline serves many teachers.
 TEST_ALONE_AGREEMENT_TOP1 = "test/alone_agreement_top1"
@@ -54,6 +55,7 @@ COST_PARAMS_TOTAL = "cost/params_total"
 COST_PARAMS_TRAINABLE = "cost/params_trainable"
 COST_MACS = "cost/macs"
 COST_WEIGHTS_BYTES = "cost/weights_bytes"
+COST_INT8_WEIGHTS_BYTES = "cost/int8_weights_bytes"
 COST_LATENCY_MS_P50 = "cost/latency_ms_p50"
 COST_LATENCY_MS_P95 = "cost/latency_ms_p95"
 COST_THROUGHPUT = "cost/throughput_samples_per_s"
@@ -77,6 +79,7 @@ _HIGHER = frozenset(
         TEST_AGREEMENT_TOP1,
         TEST_GAP_RECOVERED,
         TEST_ENSEMBLE_ACCURACY_TOP1,
+        TEST_INT8_ACCURACY_TOP1,
         COST_THROUGHPUT,
         COST_TRAIN_SAMPLES_PER_S,
     }
