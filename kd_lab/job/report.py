@@ -38,6 +38,7 @@ ROWS: tuple[tuple[str, str, Format], ...] = (
     ("F1 (macro), %", names.TEST_F1_MACRO, _percent),
     ("AUROC (macro), %", names.TEST_AUROC_MACRO, _percent),
     ("agreement with the teacher, %", names.TEST_AGREEMENT_TOP1, _percent),
+    ("agreement with PyTorch's, %", names.TEST_SOURCE_AGREEMENT_TOP1, _percent),
     ("KL to the teacher, nats", names.TEST_KL_NATS, _fixed(3)),
     ("NLL, nats", names.TEST_NLL_NATS, _fixed(3)),
     ("ECE (15 bins), %", names.TEST_ECE, _percent),
