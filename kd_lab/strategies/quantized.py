@@ -30,7 +30,8 @@ class Quantized(Strategy):
     Args:
         observe_until: the share of the student's steps in which the ranges of its activations follow what is seen,
             above 0 up to 1; they stay as they are after it.
-        rate: how fast they follow, as a moving average of the least and the largest value of a batch, above 0 up to 1.
+        rate: how fast they follow, as a moving average of the least and the largest value of a batch, above 0 up to 1;
+            slower ones lag behind in short trainings.
 
     Raises:
         ValueError: a number is out of range.
@@ -39,7 +40,7 @@ class Quantized(Strategy):
     needs_loss = False
     measures_int8 = True
 
-    def __init__(self, *, observe_until: float = 0.75, rate: float = 0.01) -> None:
+    def __init__(self, *, observe_until: float = 0.75, rate: float = 0.1) -> None:
         for name, share in {"observe_until": observe_until, "rate": rate}.items():
             if not 0 < share <= 1:
                 raise ValueError(f"Expected `{name}` to be in (0, 1], but got {share}.")
