@@ -75,6 +75,8 @@ class Quantized(Strategy):
 class Rounded(Taught):
     """Distils a student that answers in int8; the ranges of its activations are part of the state.
 
+    What looks beside the training (`measure.gradients`) sees the student as it is, not rounded.
+
     Args:
         training: with one teacher or none.
         settings: the strategy.
