@@ -12,6 +12,9 @@ ROLES = (TEACHER, BASELINE, STUDENT)
 TRIAL = "trial"
 """A student that a search tries out: trained, measured on the validation part alone. No comparison reads it."""
 
+EXPORT = "export"
+"""A network of another run as a file, which was measured there. No comparison reads it."""
+
 # During training; the step is the optimizer step, the value the mean since the point before.
 TRAIN_LOSS_TOTAL = "train/loss_total"
 TRAIN_LOSS_HARD = "train/loss_hard"
@@ -38,6 +41,8 @@ TEST_AGREEMENT_TOP1 = "test/agreement_top1"
 TEST_AGREEMENT_TEACHER_WRONG = "test/agreement_where_teacher_wrong"
 TEST_KL_NATS = "test/kl_teacher_student_nats"
 TEST_GAP_RECOVERED = "test/gap_recovered"
+TEST_SOURCE_AGREEMENT_TOP1 = "test/source_agreement_top1"  # of an exported file with the network it was made of
+TEST_INT8_ACCURACY_TOP1 = "test/int8_accuracy_top1"  # with its weights and activations rounded to 8 bits
 TEST_ENSEMBLE_ACCURACY_TOP1 = "test/ensemble_accuracy_top1"  # of the mean probability of a student and its links
 # The same of the student alone, on the run of the student that stands beside both: a baseline serves many teachers.
 TEST_ALONE_AGREEMENT_TOP1 = "test/alone_agreement_top1"
@@ -54,6 +59,7 @@ COST_PARAMS_TOTAL = "cost/params_total"
 COST_PARAMS_TRAINABLE = "cost/params_trainable"
 COST_MACS = "cost/macs"
 COST_WEIGHTS_BYTES = "cost/weights_bytes"
+COST_INT8_WEIGHTS_BYTES = "cost/int8_weights_bytes"
 COST_LATENCY_MS_P50 = "cost/latency_ms_p50"
 COST_LATENCY_MS_P95 = "cost/latency_ms_p95"
 COST_THROUGHPUT = "cost/throughput_samples_per_s"
@@ -75,8 +81,10 @@ _HIGHER = frozenset(
         TEST_F1_MACRO,
         TEST_AUROC_MACRO,
         TEST_AGREEMENT_TOP1,
+        TEST_SOURCE_AGREEMENT_TOP1,
         TEST_GAP_RECOVERED,
         TEST_ENSEMBLE_ACCURACY_TOP1,
+        TEST_INT8_ACCURACY_TOP1,
         COST_THROUGHPUT,
         COST_TRAIN_SAMPLES_PER_S,
     }
@@ -107,11 +115,12 @@ TAG_TEACHER_WEIGHTS_SHA256 = "kd_lab.teacher_weights_sha256"
 TAG_BASELINE_RUN = "kd_lab.baseline_run"
 TAG_LINK_RUN = "kd_lab.link_run"  # the last of the networks that a strategy wanted before the student
 TAG_STUDENT_RUN = "kd_lab.student_run"  # on a peer: with whom it was trained
+TAG_SOURCE_RUN = "kd_lab.source_run"  # on an export: whose network it is
 TAG_REASON = "kd_lab.reason"
 TAG_PARENT = "mlflow.parentRunId"
 TAG_LOCAL_ID = "kd_lab.local_id"
 TAG_HOST = "kd_lab.host"
-REFERENCES = (TAG_TEACHER_RUN, TAG_BASELINE_RUN, TAG_LINK_RUN, TAG_STUDENT_RUN, TAG_PARENT)
+REFERENCES = (TAG_TEACHER_RUN, TAG_BASELINE_RUN, TAG_LINK_RUN, TAG_STUDENT_RUN, TAG_SOURCE_RUN, TAG_PARENT)
 """The tags whose value is the id of another run."""
 TAG_GIT_COMMIT = "mlflow.source.git.commit"
 TAG_GIT_DIRTY = "kd_lab.git_dirty"
@@ -127,6 +136,7 @@ TAG_DEVICE = "kd_lab.device"
 TAG_PROCESSES = "kd_lab.processes"
 TAG_THREADS = "kd_lab.threads"  # while it is measured
 TAG_TRAIN_THREADS = "kd_lab.train_threads"
+TAG_RUN_NAME = "mlflow.runName"
 TAG_MODELS = "mlflow.log-model.history"
 TAG_NOTE = "mlflow.note.content"
 
@@ -145,6 +155,7 @@ ARTIFACT_PAGE = "comparison.html"
 ARTIFACT_CONFUSION = "figures/confusion_matrix.png"
 ARTIFACT_RELIABILITY = "figures/reliability_diagram.png"
 ARTIFACT_SAMPLES = "figures/made_samples.png"
+ARTIFACT_EXPORT = "export/network"  # and the ending of each file
 ARTIFACT_PREDICTIONS = "predictions.npz"
 
 # What that file holds of each test sample; probabilities are fractions 0..1.

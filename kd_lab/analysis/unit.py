@@ -14,12 +14,14 @@ from kd_lab.names import (
     TEST_AUROC_MACRO,
     TEST_ECE,
     TEST_F1_MACRO,
+    TEST_INT8_ACCURACY_TOP1,
     VAL_ACCURACY_TOP1,
 )
 
 FRACTIONS = {
     TEST_ACCURACY_TOP1: "test accuracy",
     TEST_ACCURACY_TOP5: "test accuracy, top 5",
+    TEST_INT8_ACCURACY_TOP1: "test accuracy in int8",
     TEST_ACCURACY_BALANCED: "balanced test accuracy",
     TEST_F1_MACRO: "macro F1",
     TEST_AUROC_MACRO: "macro AUROC",

@@ -99,7 +99,8 @@ kd-lab export run=ID format=NAME out=FILE [KEY=VALUE ...]
 
 Write the network of a finished run as a file that answers elsewhere as it
 does here: raw samples go in, batches of every size. It is checked against
-PyTorch on real samples, and a model card, FILE.md, is written beside it.
+PyTorch on real samples, and a model card, FILE.md, is written beside it. File,
+accuracy, size and latency are kept as a run under that run.
 
   run=ID             the run; the first characters of its id are enough
   format=NAME        onnx (.onnx), torch_export (.pt2), safetensors (weights,

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.export.forms import Part, Source
-from kd_lab.export.samples import Samples, difference
+from kd_lab.export.samples import difference
 from kd_lab.job.report import ROWS
 from kd_lab.job.settings import MeasureSettings
 from kd_lab.measures.latency import latency
@@ -16,8 +16,11 @@ from kd_lab.measures.predict import predict
 from kd_lab.measures.predictive import predictive
 from kd_lab.types import Measurement
 
+PYTORCH = "PyTorch"
+"""What the network itself is called beside its forms."""
 MEASURED = (
     names.TEST_ACCURACY_TOP1,
+    names.TEST_SOURCE_AGREEMENT_TOP1,
     names.TEST_NLL_NATS,
     names.COST_WEIGHTS_BYTES,
     names.COST_LATENCY_MS_P50,
@@ -45,7 +48,7 @@ def compared(part: Part, source: Source) -> Answers:
     alone = difference(
         predict(source.whole, few, device="cpu", batch_size=1), predict(part.network, few, device="cpu", batch_size=1)
     )
-    same = float((expected.argmax(dim=1) == found.argmax(dim=1)).float().mean()) if len(found) == len(expected) else 0.0
+    same = _same(expected, found) if len(found) == len(expected) else 0.0
     return Answers(max(difference(expected, found), alone), float(expected.abs().max()), same)
 
 
@@ -68,41 +71,52 @@ def checked(answers: Answers, source: Source, tolerance: float | None) -> str:
     return f"{word} ({allowed:.2g} allowed)"
 
 
-def rows(parts: list[Part], source: Source, settings: MeasureSettings) -> list[list[str]]:
-    """A header, and what was measured of PyTorch's network and each form, as a table prints it."""
+def measured(parts: list[Part], source: Source, settings: MeasureSettings) -> dict[str, Measurement]:
+    """What PyTorch's network and each form answer to the test part, where that is there, and what they cost, by name.
+
+    Size in bytes, and latency on the CPU. Of a form also for how many samples it says the class that PyTorch's says.
+    """
     with source.stored.opened(source.weights) as path:
         size = path.stat().st_size
-    every: Mapping[str, Measurement] = {
-        "PyTorch": _measured(source.whole, source.samples, settings, source.threads, size),
-        **{
-            part.name: _measured(part.network, source.samples, settings, source.threads, part.file.stat().st_size)
-            for part in parts
-        },
-    }
+    given = [(PYTORCH, source.whole, size), *((one.name, one.network, one.file.stat().st_size) for one in parts)]
+    found: dict[str, Measurement] = {}
+    expected: Tensor | None = None
+    for name, network, size in given:
+        own: Measurement = {names.COST_WEIGHTS_BYTES: size}
+        if source.samples.test is not None:
+            said = predict(network, source.samples.test, device="cpu", batch_size=settings.predict_batch)
+            own |= predictive(said, source.samples.test.targets)
+            if expected is not None:
+                own[names.TEST_SOURCE_AGREEMENT_TOP1] = _same(expected, said)
+            expected = said if expected is None else expected
+        found[name] = own | _timed(network, source, settings)
+    return found
+
+
+def _same(expected: Tensor, found: Tensor) -> float:
+    """For how many samples both say the same class, 0..1."""
+    return float((expected.argmax(dim=1) == found.argmax(dim=1)).double().mean())
+
+
+def _timed(network: nn.Module, source: Source, settings: MeasureSettings) -> Measurement:
+    return latency(
+        network,
+        source.samples.some(settings.throughput_batch),
+        device="cpu",
+        threads=source.threads,
+        warmup=settings.latency_warmup,
+        runs=settings.latency_runs,
+    )
+
+
+def rows(every: Mapping[str, Measurement]) -> list[list[str]]:
+    """A header, and what was measured, as a table prints it."""
     found_of_all = [
         [label, *(form(found[key]) if key in found else "-" for found in every.values())]
         for label, key, form in ROWS
         if key in MEASURED and any(key in found for found in every.values())
     ]
     return [["", *every], *found_of_all]
-
-
-def _measured(
-    network: nn.Module, samples: Samples, settings: MeasureSettings, threads: int, size: float
-) -> Measurement:
-    """Its answers to the test part, where that is there, its size in bytes, and its latency on the CPU."""
-    found: Measurement = {names.COST_WEIGHTS_BYTES: size}
-    if samples.test is not None and samples.targets is not None:
-        said = predict(network, samples.test, device="cpu", batch_size=settings.predict_batch)
-        found |= predictive(said, samples.targets)
-    return found | latency(
-        network,
-        samples.some(settings.throughput_batch),
-        device="cpu",
-        threads=threads,
-        warmup=settings.latency_warmup,
-        runs=settings.latency_runs,
-    )
 
 
 def where(source: Source) -> str:

@@ -20,8 +20,9 @@ from rich.table import Table
 from kd_lab import names
 from kd_lab.errors import UserError, choices
 from kd_lab.export.card import Told, accuracy, card
-from kd_lab.export.compared import checked, compared, rows, where
+from kd_lab.export.compared import checked, compared, measured, rows, where
 from kd_lab.export.forms import FORMATS, Form, Part, Source, whole_of
+from kd_lab.export.kept import keep
 from kd_lab.export.samples import samples_of
 from kd_lab.job.console import busy
 from kd_lab.job.evaluate import measuring, rebuild
@@ -60,6 +61,12 @@ class Export:
         return [self.out, self.out.with_suffix(".md"), *([self.out.with_suffix(beside)] if beside else [])]
 
     @property
+    def settings(self) -> dict[str, str]:
+        """What its run says that was asked for."""
+        settings = {"format": self.form, "weights": "best" if self.best else "last"}
+        return settings | ({"tolerance": f"{self.tolerance:g}"} if self.kind.exact else {})
+
+    @property
     def kind(self) -> Form:
         """Its form."""
         return FORMATS[self.form]  # type: ignore[index]
@@ -86,7 +93,7 @@ class Export:
 
 
 def export(asked: Export, uri: str) -> None:
-    """Write the file and its card, and print what was measured.
+    """Write the file and its card, print what was measured, and keep both as a run beside its source.
 
     Raises:
         UserError: see `Export.check`; no such run, it has no weights, or they are not what it recorded; the network
@@ -104,12 +111,13 @@ def export(asked: Export, uri: str) -> None:
     source = Source(stored, description, whole, samples_of(stored, description), weights, threads)
     with _folder(asked.out) as folder:
         parts = _made(asked, source, folder / asked.out.name)
-        answers = compared(parts[-1], source)
+        checks = checked(compared(parts[-1], source), source, asked.tolerance if asked.kind.exact else None)
+        found = measured(parts, source, settings)
         told = Told(
             file=asked.out.name,
             what=parts[-1].told,
-            checked=checked(answers, source, asked.tolerance if asked.kind.exact else None),
-            rows=rows(parts, source, settings),
+            checked=checks,
+            rows=rows(found),
             where=where(source),
             prepared=_prepared(asked, description),
             licence=asked.licence,
@@ -120,6 +128,15 @@ def export(asked: Export, uri: str) -> None:
         for file in asked.files:
             os.replace(folder / file.name, file)
     _print(asked, stored, told)
+    kept = keep(
+        source,
+        found[parts[-1].name],
+        files=asked.files,
+        settings=asked.settings,
+        told=f"{told.what}. Checked: {told.checked}. {told.where}",
+        packages=asked.kind.packages,
+    )
+    console().print(line(kept), soft_wrap=True)
 
 
 def _prepared(asked: Export, description: Description) -> str:

@@ -10,10 +10,11 @@ from torch import nn
 from kd_lab.errors import UserError
 from kd_lab.inputs import call as call_network
 from kd_lab.inputs import mask_of, shapes
+from kd_lab.insight.int8 import layers
 from kd_lab.job.bind import loss_class
 from kd_lab.job.build import build, call, check_arguments, is_node, locate, parameters
 from kd_lab.job.describe import strategy_name
-from kd_lab.job.settings import RecipeSettings, Settings
+from kd_lab.job.settings import MeasureSettings, RecipeSettings, Settings
 from kd_lab.job.specs import PRETRAINED, NetworkSpec
 from kd_lab.job.strict import Node
 from kd_lab.losses.common.loss import Loss
@@ -200,6 +201,15 @@ def check_fitted(teacher: Fitted, data: Data, *, is_augmented: bool) -> None:
         raise UserError(
             f"teacher.answers: what a teacher says {told} belongs to samples as they are, and the student sees them "
             "augmented; expected student.recipe.augment=false, or teacher.answers=in_bag"
+        )
+
+
+def check_int8(measure: MeasureSettings, student: nn.Module) -> None:
+    """Raise a UserError if the student is to be measured in int8 and has nothing that is rounded."""
+    if measure.int8 and not layers(student):
+        raise UserError(
+            "measure.int8=true: the student has no linear layer and no convolution, so nothing of it can be rounded; "
+            "leave it away, or choose another one, such as student=mlp"
         )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kd_lab import names
 from kd_lab.analysis.figures.networks import pictures
+from kd_lab.insight.int8 import keep_ranges
 from kd_lab.job.answers import Around, kept, told
 from kd_lab.job.bind import Bound, meet
 from kd_lab.job.build import call
@@ -19,7 +20,7 @@ from kd_lab.job.plan import Plan
 from kd_lab.job.threads import threads
 from kd_lab.schedules.constant import constant
 from kd_lab.store.run import Run
-from kd_lab.strategies.common.strategy import MakesSamples, Training
+from kd_lab.strategies.common.strategy import LearnsRanges, MakesSamples, Training
 from kd_lab.training.callbacks.gradients import unseen
 from kd_lab.training.callbacks.recorder import Sink
 from kd_lab.training.callbacks.validation import EpochReport
@@ -76,6 +77,8 @@ def distil(
     if main.gradients and (why := unseen(main.step, main.objective)) is not None:
         around.tell(f"measure.gradients=true: gradients are not followed, because {why}")
     costs.append(fit(plan, main, run))
+    if isinstance(main.step, LearnsRanges):
+        keep_ranges(network, main.step.activation_ranges())
     if isinstance(main.step, MakesSamples) and isinstance(run, Run):
         _show(main.step.pictures(), run)
     for lesson, answers in zip(lessons, answering, strict=True):

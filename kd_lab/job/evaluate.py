@@ -5,6 +5,7 @@ What the run lacks, because it ended before it was measured or something could n
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -48,6 +49,8 @@ def evaluate(run_id: str, uri: str, trainer: Mapping[str, Any], *, best: bool = 
     if bench.data.fingerprint != stored.tags.get(names.TAG_DATA_FINGERPRINT):
         out.print("The data is not what the run was measured on: its fingerprint differs.", style="yellow")
     network, description = rebuild(stored, names.ARTIFACT_WEIGHTS_BEST if best else names.ARTIFACT_WEIGHTS)
+    if description.activation_ranges:  # it was taught in int8, so it is measured so, asked for or not
+        bench = replace(bench, settings=bench.settings.model_copy(update={"int8": True}))
     if not best and weights_sha256(network) != stored.tags.get(names.TAG_WEIGHTS_SHA256):
         out.print("The weights are not what the run recorded: their sha256 differs.", style="yellow")
     teacher_logits = _teacher_logits(store, stored, bench)
@@ -119,6 +122,8 @@ def rebuild(stored: StoredRun, artifact: str = names.ARTIFACT_WEIGHTS) -> tuple[
     """A run's network with its weights, and what is known of it; see `Description` for errors."""
     with stored.opened(names.ARTIFACT_NETWORK) as file, stored.opened(artifact) as weights:
         description = Description.of_file(file, f"run:{stored.run_id}: network")
+        if artifact == names.ARTIFACT_WEIGHTS_BEST:
+            description = replace(description, activation_ranges={})  # they are those of the last step
         return rebuilt(description, weights), description
 
 

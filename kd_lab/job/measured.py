@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab import names
+from kd_lab.insight.int8 import layers
 from kd_lab.job.console import busy
 from kd_lab.job.devices import Devices
 from kd_lab.job.settings import MeasureSettings
 from kd_lab.measures.cost import macs, parameters, weights_bytes
 from kd_lab.measures.fidelity import fidelity
+from kd_lab.measures.int8 import int8_accuracy, int8_bytes
 from kd_lab.measures.latency import latency
 from kd_lab.measures.predict import predict
 from kd_lab.measures.predictive import predictive
@@ -132,9 +134,19 @@ def measure(
             attempt("MACs", lambda: macs(network, data.example(1)))
         if costs:
             attempt("size", lambda: weights_bytes(network))
+        if costs and bench.settings.int8 and layers(network):
+            attempt("int8", lambda: int8(bench, network))
     if costs:
         attempt("latency", lambda: timed(bench, network))  # a spinner's thread would be timed too
     return Measured(found, logits, failed)
+
+
+def int8(bench: Bench, network: nn.Module) -> Measurement:
+    """Its accuracy and size in int8, with ranges that it learned, or that the student's samples make."""
+    data = bench.data
+    test, seen = data.rows(data.test), data.rows(data.transfer)
+    batch = bench.settings.predict_batch
+    return int8_accuracy(network, test, seen, device=bench.devices.main, batch_size=batch) | int8_bytes(network)
 
 
 def timed(bench: Bench, network: nn.Module) -> Measurement:

@@ -136,7 +136,10 @@ class Plan:
     @property
     def bench(self) -> Bench:
         """On what, where and how this job measures."""
-        return Bench(self.data, self.devices, self.settings.measure)
+        measure = self.settings.measure
+        if self.strategy.measures_int8:
+            measure = measure.model_copy(update={"int8": True})
+        return Bench(self.data, self.devices, measure)
 
     def network(self, spec: NetworkSpec) -> nn.Module:
         """Build a network for this dataset; its seed fixes its initial weights.

@@ -23,6 +23,7 @@ from kd_lab.datasets.common.columns import Columns
 from kd_lab.datasets.common.readers.texts import Texts
 from kd_lab.errors import UserError
 from kd_lab.inputs import Inputs, dtypes, shapes
+from kd_lab.insight.int8 import Int8, keep_ranges
 from kd_lab.job.build import build, check_named
 from kd_lab.measures.predict import predict
 from kd_lab.models.common.weights import load_weights
@@ -91,6 +92,7 @@ class Description:
     tokens: dict[str, int] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     reader: dict[str, Any] | None = None
+    activation_ranges: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
     def of_file(cls, path: Path, key: str = "network") -> "Description":
@@ -110,14 +112,16 @@ class Description:
             steps, classes = (tuple(said.get(key, [])) for key in ("prepare", "classes"))
             tokens = said.get("tokens", {})
             tokens = {key: tokens[key] for key in ("vocab_size", "padding") if tokens}
-            reader = said.get("reader")
-            found = cls(said["node"], said["num_classes"], _tuples(shape), dtype, steps, tokens, classes, reader)
+            learned = said.get("activation_ranges", {}).items()
+            ranges = {path: [float(low), float(high)] for path, (low, high) in learned}
+            kept = steps, tokens, classes, said.get("reader"), ranges
+            found = cls(said["node"], said["num_classes"], _tuples(shape), dtype, *kept)
             sizes = [found.num_classes, *(size for one in named.values() for size in one)]
             sizes += [1 + number for number in tokens.values()]
             whole = all(type(size) is int and size > 0 for size in sizes)
             whole &= named.keys() == kinds.keys() and {*kinds.values()} <= DTYPES
             whole &= not classes or (len(classes) == found.num_classes and all(isinstance(c, str) for c in classes))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{key}: {path.name} cannot be read ({type(error).__name__}); choose another run"
             ) from error
@@ -192,6 +196,8 @@ def rebuilt(description: Description, weights: Path) -> nn.Module:
     """The network that a run kept, with its weights; see `Description.build` for errors."""
     network = description.build()
     load_weights(network, weights)
+    if description.activation_ranges:
+        keep_ranges(network, Int8(network).of_named(description.activation_ranges))
     return network
 
 

@@ -17,6 +17,7 @@ from kd_lab.job.checks import (
     check_batch,
     check_drawn,
     check_fitted,
+    check_int8,
     check_logits,
     check_optimizer,
     check_pretrained,
@@ -103,6 +104,7 @@ def _built(plan: Plan) -> Built:
             "it can be a teacher, expected a network such as student=mlp"
         )
     check_logits(names.STUDENT, student, plan.data)
+    check_int8(plan.settings.measure, student)
     links = _links(plan, teacher)
     tutors = _tutors(plan, [teacher, *(link.student for link in links)])
     built = replace(_bound(plan, student, tutors[-1] if tutors else None), teacher=teacher, links=links)

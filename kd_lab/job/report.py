@@ -33,10 +33,12 @@ UNEQUAL = 1.5
 
 ROWS: tuple[tuple[str, str, Format], ...] = (
     ("accuracy, %", names.TEST_ACCURACY_TOP1, _percent),
+    ("accuracy in int8, %", names.TEST_INT8_ACCURACY_TOP1, _percent),
     ("balanced accuracy, %", names.TEST_ACCURACY_BALANCED, _percent),
     ("F1 (macro), %", names.TEST_F1_MACRO, _percent),
     ("AUROC (macro), %", names.TEST_AUROC_MACRO, _percent),
     ("agreement with the teacher, %", names.TEST_AGREEMENT_TOP1, _percent),
+    ("agreement with PyTorch's, %", names.TEST_SOURCE_AGREEMENT_TOP1, _percent),
     ("KL to the teacher, nats", names.TEST_KL_NATS, _fixed(3)),
     ("NLL, nats", names.TEST_NLL_NATS, _fixed(3)),
     ("ECE (15 bins), %", names.TEST_ECE, _percent),
@@ -47,6 +49,7 @@ ROWS: tuple[tuple[str, str, Format], ...] = (
     ("parameters", names.COST_PARAMS_TOTAL, _count),
     ("MACs per sample", names.COST_MACS, _count),
     ("size, KiB", names.COST_WEIGHTS_BYTES, _kib),
+    ("size in int8, KiB", names.COST_INT8_WEIGHTS_BYTES, _kib),
     ("latency p50, ms", names.COST_LATENCY_MS_P50, _fixed(3)),
     ("latency p95, ms", names.COST_LATENCY_MS_P95, _fixed(3)),
     ("training steps", names.COST_TRAIN_STEPS, _count),

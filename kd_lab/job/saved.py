@@ -10,6 +10,7 @@ from kd_lab import names
 from kd_lab.analysis.figures.networks import confusion_matrix, reliability
 from kd_lab.datasets.common.readers.texts import Texts
 from kd_lab.inputs import dtypes, shapes
+from kd_lab.insight.int8 import Int8, kept_ranges
 from kd_lab.job.describe import network_name
 from kd_lab.job.measured import Measured
 from kd_lab.job.pyfunc import described
@@ -41,6 +42,8 @@ def save_network(run: Run, data: Data, node: Node, network: nn.Module, trained: 
     rebuild = {"node": node, "num_classes": data.num_classes, **named, **kinds}
     if data.tokens is not None:
         rebuild["tokens"] = {"vocab_size": data.tokens.vocab_size, "padding": data.tokens.padding}
+    if (ranges := kept_ranges(network)) is not None:
+        rebuild["activation_ranges"] = Int8(network).named(ranges)
     reader = data.reader if taken is not data else None  # of samples that a network takes as they came
     if reader is not None:
         rebuild["reader"] = reader.node

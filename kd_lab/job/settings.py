@@ -127,6 +127,7 @@ class MeasureSettings(Strict):
     threads: PositiveInt | None
     figures: bool | None = None
     gradients: bool = False
+    int8: bool = False
 
 
 class CheckpointSettings(Strict):

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from kd_lab.inputs import call
+from kd_lab.inputs import Inputs, call
 from kd_lab.insight.taps import Tap, Taps
 from kd_lab.training.objective import Objective
 from kd_lab.types import Batch, LossTerms, Outputs, Teacher
@@ -59,9 +59,14 @@ class Distiller(nn.Module):
 
     def answers(self, batch: Batch) -> Outputs:
         """What the network says: logits, features, and the logits of each view."""
-        logits = call(self.network, batch.inputs)
+        logits = self.said(batch.inputs)
         features = self.taps.take(batch.inputs)
-        return Outputs(logits, features, tuple(call(self.network, view) for view in batch.views))
+        return Outputs(logits, features, tuple(map(self.said, batch.views)))
+
+    def said(self, inputs: Inputs) -> Tensor:
+        """The logits [B, K] of one forward pass."""
+        logits: Tensor = call(self.network, inputs)
+        return logits
 
     def at_step(self, step: int, total_steps: int) -> None:
         """Set what is scheduled to its value for this optimizer step, 0 for the first."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import kd_lab
 from kd_lab import names
+from kd_lab.analysis.runs import runs
 from kd_lab.cli.main import _main
 from kd_lab.errors import UserError
 from kd_lab.export import export as module
@@ -22,7 +23,10 @@ from kd_lab.export.samples import difference
 from kd_lab.export.whole import Whole, WholeOfNamed
 from kd_lab.job.pyfunc import Description, rebuilt
 from kd_lab.models.sklearn import SklearnEstimator
+from kd_lab.store.location import Location
+from kd_lab.store.run import Run
 from kd_lab.store.store import Store
+from kd_lab.store.stored_run import StoredRun
 
 URI = "sqlite:///mlflow.db"
 QUICK = [
@@ -73,6 +77,11 @@ def left() -> list[str]:
     return sorted(file.name for file in Path("out").iterdir())
 
 
+def exports() -> list[StoredRun]:
+    """The runs of exports, the newest first."""
+    return Store.existing(URI).finished("arrays", names.EXPORT)
+
+
 def test_safetensors__the_weights_and_what_builds_the_network(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert _main(["export", f"run={run[:8]}", "format=safetensors", "out=out/s.safetensors", "licence=CC BY 4.0"]) == 0
     assert left() == ["s.json", "s.md", "s.safetensors"]
@@ -92,6 +101,57 @@ def test_safetensors__the_weights_and_what_builds_the_network(run: str, capsys: 
     ):
         assert line in card
     assert "kd_lab.datasets.common.scaled.Scaled" in card
+
+
+def test_run__beside_its_source__what_was_measured_and_the_files(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = runs("arrays", URI)
+    assert _main(["export", f"run={run}", "format=safetensors", "out=out/s.safetensors"]) == 0
+    kept = exports()[0]
+    assert f"Kept as run {kept.run_id}, under run {run[:8]} of study arrays." in capsys.readouterr().out
+    source, there = Store.existing(URI).get(run), Path("out/s.safetensors")
+    assert kept.study == source.study
+    assert kept.tags[names.TAG_PARENT] == kept.tags[names.TAG_SOURCE_RUN] == run
+    assert kept.tags[names.TAG_RUN_NAME] == f"safetensors of {source.tags[names.TAG_RUN_NAME]}"
+    assert "on 30 test samples of arrays" in kept.tags[names.TAG_NOTE]
+    assert {key: value for key, value in kept.params.items() if key.startswith("export.")} == {
+        "export.format": "safetensors",
+        "export.weights": "last",
+        "export.tolerance": "0.0001",
+    }
+    assert kept.params["network"] == source.params["network"]
+    assert kept.metrics[names.TEST_ACCURACY_TOP1] == source.metrics[names.TEST_ACCURACY_TOP1]
+    assert kept.metrics[names.TEST_SOURCE_AGREEMENT_TOP1] == 1
+    assert kept.metrics[names.COST_WEIGHTS_BYTES] == there.stat().st_size
+    assert 0 < kept.metrics[names.COST_LATENCY_MS_P50] <= kept.metrics[names.COST_LATENCY_MS_P95]
+    for file in Path("out").iterdir():
+        with kept.opened(f"export/network{file.suffix}") as copy:
+            assert copy.read_bytes() == file.read_bytes()
+    assert before["run_id"].tolist() == runs("arrays", URI)["run_id"].tolist(), "a comparison reads it"
+
+
+def test_run__a_store_that_may_only_be_read__one_line(
+    run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = len(exports())
+    monkeypatch.setattr(Location, "may_be_written", lambda _: False)
+    assert _main(["export", f"run={run}", "format=safetensors", "out=out/s.safetensors"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "No run was kept of it: this store may only be read."
+    assert left() == ["s.json", "s.md", "s.safetensors"]
+    assert len(exports()) == before
+
+
+def test_run__what_fails_on_the_way__one_line_and_a_run_that_failed(
+    run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def gone(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    before = len(exports())
+    monkeypatch.setattr(Run, "log_measurement", gone)
+    assert _main(["export", f"run={run}", "format=safetensors", "out=out/s.safetensors"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "No run was kept of it ([Errno 5] Input/output error)."
+    assert left() == ["s.json", "s.md", "s.safetensors"]
+    assert len(exports()) == before, "a run that is not whole ended as if it were"
 
 
 def test_card__interval__as_scipy_has_it(run: str) -> None:
@@ -129,6 +189,15 @@ def test_onnx__raw_samples_in_batches_of_every_size(run: str, form: str, capsys:
         assert "int8 (2 Gemm; all else float32) calibrated on 60 transfer samples" in said
         header = next(line for line in said.splitlines() if "PyTorch" in line)
         assert [word for word in header.split() if word.isalnum()] == ["PyTorch", "onnx", "int8"]
+    (kept, *_) = exports()
+    assert (kept.params["export.format"], kept.tags[names.TAG_SOURCE_RUN]) == (form, run)
+    assert kept.tags["kd_lab.version.onnxruntime"] == onnxruntime.__version__
+    right = (logits.argmax(axis=1) == np.load("my.npz")["y_test"]).mean()
+    same = (logits.argmax(axis=1) == answered.argmax(axis=1)).mean()
+    assert kept.metrics[names.TEST_ACCURACY_TOP1] == pytest.approx(right)
+    assert kept.metrics[names.TEST_SOURCE_AGREEMENT_TOP1] == pytest.approx(same)
+    with kept.opened("export/network.onnx") as file:
+        assert file.read_bytes() == Path("out/s.onnx").read_bytes()
 
 
 @pytest.mark.slow
@@ -203,11 +272,13 @@ def test_command__packages_away__how_to_get_them(
 
 
 def test_export__answers_differ__nothing_is_written(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = len(exports())
     monkeypatch.setattr(module, "compared", lambda part, source: Answers(0.5, 1.0, 1.0))
     asked = module.Export(run, "safetensors", Path("out/s.safetensors"))
     with pytest.raises(UserError, match=r"^tolerance=0.0001: its logits differ from PyTorch's by up to 0.5 on 30 test"):
         module.export(asked, URI)
     assert left() == []
+    assert len(exports()) == before, "a refused file has a run"
 
 
 def test_export__a_full_disk__nothing_is_left(run: str, monkeypatch: pytest.MonkeyPatch) -> None:

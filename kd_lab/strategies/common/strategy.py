@@ -122,6 +122,14 @@ class MakesSamples(Protocol):
         """Some samples [N, ...], on the CPU, as a network is given them."""
 
 
+@runtime_checkable
+class LearnsRanges(Protocol):
+    """A step that learns between which values the inputs of the student's layers lie, for int8."""
+
+    def activation_ranges(self) -> Tensor:
+        """The least and the largest of each layer [L, 2], in the order of `kd_lab.insight.int8.layers`."""
+
+
 class Strategy:
     """Plain distillation, and the base of all others.
 
@@ -130,6 +138,7 @@ class Strategy:
     asks_rows: whether the teachers are asked for what the data hold; else none of their answers is kept.
     replaces_loss: whether its step has terms of its own in the loss's place, which must be loss=kd then.
     measures_together: whether the mean probability of student and links is measured, as a number of its own.
+    measures_int8: whether the job's networks are measured in int8 too, as with measure.int8=true.
     """
 
     teacher_share: float = 1.0
@@ -138,6 +147,7 @@ class Strategy:
     asks_rows: bool = True
     replaces_loss: bool = False
     measures_together: bool = False
+    measures_int8: bool = False
 
     def links(self) -> tuple[Link, ...]:
         """What is obtained before the student, in this order."""
