@@ -72,7 +72,8 @@ def distil(
     )
     costs = [_first_stage(plan, bound, name, main, run) for name in bound.stages]
     if plan.settings.strategy is not None:
-        main = replace(main, step=_step(plan, main, tuple(teacher for _, teacher in teachers)))
+        step = _step(plan, main, tuple(teacher for _, teacher in teachers))
+        main = replace(main, step=step, recipe=plan.strategy.recipe(recipe))
     if main.gradients and (why := unseen(main.step, main.objective)) is not None:
         around.tell(f"measure.gradients=true: gradients are not followed, because {why}")
     costs.append(fit(plan, main, run))

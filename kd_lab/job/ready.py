@@ -114,8 +114,8 @@ def _built(plan: Plan) -> Built:
     built = replace(built, peers=tuple(plan.network(spec) for spec in plan.specs.peers))
     for peer in built.peers:
         check_logits("strategy.peers", peer, plan.data)
-    parties = replace(built.parties(plan.data), compiled=plan.settings.student.recipe.compile)
-    check_strategy(plan.strategy, parties)
+    taught = plan.recipe("student.recipe", recipe, len(plan.student_rows()))
+    check_strategy(plan.strategy, replace(built.parties(plan.data), recipe=taught))
     return replace(built, tutors=_each(plan, built, tutors) if plan.specs.links else ())
 
 

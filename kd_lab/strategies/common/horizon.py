@@ -48,7 +48,7 @@ class Looking:
             ValueError: one of these is not so.
         """
         check_validation(parties, key)
-        if parties.compiled:
+        if parties.recipe is not None and parties.recipe.compile:
             raise ValueError(
                 f"{key}: asks the network with other parameters, and torch.compile has no second derivative; "
                 "expected student.recipe.compile=false"

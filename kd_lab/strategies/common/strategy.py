@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from kd_lab.insight.taps import Tap
 from kd_lab.training.distiller import Distiller
 from kd_lab.training.objective import Objective
+from kd_lab.training.recipe import Recipe
 from kd_lab.types import Data, Feed, Step, Teacher
 
 Node = Mapping[str, Any]
@@ -47,7 +48,7 @@ class Parties:
     """The networks of a job, built and not yet trained, for a strategy to judge.
 
     teacher: the job's, or None. links, peers: in the strategy's order. compares_layers: whether a term of the loss
-    does. data: with its parts. compiled: whether the student runs as torch.compile makes it.
+    does. data: with its parts. recipe: the student's.
     """
 
     teacher: nn.Module | None
@@ -57,7 +58,7 @@ class Parties:
     objective: Objective
     compares_layers: bool
     data: Data
-    compiled: bool = False
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,10 @@ class Strategy:
         Raises:
             ValueError: they do not fit the strategy, or the loss has no meaning with it.
         """
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """How the student is trained, made of the recipe that was chosen."""
+        return recipe
 
     def step(self, training: Training) -> Step:
         """What a training does with a batch."""
