@@ -145,6 +145,7 @@ ARTIFACT_PAGE = "comparison.html"
 ARTIFACT_CONFUSION = "figures/confusion_matrix.png"
 ARTIFACT_RELIABILITY = "figures/reliability_diagram.png"
 ARTIFACT_SAMPLES = "figures/made_samples.png"
+ARTIFACT_GATES = "figures/layer_gates.png"
 ARTIFACT_PREDICTIONS = "predictions.npz"
 
 # What that file holds of each test sample; probabilities are fractions 0..1.

@@ -124,7 +124,7 @@ def _bound(plan: Plan, student: nn.Module, teacher: nn.Module | None) -> Built:
     node = deployed_node(plan.settings, plan.seen, student, teacher)
     if node is not None:
         student = plan.network(replace(plan.specs.student, node=node))
-    bound = bind(plan.settings, plan.seen, student, teacher)
+    bound = bind(plan.settings, plan.seen, student, teacher, every_pair=plan.strategy.every_pair)
     return Built(teacher, student, node or plan.settings.student.node, bound)
 
 

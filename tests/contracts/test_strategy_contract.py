@@ -99,6 +99,7 @@ def training_of(plan: Plan) -> Training:
         plan.feed(plan.data.validation, recipe, seed=0, workers=0),
         recipe.steps,
         seed=0,
+        pairs=built.bound.pairs,
     )
 
 

@@ -6,16 +6,20 @@ It is built from conf/strategy/NAME.yaml, whose keys are the arguments of its co
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import nn
 
+from kd_lab.insight.pairing import Pair
 from kd_lab.insight.taps import Tap
 from kd_lab.training.distiller import Distiller
 from kd_lab.training.objective import Objective
 from kd_lab.training.recipe import Recipe
 from kd_lab.types import Data, Feed, Step, Teacher
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Node = Mapping[str, Any]
 
@@ -70,7 +74,7 @@ class Training:
     as modules. taps: the student's layers that the objective compares. peers: networks of `Strategy.peers`. data: all
     of it. validation: batches of the validation part as they are, in an order of their own, as many as there are steps;
     None where there is none. steps: how many the optimizer takes. seed: of this training. compiled: see `Distiller`.
-    steps_per_epoch: of the optimizer.
+    steps_per_epoch: of the optimizer. pairs: by term, the layers that the objective compares.
     """
 
     network: nn.Module
@@ -85,6 +89,7 @@ class Training:
     seed: int
     compiled: bool = False
     steps_per_epoch: int = 1
+    pairs: Mapping[str, tuple[Pair, ...]] = field(default_factory=dict)
 
     @property
     def teacher(self) -> Teacher | None:
@@ -116,11 +121,11 @@ class Taught(Distiller):
 
 
 @runtime_checkable
-class MakesSamples(Protocol):
-    """A step that makes samples of its own, and can show some."""
+class Illustrated(Protocol):
+    """A step with something to show when its training is over."""
 
-    def pictures(self) -> Tensor:
-        """Some samples [N, ...], on the CPU, as a network is given them."""
+    def figures(self) -> "Mapping[str, Figure]":
+        """By the artifact that each is kept as."""
 
 
 class Strategy:
@@ -131,6 +136,7 @@ class Strategy:
     asks_rows: whether the teachers are asked for what the data hold; else none of their answers is kept.
     replaces_loss: whether its step has terms of its own in the loss's place, which must be loss=kd then.
     measures_together: whether the mean probability of student and links is measured, as a number of its own.
+    every_pair: whether a loss of layers compares each layer of the student with each of the teacher, a term each.
     """
 
     teacher_share: float = 1.0
@@ -139,6 +145,7 @@ class Strategy:
     asks_rows: bool = True
     replaces_loss: bool = False
     measures_together: bool = False
+    every_pair: bool = False
 
     def links(self) -> tuple[Link, ...]:
         """What is obtained before the student, in this order."""
