@@ -19,7 +19,7 @@ from torch import Tensor
 from kd_lab import names
 from kd_lab.analysis.figures.gates import gate_map
 from kd_lab.losses.common.checks import positive
-from kd_lab.strategies.common.horizon import Exact, Looking
+from kd_lab.strategies.common.horizon import BY_A_STEP, Exact, Looking
 from kd_lab.strategies.common.strategy import Parties, Strategy, Training
 from kd_lab.strategies.common.weighted import Factors
 from kd_lab.strategies.look_ahead import Ahead
@@ -68,6 +68,10 @@ class LayerGates(Strategy):
                 "several stages, such as student=cnn, or several named ones (student.layers=[...] teacher.layers=[...])"
             )
         self.looking.check(parties, f"ahead_rate={self.looking.ahead_rate:g}")
+
+    def learns(self) -> str:
+        """Gates."""
+        return f"a gate for each pair of layers, {BY_A_STEP}"
 
     def step(self, training: Training) -> Step:
         """As plain distillation, with a look ahead before each step."""

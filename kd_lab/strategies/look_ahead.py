@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kd_lab.losses.common.checks import positive
 from kd_lab.strategies.common.ahead import Learned, meant
-from kd_lab.strategies.common.horizon import Exact, Horizon, Looking
+from kd_lab.strategies.common.horizon import BY_A_STEP, Exact, Horizon, Looking
 from kd_lab.strategies.common.strategy import Parties, Training
 from kd_lab.strategies.common.weighted import Factors, Weighing, Weighted
 from kd_lab.training.aside import terms_of
@@ -66,6 +66,11 @@ class LookAhead(Weighing):
             super().check(parties)
         elif not tempered(parties.objective):
             raise ValueError("temperature=true: no term has one that no schedule moves; expected one, such as loss=kd")
+
+    def learns(self) -> str:
+        """Weights, and temperatures where they are asked for."""
+        what = "the weights and temperatures of the terms" if self.temperature else "the weights of the terms"
+        return f"{what}, {BY_A_STEP}"
 
     def step(self, training: Training) -> Step:
         """As plain distillation, with a look ahead before each step."""

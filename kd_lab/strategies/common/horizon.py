@@ -20,6 +20,9 @@ EXACT_BELOW = 100_000
 
 Exact = Literal["auto"] | bool
 
+BY_A_STEP = "by what a step with them would do to the loss on the validation part"
+"""How what is learned by looking ahead is learned, in words."""
+
 
 class Looking:
     """How a strategy looks ahead: what its settings say of it.

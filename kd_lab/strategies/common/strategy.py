@@ -159,6 +159,10 @@ class Strategy:
         """What builds the networks that are trained with the student, in the same steps; None: its own network."""
         return ()
 
+    def learns(self) -> str:
+        """What it learns beside the network, and from which part of the data, in a phrase; empty: nothing."""
+        return ""
+
     def check(self, parties: Parties) -> None:
         """Look at the networks before anything is trained.
 
