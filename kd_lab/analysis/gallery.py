@@ -81,7 +81,7 @@ def _learned(material: Material) -> list[Exhibit]:
         with suppress(UserError):  # it was not logged
             figure = learned_curves(of_arm)
             caption = LEARNED.format(told=told)
-            shown.append(Exhibit(f"learned_{number}", f"What {arm} learned beside its student", caption, figure))
+            shown.append(Exhibit(f"learned_{number}", f"Learned by {arm}", caption, figure))
     return shown
 
 

@@ -71,7 +71,7 @@ class LayerGates(Strategy):
 
     def learns(self) -> str:
         """Gates."""
-        return f"a gate for each pair of layers, {BY_A_STEP}"
+        return f"a gate for each pair of layers (s1_t2: the student's first, the teacher's second), {BY_A_STEP}"
 
     def step(self, training: Training) -> Step:
         """As plain distillation, with a look ahead before each step."""

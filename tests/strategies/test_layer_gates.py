@@ -187,5 +187,6 @@ def test_job__keeps_a_curve_of_each_gate_and_a_picture_of_all(tmp_path, monkeypa
     np.testing.assert_allclose(curves.mean(0), 1.0, rtol=1e-5)
     assert np.all(np.ptp(curves, axis=1) > 0)
     assert client.get_run(run).data.params["loss_name"] == "layer_gates:kd+fitnet"
+    assert client.get_run(run).data.tags[names.TAG_LEARNED].startswith("a gate for each pair of layers (s1_t2: the")
     picture = client.download_artifacts(run, names.ARTIFACT_GATES, str(tmp_path))
     assert Path(picture).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
