@@ -49,5 +49,5 @@ def test_learned__the_readings_of_runs_that_say_so_without_what_a_schedule_moves
 
 
 def test_learned__no_store(tmp_path):
-    with pytest.raises(UserError, match="there is no file .+; run kd-lab first"):
+    with pytest.raises(UserError, match=r"there is no file .+; run kd-lab first"):
         learned(["1"], f"sqlite:///{tmp_path}/none.db")

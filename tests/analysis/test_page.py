@@ -112,7 +112,7 @@ def written(tmp_path_factory):
 def test_page__what_was_learned_is_a_figure_of_each_arm_that_did(tmp_path):
     comparison = everything()
     runs = [run for run in comparison.students["student_run"] if run.startswith("mlp 32 dist")]
-    rows = [(run, "kd_weight", step, 1 + step / 100) for run in runs for step in (0, 10)]
+    rows = [("kd_weight", run, step, 1 + step / 100) for run in runs for step in (0, 10)]
     found = Learned(pd.DataFrame(rows, columns=NOTHING.curves.columns), dict.fromkeys(runs, "<b>weights"))
     exhibits = gallery(Material(comparison.students, comparison.arms, comparison.metric, *CURVES, {}, learned=found))
     assert [e.title for e in exhibits if e.name.startswith("learned")] == ["Learned by dist"]
