@@ -128,6 +128,7 @@ TAG_VERSION = "kd_lab.version."  # and the name of the package
 TAG_CODE = "kd_lab.code_sha256"  # of the source of all that the result follows from
 TAG_TEST_SAMPLES = "kd_lab.test_samples"
 TAG_REMARKS = "kd_lab.remarks"  # on a student: what to know before believing its result, a sentence a line
+TAG_LEARNED = "kd_lab.learned"  # on a student: what was learned beside it, and from which part of the data
 TAG_UNMEASURED = "kd_lab.unmeasured"  # what of a saved network could not be measured, or is not yet
 TAG_PLATFORM = "kd_lab.platform"
 TAG_CPU = "kd_lab.cpu"
@@ -156,6 +157,7 @@ ARTIFACT_CONFUSION = "figures/confusion_matrix.png"
 ARTIFACT_RELIABILITY = "figures/reliability_diagram.png"
 ARTIFACT_SAMPLES = "figures/made_samples.png"
 ARTIFACT_EXPORT = "export/network"  # and the ending of each file
+ARTIFACT_GATES = "figures/layer_gates.png"
 ARTIFACT_PREDICTIONS = "predictions.npz"
 
 # What that file holds of each test sample; probabilities are fractions 0..1.

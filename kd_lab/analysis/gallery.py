@@ -10,11 +10,13 @@ import pandas as pd
 from kd_lab.analysis.columns import each_run, values
 from kd_lab.analysis.figures.forest import forest
 from kd_lab.analysis.figures.heat_map import temperature_and_weight
-from kd_lab.analysis.figures.learning import MAX_LINES, learning_curves
+from kd_lab.analysis.figures.learned import learned_curves
+from kd_lab.analysis.figures.learning import MAX_LINES, learning_curves, shown_students
 from kd_lab.analysis.figures.networks import reliability_diagrams
 from kd_lab.analysis.figures.style import COLOURS, arm_styles
 from kd_lab.analysis.figures.trade_off import accuracy_against, accuracy_against_agreement
 from kd_lab.analysis.inline_svg import settle
+from kd_lab.analysis.learned import NOTHING, Learned
 from kd_lab.analysis.references import PLAIN_KD
 from kd_lab.errors import UserError
 from kd_lab.names import BASELINE, COST_LATENCY_MS_P50, COST_PARAMS_TOTAL, TEACHER
@@ -27,6 +29,10 @@ FOREST = (
     "Paired differences with 95% t intervals, of each arm by itself. Filled: the paired test, corrected for the number "
     "of arms, found a difference; hollow: it did not. Beside each arm its verdict, p after Holm, and in how many pairs "
     "it was ahead."
+)
+LEARNED = (
+    "Learned during the training: {told}. No number of the test part has a say in it, which is read once, at the end. "
+    "Lines are means over seeds; bands are one sample standard deviation."
 )
 BARS = "Means over seeds; bars are one sample standard deviation. The line joins the networks that none beats in both"
 
@@ -41,6 +47,7 @@ class Material(NamedTuple):
     curves_key: str
     predictions: Mapping[str, pd.DataFrame]
     reference: str = PLAIN_KD
+    learned: Learned = NOTHING
 
 
 class Exhibit(NamedTuple):
@@ -58,7 +65,23 @@ def gallery(material: Material) -> list[Exhibit]:
     for name, title, caption, draw in WANTED:
         with suppress(UserError):  # these runs have nothing to show in it
             shown.append(Exhibit(name, title.format(reference=material.reference), caption, draw(material)))
-            settle(shown[-1].figure)
+    shown += _learned(material)
+    for exhibit in shown:
+        settle(exhibit.figure)
+    return shown
+
+
+def _learned(material: Material) -> list[Exhibit]:
+    """A figure for each arm that learned something beside its students."""
+    shown = []
+    for number, (arm, rows) in enumerate(shown_students(material.students).groupby("arm", sort=False), start=1):
+        runs = [run for run in rows["student_run"] if run in material.learned.told]
+        told = "; ".join(dict.fromkeys(material.learned.told[run] for run in runs))
+        of_arm = material.learned.curves[material.learned.curves["run_id"].isin(runs)]
+        with suppress(UserError):  # it was not logged
+            figure = learned_curves(of_arm)
+            caption = LEARNED.format(told=told)
+            shown.append(Exhibit(f"learned_{number}", f"Learned by {arm}", caption, figure))
     return shown
 
 

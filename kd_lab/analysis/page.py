@@ -12,6 +12,7 @@ from kd_lab.analysis.figures.learning import shown_students
 from kd_lab.analysis.gallery import Exhibit, Material, gallery, reliable_runs
 from kd_lab.analysis.headline import headline
 from kd_lab.analysis.inline_svg import inline, save
+from kd_lab.analysis.learned import NOTHING, Learned, learned
 from kd_lab.analysis.made import made as how_made
 from kd_lab.analysis.page_tables import costs, results
 from kd_lab.analysis.predictions import predictions_of
@@ -34,11 +35,13 @@ class Beside:
     curves: what `kd_lab.analysis.curves.curves` returned for the students and baselines.
     curves_key: which metric `curves` holds.
     predictions: by run id, what `kd_lab.analysis.predictions.predictions_of` returned.
+    learned: what `kd_lab.analysis.learned.learned` returned for the students.
     """
 
     curves: pd.DataFrame
     curves_key: str = VAL_ACCURACY_TOP1
     predictions: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    learned: Learned = NOTHING
 
 
 def page_of(comparisons: "Comparisons", uri: str, folder: Path, command: str, *, files: bool = True) -> Path:
@@ -68,7 +71,8 @@ def _beside(students: pd.DataFrame, uri: str) -> Beside:
     if curves.empty:
         key = TRAIN_LOSS_TOTAL
         curves = read_curves(runs, key, uri)
-    return Beside(curves, key, predictions_of([i for ids in reliable_runs(students).values() for i in ids], uri))
+    predictions = predictions_of([i for ids in reliable_runs(students).values() for i in ids], uri)
+    return Beside(curves, key, predictions, learned(shown["student_run"], uri))
 
 
 def write_page(
@@ -107,7 +111,8 @@ def write_page(
 def _exhibits(comparison: "Comparison", beside: Beside, start: str) -> list[Exhibit]:
     """The figures of one group; `start` makes their names unlike those of another's."""
     of = comparison.students, comparison.arms, comparison.metric
-    material = Material(*of, beside.curves, beside.curves_key, beside.predictions, comparison.reference)
+    more = beside.curves, beside.curves_key, beside.predictions
+    material = Material(*of, *more, comparison.reference, beside.learned)
     return [exhibit._replace(name=start + exhibit.name) for exhibit in gallery(material)]
 
 

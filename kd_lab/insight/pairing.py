@@ -55,6 +55,24 @@ def propose(layers: str, student: Probe, teacher: Probe, *, maps: bool, pre_acti
         chosen = _matched(own, theirs)
         if layers == "hint":
             chosen = [chosen[(len(chosen) - 1) // 2]]
+    return _between(student, teacher, chosen, pre_activation=pre_activation)
+
+
+def every_pair(student: Probe, teacher: Probe, *, maps: bool, pre_activation: bool) -> list[Pair]:
+    """Each stage of the student with each of the teacher, in the student's order.
+
+    Of a network with one resolution MOST_BLOCKS of its blocks at the most, evenly spaced.
+
+    Raises:
+        ValueError: a network has no such layers.
+    """
+    own, theirs = map(_few, _stages_of_a_kind(student, teacher, maps=maps))
+    return _between(student, teacher, [(s, t) for s in own for t in theirs], pre_activation=pre_activation)
+
+
+def _between(
+    student: Probe, teacher: Probe, chosen: Sequence[tuple[Layer, Layer]], *, pre_activation: bool
+) -> list[Pair]:
     if pre_activation:
         heard = [(student.before_activation(s), teacher.before_activation(t)) for s, t in chosen]
     else:
@@ -157,13 +175,20 @@ def _matched(own: list[Layer], theirs: list[Layer]) -> list[tuple[Layer, Layer]]
     """Each stage of the network with fewer finds one of the other, in the same order, of the nearest resolution."""
     few, many = (own, theirs) if len(own) <= len(theirs) else (theirs, own)
     if _one_resolution(few) and _one_resolution(many):
-        few = [few[i] for i in _evenly(len(few), min(len(few), MOST_BLOCKS))]
+        few = _few(few)
     if _one_resolution(few) or _one_resolution(many):
         places = _evenly(len(many), len(few))
     else:
         places = _nearest([_log_size(x) for x in few], [_log_size(x) for x in many])
     pairs = [(one, many[place]) for one, place in zip(few, places, strict=True)]
     return pairs if few is own or few[0] in own else [(other, one) for one, other in pairs]
+
+
+def _few(layers: list[Layer]) -> list[Layer]:
+    """Not more than MOST_BLOCKS of one resolution."""
+    if not _one_resolution(layers):
+        return layers
+    return [layers[i] for i in _evenly(len(layers), min(len(layers), MOST_BLOCKS))]
 
 
 def _one_resolution(layers: list[Layer]) -> bool:

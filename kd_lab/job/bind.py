@@ -1,6 +1,5 @@
 """The losses meet the two networks: layers are found, shapes probed, trainable parts built, the objective made."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
@@ -10,12 +9,13 @@ from torch import nn
 
 from kd_lab.errors import UserError
 from kd_lab.insight.attention import heads
-from kd_lab.insight.pairing import Pair, named, over_tokens, propose
+from kd_lab.insight.pairing import Pair
 from kd_lab.insight.probe import SAMPLES, Probe
 from kd_lab.insight.taps import Tap
 from kd_lab.job.build import build, call, locate, parameters
 from kd_lab.job.class_weights import class_weights
 from kd_lab.job.loss_settings import TermSettings
+from kd_lab.job.pairs import compared, each, of_texts
 from kd_lab.job.settings import Settings
 from kd_lab.job.strict import Node
 from kd_lab.losses.common.loss import Loss, Stage
@@ -69,32 +69,39 @@ def loss_class(name: str, term: TermSettings) -> type[Loss]:
     return found
 
 
-def bind(settings: Settings, data: Data, student: nn.Module, teacher: nn.Module | None) -> Bound:
+def bind(
+    settings: Settings, data: Data, student: nn.Module, teacher: nn.Module | None, *, every_pair: bool = False
+) -> Bound:
     """Build the student's objective for these two networks.
+
+    every_pair: a loss of layers compares each layer of the student with each of the teacher, and each pair is a term,
+    with an equal part of the weight.
 
     Raises:
         UserError: a layer does not exist, shapes cannot be matched, or a setting is wrong; the message names the key.
     """
-    networks = _Networks(settings, data, student, teacher)
+    networks = _Networks(settings, data, student, teacher, every_pair=every_pair)
     torch.manual_seed(settings.seed)  # the initial weights of projectors follow the seed, as the student's do
     slots = _Slots()
     terms: dict[str, Term] = {}
     stages: dict[str, tuple[Stage, Term]] = {}
     pairs: dict[str, tuple[Pair, ...]] = {}
-    for name, term in settings.loss.terms.items():
-        kind = loss_class(name, term)
-        pairs[name] = networks.pairs(name, term, kind)
-        loss = networks.build(name, term, kind, pairs[name])
-        own, theirs = slots.of(pairs[name])
-        seen = slots.of_views(_views(name, loss, data))
-        key = f"loss.terms.{name}.schedules"
-        schedules = {k: build(f"{key}.{k}", v) for k, v in term.schedules.items()}
-        terms[name] = Term(loss, term.weight, term.standardize, own, theirs, seen, schedules)
-        stage = loss.first_stage()
-        if stage is not None:
-            stages[name] = (stage, replace(terms[name], loss=stage.loss, weight=1.0, schedules={}))
-            if stage.only:
-                del terms[name]
+    for given, term in settings.loss.terms.items():
+        kind = loss_class(given, term)
+        parts = networks.parts(given, term, kind)
+        for name, some in parts.items():
+            pairs[name] = some
+            loss = networks.build(given, term, kind, some)
+            own, theirs = slots.of(some)
+            seen = slots.of_views(_views(given, loss, data))
+            key = f"loss.terms.{given}.schedules"
+            schedules = {k: build(f"{key}.{k}", v) for k, v in term.schedules.items()}
+            terms[name] = Term(loss, term.weight / len(parts), term.standardize, own, theirs, seen, schedules)
+            stage = loss.first_stage()
+            if stage is not None:
+                stages[name] = (stage, replace(terms[name], loss=stage.loss, weight=1.0, schedules={}))
+                if stage.only:
+                    del terms[name]
     hard = settings.loss.hard_schedule
     arguments = {
         "terms": terms,
@@ -164,8 +171,16 @@ def meet(bound: Bound, student: nn.Module, teacher: nn.Module, data: Data) -> No
 class _Networks:
     """Both networks, looked at once and only if a loss asks."""
 
-    def __init__(self, settings: Settings, data: Data, student: nn.Module, teacher: nn.Module | None) -> None:
-        self.settings, self.data = settings, data
+    def __init__(
+        self,
+        settings: Settings,
+        data: Data,
+        student: nn.Module,
+        teacher: nn.Module | None,
+        *,
+        every_pair: bool = False,
+    ) -> None:
+        self.settings, self.data, self.every_pair = settings, data, every_pair
         self._modules = {"student": student, "teacher": teacher}
         self._probes: dict[str, Probe] = {}
 
@@ -197,35 +212,15 @@ class _Networks:
         if isinstance(student, Deployed) and kind.deploys is not None:
             own, theirs = ([layer] for layer in student.compares)
         try:
-            return tuple(self._of_texts(kind, self._found(kind, own, theirs)))
+            found = compared(kind, self.student_probe, self.teacher_probe, own, theirs, every=self.every_pair)
+            return tuple(of_texts(kind, found) if self.data.tokens is not None else found)
         except ValueError as error:
             raise UserError(f"loss.terms.{name}: {error}") from error
 
-    def _found(self, kind: type[Loss], own: list[str] | None, theirs: list[str] | None) -> list[Pair]:
-        student, teacher = self.student_probe, self.teacher_probe
-        assert kind.layers is not None
-        if own and theirs:
-            return named(student, teacher, own, theirs, pre_activation=kind.pre_activation)
-        if own or theirs:
-            raise ValueError(
-                f"expected layers of both networks or of none, but only {'student' if own else 'teacher'}.layers="
-                f"{own or theirs} is given; name the other's too"
-            )
-        found = propose(kind.layers, student, teacher, maps=kind.maps, pre_activation=kind.pre_activation)
-        # The last maps of a network for large images have one position on small ones; where all have, the loss says so.
-        return [pair for pair in found if not kind.places or _positions_in_common(pair) > 1] or found
-
-    def _of_texts(self, kind: type[Loss], pairs: list[Pair]) -> list[Pair]:
-        """Positions of texts hold padding: a loss that knows nothing of it is shown the mean over the others."""
-        of_positions = [pair for pair in pairs if len(pair.student_shape) == 2 or len(pair.teacher_shape) == 2]
-        if self.data.tokens is None or kind.tokens or not of_positions:
-            return pairs
-        if kind.maps:
-            raise ValueError(
-                "it compares positions, and knows nothing of the padding behind texts; choose at, patient, minilm or "
-                "tinybert, or a loss that compares vectors, such as rkd or fitnet"
-            )
-        return [over_tokens(pair) for pair in pairs]
+    def parts(self, name: str, term: TermSettings, kind: type[Loss]) -> dict[str, tuple[Pair, ...]]:
+        """What a term compares: by its name, or where every pair is a term of its own, by theirs."""
+        pairs = self.pairs(name, term, kind)
+        return each(name, pairs) if pairs and self.every_pair else {name: pairs}
 
     def build(self, name: str, term: TermSettings, kind: type[Loss], pairs: tuple[Pair, ...]) -> Loss:
         """The loss, given what its constructor asks for."""
@@ -234,8 +229,8 @@ class _Networks:
         except UserError as error:
             if not pairs:
                 raise
-            compared = "; ".join(map(described, pairs))
-            raise UserError(f"{str(error).rstrip('.')}; compared were {compared}; {self._listed()}") from error
+            told = "; ".join(map(described, pairs))
+            raise UserError(f"{str(error).rstrip('.')}; compared were {told}; {self._listed()}") from error
         return built
 
     def _given(self, name: str, kind: type[Loss], pairs: tuple[Pair, ...]) -> Node:
@@ -271,10 +266,6 @@ class _Networks:
             layers = ", ".join(f"{x.path} {list(x.shape)}" for x in self._probe(whose).spine())
             parts.append(f"the {whose} has {layers}")
         return "; ".join(parts)
-
-
-def _positions_in_common(pair: Pair) -> int:
-    return math.prod(map(min, pair.student_shape[1:], pair.teacher_shape[1:]))
 
 
 def _no_head(name: str, whose: str) -> str:

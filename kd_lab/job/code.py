@@ -26,6 +26,7 @@ DISTILLING = (
     "kd_lab.job.distil",
     "kd_lab.job.lessons",
     "kd_lab.job.measured",
+    "kd_lab.job.pairs",
     "kd_lab.job.ready",
 )
 """The same of a student, and how it is measured: what a job is found again with are its numbers."""

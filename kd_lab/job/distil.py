@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab import names
-from kd_lab.analysis.figures.networks import pictures
 from kd_lab.insight.int8 import keep_ranges
 from kd_lab.job.answers import Around, kept, told
 from kd_lab.job.bind import Bound, meet
@@ -20,7 +19,7 @@ from kd_lab.job.plan import Plan
 from kd_lab.job.threads import threads
 from kd_lab.schedules.constant import constant
 from kd_lab.store.run import Run
-from kd_lab.strategies.common.strategy import LearnsRanges, MakesSamples, Training
+from kd_lab.strategies.common.strategy import Illustrated, LearnsRanges, Training
 from kd_lab.training.callbacks.gradients import unseen
 from kd_lab.training.callbacks.recorder import Sink
 from kd_lab.training.callbacks.validation import EpochReport
@@ -73,14 +72,16 @@ def distil(
     )
     costs = [_first_stage(plan, bound, name, main, run) for name in bound.stages]
     if plan.settings.strategy is not None:
-        main = replace(main, step=_step(plan, main, tuple(teacher for _, teacher in teachers)))
+        step = _step(plan, main, tuple(teacher for _, teacher in teachers))
+        main = replace(main, step=step, recipe=plan.strategy.recipe(recipe))
     if main.gradients and (why := unseen(main.step, main.objective)) is not None:
         around.tell(f"measure.gradients=true: gradients are not followed, because {why}")
     costs.append(fit(plan, main, run))
     if isinstance(main.step, LearnsRanges):
         keep_ranges(network, main.step.activation_ranges())
-    if isinstance(main.step, MakesSamples) and isinstance(run, Run):
-        _show(main.step.pictures(), run)
+    if isinstance(main.step, Illustrated) and isinstance(run, Run):
+        for artifact, figure in main.step.figures().items():
+            run.log_figure(figure, artifact)
     for lesson, answers in zip(lessons, answering, strict=True):
         if (line := told(lesson, answers)) is not None:
             around.tell(line)
@@ -88,13 +89,6 @@ def distil(
     if answering and plan.devices.count == 1:  # each process counts its own
         found[names.COST_TEACHER_SAMPLES] = float(sum(teacher.samples for teacher in answering))
     return found
-
-
-def _show(samples: Tensor, run: Run) -> None:
-    """Keep samples that are pictures as one."""
-    if samples.ndim == 4:
-        title = "samples that the student was taught on at the end"
-        run.log_figure(pictures(samples.movedim(1, -1).numpy(), title), names.ARTIFACT_SAMPLES)
 
 
 def _step(plan: Plan, main: Fit, networks: tuple[nn.Module, ...]) -> Step:
@@ -116,6 +110,7 @@ def _step(plan: Plan, main: Fit, networks: tuple[nn.Module, ...]) -> Step:
         main.seed,
         compiled=recipe.compile,
         steps_per_epoch=-(-len(main.rows) // recipe.step_size),
+        pairs=plan.built.bound.pairs,
     )
     step: Step = call("strategy", plan.strategy.step, {"training": training})
     return step

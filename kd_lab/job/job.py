@@ -219,5 +219,8 @@ def student_order(keeper: Keeper, teacher: Obtained | None) -> Order:
             names.TAG_TEACHER_RUN: teacher.result.run_id,
             names.TAG_TEACHER_WEIGHTS_SHA256: teacher.result.weights_sha256,
         }
+    told = [keeper.plan.strategy.learns(), *(term.loss.learns for term in built.bound.objective.terms.values())]
+    if learned := "; ".join(dict.fromkeys(filter(None, told))):
+        taught[names.TAG_LEARNED] = learned
     layers = {name: [described(pair) for pair in pairs] for name, pairs in built.bound.pairs.items()}
     return Order(spec, built.student, reuse=False, tags=taught, params={"layers": layers})

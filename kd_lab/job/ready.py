@@ -116,8 +116,8 @@ def _built(plan: Plan) -> Built:
     built = replace(built, peers=tuple(plan.network(spec) for spec in plan.specs.peers))
     for peer in built.peers:
         check_logits("strategy.peers", peer, plan.data)
-    parties = replace(built.parties(plan.data), compiled=plan.settings.student.recipe.compile)
-    check_strategy(plan.strategy, parties)
+    taught = plan.recipe("student.recipe", recipe, len(plan.student_rows()))
+    check_strategy(plan.strategy, replace(built.parties(plan.data), recipe=taught))
     return replace(built, tutors=_each(plan, built, tutors) if plan.specs.links else ())
 
 
@@ -126,7 +126,7 @@ def _bound(plan: Plan, student: nn.Module, teacher: nn.Module | None) -> Built:
     node = deployed_node(plan.settings, plan.seen, student, teacher)
     if node is not None:
         student = plan.network(replace(plan.specs.student, node=node))
-    bound = bind(plan.settings, plan.seen, student, teacher)
+    bound = bind(plan.settings, plan.seen, student, teacher, every_pair=plan.strategy.every_pair)
     return Built(teacher, student, node or plan.settings.student.node, bound)
 
 

@@ -62,6 +62,7 @@ class CTKD(Loss):
     zero_at_equality: ClassVar[bool] = True
     shift_invariant: ClassVar[bool] = True
     symmetric: ClassVar[bool] = False
+    learns: ClassVar[str] = "CTKD's temperature, against the network, from the training part"
 
     def __init__(self, *, num_classes: int, reversal: float = 1.0, instance_wise: bool = False) -> None:
         super().__init__()

@@ -54,6 +54,7 @@ class VID(Loss):
     shift_invariant: ClassVar[bool] = True
     symmetric: ClassVar[bool] = False
     layers: ClassVar[Layers | None] = "stages"
+    learns: ClassVar[str] = "VID's variances, with the network, from the training part"
 
     def __init__(
         self,

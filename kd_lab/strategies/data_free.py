@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
+from kd_lab import names
+from kd_lab.analysis.figures.networks import pictures
 from kd_lab.inputs import call
 from kd_lab.models.common.fitted import Fitted
 from kd_lab.seeds import mixed
@@ -180,11 +183,14 @@ class FromNoise(Distiller):
         """The parts of the generator's loss, before their weights."""
         return {**super().readings(), **{f"generator_{name}": value for name, value in self._losses.items()}}
 
-    def pictures(self) -> Tensor:
-        """Samples [N, ...], on the CPU."""
+    def figures(self) -> Mapping[str, Figure]:
+        """Some samples, where they are pictures."""
         with torch.no_grad():
             made: Tensor = self.generator.eval()(self.drawn(SHOWN, 2))
-        return made.cpu()
+        if made.ndim != 4:
+            return {}
+        title = "samples that the student was taught on at the end"
+        return {names.ARTIFACT_SAMPLES: pictures(made.movedim(1, -1).cpu().numpy(), title)}
 
     def get_extra_state(self) -> dict[str, Any]:
         """The generator's part of the state."""

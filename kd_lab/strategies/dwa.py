@@ -32,6 +32,10 @@ class DWA(Weighing):
             raise ValueError(f"Expected `every` to be >= 1, but got {every}.")
         self.temperature, self.every = positive("temperature", temperature), every
 
+    def learns(self) -> str:
+        """Weights."""
+        return "the weights of the terms, from how fast their losses on the training part fall"
+
     def step(self, training: Training) -> Step:
         """As plain distillation, with other weights from epoch to epoch."""
         every = self.every or training.steps_per_epoch

@@ -51,6 +51,10 @@ class Exp3(Weighing):
         check_validation(parties, f"every={self.every}")
         super().check(parties)
 
+    def learns(self) -> str:
+        """Probabilities."""
+        return "how likely each term is to train next, by what it gained on the validation part"
+
     def step(self, training: Training) -> Step:
         """As plain distillation, one term at a time."""
         return Bandit(training, self.gamma, self.every, all_terms=self.all_terms)

@@ -37,6 +37,10 @@ class GradNorm(Weighing):
         self.exponent = not_negative("exponent", exponent)
         self.learning_rate = positive("learning_rate", learning_rate)
 
+    def learns(self) -> str:
+        """Weights."""
+        return "the weights of the terms, from their gradients on the training part"
+
     def step(self, training: Training) -> Step:
         """As plain distillation, with weights that follow the gradients."""
         return Normed(training, self.exponent, self.learning_rate, all_terms=self.all_terms)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kd_lab.losses.common.checks import positive
 from kd_lab.strategies.common.ahead import Learned, meant
-from kd_lab.strategies.common.horizon import Exact, Horizon, Looking
+from kd_lab.strategies.common.horizon import BY_A_STEP, Exact, Horizon, Looking
 from kd_lab.strategies.common.strategy import Parties, Training
 from kd_lab.strategies.common.weighted import Factors, Weighing, Weighted
 from kd_lab.training.aside import terms_of
@@ -67,6 +67,11 @@ class LookAhead(Weighing):
         elif not tempered(parties.objective):
             raise ValueError("temperature=true: no term has one that no schedule moves; expected one, such as loss=kd")
 
+    def learns(self) -> str:
+        """Weights, and temperatures where they are asked for."""
+        what = "the weights and temperatures of the terms" if self.temperature else "the weights of the terms"
+        return f"{what}, {BY_A_STEP}"
+
     def step(self, training: Training) -> Step:
         """As plain distillation, with a look ahead before each step."""
         return Ahead(
@@ -89,15 +94,30 @@ def tempered(objective: Objective) -> tuple[str, ...]:
 
 
 class Ahead(Weighted):
-    """The step of `LookAhead`."""
+    """The step of `LookAhead`.
+
+    Args:
+        training: with a validation part.
+        looking: how.
+        warm: the terms whose temperature is learned.
+        learning_rate, all_terms: see `LookAhead`.
+        moved: the terms whose weight is learned; None: all that take part.
+    """
 
     def __init__(
-        self, training: Training, looking: Looking, warm: Sequence[str], *, learning_rate: float, all_terms: bool
+        self,
+        training: Training,
+        looking: Looking,
+        warm: Sequence[str],
+        *,
+        learning_rate: float,
+        all_terms: bool,
+        moved: Sequence[str] | None = None,
     ) -> None:
         super().__init__(training, all_terms=all_terms)
-        self.warm = tuple(warm)
+        self.warm, self.moved = tuple(warm), self.weighed if moved is None else tuple(moved)
         given = [math.log(float(self._loss(name).temperature)) for name in warm]
-        self.learned = Learned(torch.tensor([0.0] * len(self.weighed) + given), learning_rate)
+        self.learned = Learned(torch.tensor([0.0] * len(self.moved) + given), learning_rate)
         self.horizon = Horizon(self, training, looking)
 
     def attach(self, device: torch.device) -> None:
@@ -120,7 +140,7 @@ class Ahead(Weighted):
 
     def factors(self) -> Factors:
         """K softmax(v)."""
-        return self._factors(self.learned.values.detach())
+        return self.factors_of(self.learned.values.detach())
 
     def weigh(self, batch: Batch, own: Outputs, taught: Outputs | None) -> LossTerms:
         """Look ahead, then weigh."""
@@ -133,21 +153,22 @@ class Ahead(Weighted):
 
     def readings(self) -> dict[str, float]:
         """The temperatures beside the weights."""
-        theirs = self.learned.values.detach()[len(self.weighed) :].exp().tolist()
+        theirs = self.learned.values.detach()[len(self.moved) :].exp().tolist()
         return super().readings() | {f"{n}_temperature": t for n, t in zip(self.warm, theirs, strict=True)}
 
-    def _factors(self, values: Tensor) -> Factors:
-        count = len(self.weighed)
-        return dict(zip(self.weighed, count * values[:count].softmax(0), strict=True))
+    def factors_of(self, values: Tensor) -> Factors:
+        """The same of these v, whose graph it keeps."""
+        count = len(self.moved)
+        return dict(zip(self.moved, count * values[:count].softmax(0), strict=True))
 
     def _total(self, batch: Batch, own: Outputs, taught: Outputs | None) -> Tensor:
         """The objective with what is learned in its graph."""
         values = self.learned.values
         self._warm(values)
-        return terms_of(self, own, taught, batch, self.weights(self._factors(values))).total
+        return terms_of(self, own, taught, batch, self.weights(self.factors_of(values))).total
 
     def _warm(self, values: Tensor) -> None:
-        for name, one in zip(self.warm, values[len(self.weighed) :], strict=True):
+        for name, one in zip(self.warm, values[len(self.moved) :], strict=True):
             self._loss(name).temperature = one.exp()
 
     def _loss(self, name: str) -> Any:
@@ -156,4 +177,4 @@ class Ahead(Weighted):
 
     def _bound(self) -> None:
         with torch.no_grad():
-            self.learned.values[len(self.weighed) :].clamp_(math.log(COLDEST), math.log(HOTTEST))
+            self.learned.values[len(self.moved) :].clamp_(math.log(COLDEST), math.log(HOTTEST))

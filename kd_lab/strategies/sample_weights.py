@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from kd_lab.strategies.common.horizon import Exact, Horizon, Looking
+from kd_lab.strategies.common.horizon import BY_A_STEP, Exact, Horizon, Looking
 from kd_lab.strategies.common.samples import check_samples, entropy, weighed
 from kd_lab.strategies.common.strategy import Parties, Strategy, Taught, Training
 from kd_lab.types import UNLABELLED, Batch, LossTerms, Outputs, Step
@@ -47,6 +47,10 @@ class SampleWeights(Strategy):
         check_samples(parties, f"by={self.by}")
         if self.by == "look_ahead":
             self.looking.check(parties, f"by={self.by}")
+
+    def learns(self) -> str:
+        """Weights of samples, by looking ahead alone."""
+        return f"the weight of each sample in its batch, {BY_A_STEP}" if self.by == "look_ahead" else ""
 
     def step(self, training: Training) -> Step:
         """As plain distillation, with a weight for each sample."""

@@ -35,6 +35,10 @@ class Uncertainty(Weighing):
             raise ValueError(f"Expected `start` to be from {LOWEST:g} to {HIGHEST:g}, but got {start}.")
         self.start = float(start)
 
+    def learns(self) -> str:
+        """Weights."""
+        return "the weights of the terms, with the network, from the training part"
+
     def step(self, training: Training) -> Step:
         """As plain distillation, with weights that are trained too."""
         return Uncertain(training, start=self.start, all_terms=self.all_terms)

@@ -13,6 +13,8 @@ import pytest
 
 from kd_lab import names
 from kd_lab.analysis.comparison import Comparison, Comparisons, compare_each
+from kd_lab.analysis.gallery import Material, gallery
+from kd_lab.analysis.learned import NOTHING, Learned
 from kd_lab.analysis.made import made
 from kd_lab.analysis.page import Beside, page_of, write_page
 from kd_lab.analysis.runs import pairs, runs
@@ -29,6 +31,8 @@ FIGURES = {
     "reliability",
     "learning_curves",
 }
+CURVES = (pd.DataFrame({"run_id": [], "step": [], "value": []}), names.VAL_ACCURACY_TOP1)
+"""None, of a study that nobody followed."""
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PHONE = """<script>
 const boxes = [...document.querySelectorAll(".verdict")].map((verdict) => verdict.getBoundingClientRect());
@@ -103,6 +107,18 @@ def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page") / "made" / "for it"
     facts = {"study": "digits", "this page": "kd-lab compare digits"}
     return write_page(Comparisons([comparison]), [beside_of(comparison)], folder, made=facts)
+
+
+def test_page__what_was_learned_is_a_figure_of_each_arm_that_did(tmp_path):
+    comparison = everything()
+    runs = [run for run in comparison.students["student_run"] if run.startswith("mlp 32 dist")]
+    rows = [("kd_weight", run, step, 1 + step / 100) for run in runs for step in (0, 10)]
+    found = Learned(pd.DataFrame(rows, columns=NOTHING.curves.columns), dict.fromkeys(runs, "<b>weights"))
+    exhibits = gallery(Material(comparison.students, comparison.arms, comparison.metric, *CURVES, {}, learned=found))
+    assert [e.title for e in exhibits if e.name.startswith("learned")] == ["Learned by dist"]
+    page = write_page(Comparisons([comparison]), [Beside(*CURVES, learned=found)], tmp_path, made={}, files=False)
+    told = Page(page).text
+    assert "Learned during the training: <b>weights. No number of the test part has a say in it" in told
 
 
 @pytest.mark.slow

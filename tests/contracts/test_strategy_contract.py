@@ -1,6 +1,10 @@
-"""Every strategy of conf/strategy, on the demo with its defaults: it ends, resumes exactly, and says what it cost."""
+"""Every strategy of conf/strategy, on the demo with its defaults: it ends, resumes exactly, and says what it cost.
+
+The test file of one that the demo's own settings do not fit says in DEMO what it needs beside them.
+"""
 
 import copy
+import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,7 +67,8 @@ def configs(uri: str) -> Callable[[str], Config]:
 
     def config(strategy: str) -> Config:
         if strategy not in found:
-            options = parse([*SMALL, f"tracking.uri={uri}", f"strategy={strategy}"])
+            needed = getattr(importlib.import_module(f"tests.strategies.test_{strategy}"), "DEMO", [])
+            options = parse([*SMALL, f"tracking.uri={uri}", f"strategy={strategy}", *needed])
             with composing(options) as compose:
                 found[strategy] = compose.single(options.overrides, "one")
         return copy.deepcopy(found[strategy])
@@ -94,6 +99,7 @@ def training_of(plan: Plan) -> Training:
         plan.feed(plan.data.validation, recipe, seed=0, workers=0),
         recipe.steps,
         seed=0,
+        pairs=built.bound.pairs,
     )
 
 

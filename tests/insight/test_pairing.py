@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab.errors import UserError
-from kd_lab.insight.pairing import Pair, named, propose
+from kd_lab.insight.pairing import Pair, every_pair, named, propose
 from kd_lab.insight.probe import Probe
 from kd_lab.insight.stages import embedding, pooled, stages
 from kd_lab.models.cnn import CNN
@@ -291,6 +291,21 @@ def test_propose__a_network_without_maps_is_named_with_its_layers() -> None:
         pairs("pooled", "resnet18", "vgg", maps=True)
     with pytest.raises(ValueError, match="expected hidden vectors, but the student has none"):
         pairs("last", "linear", "mlp")
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "maps", "own", "theirs"),
+    [
+        ("cnn", "resnet18", True, ["features.2", "features.5"], [f"network.layer{n}" for n in (1, 2, 3, 4)]),
+        ("mlp", "cnn", False, ["layers.2", "layers.4"], ["features", "classifier.2"]),
+        ("vit", "cnn", True, [f"network.blocks.{n}" for n in (2, 5, 8, 11)], ["features.2", "features.5"]),
+    ],
+)
+def test_every_pair__is_each_stage_with_each(
+    student: str, teacher: str, maps: bool, own: list[str], theirs: list[str]
+) -> None:
+    found = every_pair(probe(student), probe(teacher), maps=maps, pre_activation=False)
+    assert [(p.student.name, p.teacher.name) for p in found] == [(s, t) for s in own for t in theirs]
 
 
 def name(own: list[str], theirs: list[str], *, student: str = "cnn", teacher: str = "resnet18") -> list[Pair]:

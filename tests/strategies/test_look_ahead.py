@@ -10,10 +10,12 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 import kd_lab
+from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.losses.common.loss import Loss
 from kd_lab.losses.kd import KD
 from kd_lab.strategies.common.ahead import ahead
+from kd_lab.strategies.common.horizon import BY_A_STEP
 from kd_lab.strategies.look_ahead import LookAhead
 from kd_lab.training.objective import Term
 from kd_lab.types import Batch, Outputs
@@ -184,6 +186,8 @@ def test_job__of_several_losses_keeps_what_is_learned_as_curves(tmp_path, monkey
     )
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert client.get_run(result.student.run_id).data.params["loss_name"] == "look_ahead:kd+at"
+    told = client.get_run(result.student.run_id).data.tags[names.TAG_LEARNED]
+    assert told == f"the weights and temperatures of the terms, {BY_A_STEP}"
     curves = {
         name: [point.value for point in client.get_metric_history(result.student.run_id, f"train/{name}")]
         for name in ("hard_weight", "kd_weight", "at_weight", "kd_temperature")

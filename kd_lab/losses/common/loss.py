@@ -52,6 +52,7 @@ class Loss(nn.Module):
       over the rest; those that need positions are refused.
     - deploys: the dotted path of the network that takes the student's place, where the method changes what is deployed
       (a `kd_lab.models.common.deployed.Deployed`).
+    - learns: what of its `readings` it learns, and from which part of the data, in a phrase; empty: nothing.
     - refuses_masked: why a class of logit -inf is refused; None where it counts as one of probability 0.
     """
 
@@ -71,6 +72,7 @@ class Loss(nn.Module):
     pre_activation: ClassVar[bool] = False
     tokens: ClassVar[bool] = False
     deploys: ClassVar[str | None] = None
+    learns: ClassVar[str] = ""
     gather: bool = False
     refuses_masked: str | None = None
     _masked: bool | None = None

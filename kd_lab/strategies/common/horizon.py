@@ -20,6 +20,9 @@ EXACT_BELOW = 100_000
 
 Exact = Literal["auto"] | bool
 
+BY_A_STEP = "by what a step with them would do to the loss on the validation part"
+"""How what is learned by looking ahead is learned, in words."""
+
 
 class Looking:
     """How a strategy looks ahead: what its settings say of it.
@@ -48,7 +51,7 @@ class Looking:
             ValueError: one of these is not so.
         """
         check_validation(parties, key)
-        if parties.compiled:
+        if parties.recipe is not None and parties.recipe.compile:
             raise ValueError(
                 f"{key}: asks the network with other parameters, and torch.compile has no second derivative; "
                 "expected student.recipe.compile=false"

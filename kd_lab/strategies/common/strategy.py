@@ -6,15 +6,20 @@ It is built from conf/strategy/NAME.yaml, whose keys are the arguments of its co
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from kd_lab.insight.pairing import Pair
 from kd_lab.insight.taps import Tap
 from kd_lab.training.distiller import Distiller
 from kd_lab.training.objective import Objective
+from kd_lab.training.recipe import Recipe
 from kd_lab.types import Data, Feed, Step, Teacher
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Node = Mapping[str, Any]
 
@@ -47,7 +52,7 @@ class Parties:
     """The networks of a job, built and not yet trained, for a strategy to judge.
 
     teacher: the job's, or None. links, peers: in the strategy's order. compares_layers: whether a term of the loss
-    does. data: with its parts. compiled: whether the student runs as torch.compile makes it.
+    does. data: with its parts. recipe: the student's.
     """
 
     teacher: nn.Module | None
@@ -57,7 +62,7 @@ class Parties:
     objective: Objective
     compares_layers: bool
     data: Data
-    compiled: bool = False
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Training:
     as modules. taps: the student's layers that the objective compares. peers: networks of `Strategy.peers`. data: all
     of it. validation: batches of the validation part as they are, in an order of their own, as many as there are steps;
     None where there is none. steps: how many the optimizer takes. seed: of this training. compiled: see `Distiller`.
-    steps_per_epoch: of the optimizer.
+    steps_per_epoch: of the optimizer. pairs: by term, the layers that the objective compares.
     """
 
     network: nn.Module
@@ -84,6 +89,7 @@ class Training:
     seed: int
     compiled: bool = False
     steps_per_epoch: int = 1
+    pairs: Mapping[str, tuple[Pair, ...]] = field(default_factory=dict)
 
     @property
     def teacher(self) -> Teacher | None:
@@ -115,11 +121,11 @@ class Taught(Distiller):
 
 
 @runtime_checkable
-class MakesSamples(Protocol):
-    """A step that makes samples of its own, and can show some."""
+class Illustrated(Protocol):
+    """A step with something to show when its training is over."""
 
-    def pictures(self) -> Tensor:
-        """Some samples [N, ...], on the CPU, as a network is given them."""
+    def figures(self) -> "Mapping[str, Figure]":
+        """By the artifact that each is kept as."""
 
 
 @runtime_checkable
@@ -139,6 +145,7 @@ class Strategy:
     replaces_loss: whether its step has terms of its own in the loss's place, which must be loss=kd then.
     measures_together: whether the mean probability of student and links is measured, as a number of its own.
     measures_int8: whether the job's networks are measured in int8 too, as with measure.int8=true.
+    every_pair: whether a loss of layers compares each layer of the student with each of the teacher, a term each.
     """
 
     teacher_share: float = 1.0
@@ -148,6 +155,7 @@ class Strategy:
     replaces_loss: bool = False
     measures_together: bool = False
     measures_int8: bool = False
+    every_pair: bool = False
 
     def links(self) -> tuple[Link, ...]:
         """What is obtained before the student, in this order."""
@@ -161,12 +169,20 @@ class Strategy:
         """What builds the networks that are trained with the student, in the same steps; None: its own network."""
         return ()
 
+    def learns(self) -> str:
+        """What it learns beside the network, and from which part of the data, in a phrase; empty: nothing."""
+        return ""
+
     def check(self, parties: Parties) -> None:
         """Look at the networks before anything is trained.
 
         Raises:
             ValueError: they do not fit the strategy, or the loss has no meaning with it.
         """
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """How the student is trained, made of the recipe that was chosen."""
+        return recipe
 
     def step(self, training: Training) -> Step:
         """What a training does with a batch."""
