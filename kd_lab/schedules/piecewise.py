@@ -1,4 +1,4 @@
-"""Piecewise: a factor of the base from each milestone on, alone or under another schedule; what `sweep=pbt` has learned.
+"""Piecewise: a factor of the base from each milestone on, alone or under another schedule; what `sweep=pbt` learns.
 
 The shape in which population-based training finds hyperparameters (Jaderberg et al. 2017, arXiv:1711.09846): constant
 for a while, then perturbed.

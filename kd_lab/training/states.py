@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 import torch
 
 from kd_lab.errors import UserError
-from kd_lab.outside.paths import is_own_folder, make_own_folder, regular
+from kd_lab.outside.paths import is_own_folder, make_own_folder, regular, remove_own_folder
 from kd_lab.training.state import State, plain
 
 MAIN = "main"
@@ -129,10 +129,7 @@ class States:
 
     def remove(self) -> None:
         """Of all trainings of the network, and the folder above when it was the last."""
-        if is_own_folder(self.folder):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            with suppress(OSError):
-                self.folder.parent.rmdir()
+        remove_own_folder(self.folder)
 
     def _files(self, folder: Path) -> list[Path]:
         """Newest first."""
