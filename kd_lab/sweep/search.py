@@ -1,4 +1,4 @@
-"""`sweep=optuna`, `sweep=pbt`: trials or a population on the validation part, then what was chosen with several seeds."""
+"""`sweep=optuna`, `sweep=pbt`: trials or a population on the validation part, then what was chosen by several seeds."""
 
 import hashlib
 import json

@@ -41,7 +41,7 @@ def run_turn(
     """
     keeper, order = begun(config, context, reporter)
     part = Part(task.until, None if task.before is None else Path(task.before))
-    states = States(Path(task.folder), reporter.warn, math.inf, part=part)
+    states = States(Path(task.folder), reporter.note, math.inf, part=part)
     if not task.is_last:
         return None, _trained(keeper, order, Nowhere(), states, task)
     with keeper.open(order) as run:
