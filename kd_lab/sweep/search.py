@@ -59,7 +59,7 @@ class Search:
             UserError: something of it cannot be used; nothing was written.
             TrainingFailedError: of a population no member is left.
         """
-        sweep, pbt = self._sweep, self._settings.pbt
+        sweep, pbt, self._started = self._sweep, self._settings.pbt, started
         configs = self._corners()
         check_servers(configs)
         self._check(configs)
@@ -72,20 +72,20 @@ class Search:
             # another one would take these trials for lost
             hold(configs[:1], name, f"sweep={'pbt' if pbt else 'optuna'}: this search")
             run, base = (cluster or workers).run, Job("", configs[0])
-            with Board(self._folder, sweep.jobs, started, resumes=sweep.resume, noun="turn" if pbt else "trial"):
-                if pbt is None:
-                    jobs = self._by_trials(name, location, base, run)
-                else:
-                    ends = ends_of(checked.steps, checked.steps_per_epoch, pbt.rounds)
-                    jobs = self._by_population(name, location, base, run, ends)
+            if pbt is None:
+                jobs = self._by_trials(name, location, base, run)
+            else:
+                ends = ends_of(checked.steps, checked.steps_per_epoch, pbt.rounds)
+                jobs = self._by_population(name, location, base, run, ends)
             self._run_chosen(jobs, name, workers, run)
 
     def _by_trials(self, name: str, location: Location, base: Job, run: Callable[[Jobs], None]) -> list[Job]:
         """Try configurations; the jobs of what was chosen."""
         trials = Trials(location.searches, name, self._settings, self._space.dimensions)
         queue = Queue(trials, self._settings.trials, self._folder, name, drawn=self._drawn, base=base)
-        run(queue.until(self._settings.timeout))
-        queue.close()
+        with self._board("trial"):
+            run(queue.until(self._settings.timeout))
+            queue.close()
         seeds = self._settings.final_seeds
         return [self._drawn(values, f"seed={seed}") for values in queue.chosen() for seed in seeds]
 
@@ -105,11 +105,15 @@ class Search:
             base=base,
             composed=lambda values, *more: self._composed([*self._space.overrides(values), *more]),
         )
-        best = rounds.run(run)
+        with self._board("turn"):
+            best = rounds.run(run)
         if best is None:
             return []
         label = f"learned_by=member_{best + 1}"
         return [Job(f"{label} seed={seed}", rounds.learned(best, f"seed={seed}")) for seed in settings.final_seeds]
+
+    def _board(self, noun: str) -> Board:
+        return Board(self._folder, self._sweep.jobs, self._started, resumes=self._sweep.resume, noun=noun)
 
     def _corners(self) -> list[Config]:
         """Jobs at the ends of the space, to be checked beforehand; of a population with values that change."""
