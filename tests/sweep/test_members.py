@@ -35,14 +35,14 @@ def test_sentence__what_was_chosen_from_how_many_at_which_cost() -> None:
     told, configurations = found_by([*TURNS, JOB])
     assert configurations == 4, "two that were drawn, and two that came of being replaced"
     assert told == (
-        "Chosen on the validation part from 4 configurations (a population of 2 over 3 rounds, 2 times one was replaced; "
-        "the cost of 2 trainings): member 2, validation accuracy 4.80.00%, its network is in run def. What it was trained "
-        "with, and is run again with: loss.temperature=4 -> 4.8."
+        "Chosen on the validation part from 4 configurations (a population of 2 over 3 rounds, 2 times one was "
+        "replaced; the cost of 2 trainings): member 2, validation accuracy 4.80.00%, its network is in run def. What "
+        "it was trained with, and is run again with: loss.temperature=4 -> 4.8."
     )
     waiting = turn(1, 0, 0, 4.0, WAITING, values=None)
     assert found_by([*TURNS[:2], waiting])[0] == (
-        "Tried on the validation part: 2 configurations (a population of 2 over 1 rounds, 0 times one was replaced; the "
-        "cost of 2 trainings); nothing is chosen."
+        "Tried on the validation part: 2 configurations (a population of 2 over 1 rounds, 0 times one was replaced; "
+        "the cost of 2 trainings); nothing is chosen."
     )
     assert found_by([JOB]) == ("", 0)
 
