@@ -32,6 +32,7 @@ from kd_lab.store.queries import UNMEASURED
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.store.stored_run import FINISHED, StoredRun
+from kd_lab.training.callbacks.recorder import Sink
 from kd_lab.training.callbacks.validation import EpochReport
 from kd_lab.training.states import States
 from kd_lab.types import Measurement, NetworkResult
@@ -184,8 +185,8 @@ class Keeper:
             run.log_measurement({names.COST_TRACKING_S: run.seconds})
         return obtained
 
-    def trained(self, order: Order, run: Run, best: Path | None = None, states: States | None = None) -> Measurement:
-        """Train the ordered network in place, for this run, or go on from `states`; what it cost.
+    def trained(self, order: Order, run: Sink, best: Path | None = None, states: States | None = None) -> Measurement:
+        """Train the ordered network in place, its curves for this run, or go on from `states`; what it cost.
 
         best: where the best epoch's weights go.
         """

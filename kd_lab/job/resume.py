@@ -19,7 +19,7 @@ def states_of(plan: Plan, spec: NetworkSpec, store: Store, reporter: Reporter) -
     if every_s is None or not spec.is_trained:
         yield None
         return
-    if (reason := _reason(plan, spec)) is not None:
+    if (reason := why_none(plan, spec)) is not None:
         reporter.note(f"{spec.role}: keeps no state and begins anew if it is interrupted: {reason}")
         yield None
         return
@@ -34,7 +34,8 @@ def states_of(plan: Plan, spec: NetworkSpec, store: Store, reporter: Reporter) -
         lease.release(done=True)
 
 
-def _reason(plan: Plan, spec: NetworkSpec) -> str | None:
+def why_none(plan: Plan, spec: NetworkSpec) -> str | None:
+    """Why no state of this network can be kept; None where one can."""
     if spec.recipe.precision == "16-mixed":
         return f"{spec.role}.recipe.precision=16-mixed"
     return "nobody knows the state of callbacks of yours" if plan.settings.callbacks else None

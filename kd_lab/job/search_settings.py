@@ -55,16 +55,37 @@ class Dimension(Strict):
         return all(isinstance(end, int) for end in (self.low, self.high, self.step or 1))
 
 
+class PopulationSettings(Strict):
+    """`sweep.search.pbt`: population-based training (Jaderberg et al. 2017, arXiv:1711.09846).
+
+    population: how many are trained side by side. rounds: into so many parts their training is cut. truncation: the
+    share of the worst, each of which goes on after a round with the network of one of as many best. perturb: by one of
+    these each of its values is multiplied then.
+    """
+
+    population: Annotated[int, Field(ge=2)] = 8
+    rounds: Annotated[int, Field(ge=2)] = 10
+    truncation: Annotated[float, Field(gt=0, le=0.5)] = 0.2
+    perturb: Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=1)] = Field(
+        default=[0.8, 1.2]
+    )
+
+
+OF_OPTUNA = ("trials", "sampler", "prune", "timeout")
+
+
 class SearchSettings(Strict):
-    """`sweep.search`."""
+    """`sweep.search`; a population, or trials of Optuna's where there is none."""
 
     trials: Annotated[int, Field(gt=0)] = 30
     seed: Seed = 0
     objectives: Annotated[list[Metric], Field(min_length=1)] = Field(default=["val/accuracy_top1"])
+    sampler: Literal["tpe", "random"] = "tpe"
     prune: bool = True
     final_seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [1, 2, 3, 4, 5])
     timeout: Annotated[float, Field(gt=0)] | None = None
     space: dict[str, Dimension] | None = None
+    pbt: PopulationSettings | None = None
 
     @model_validator(mode="after")
     def _is_on_validation(self) -> "SearchSettings":
@@ -72,6 +93,18 @@ class SearchSettings(Strict):
             raise ValueError(f"objectives: expected one of them to be {' or '.join(ON_VALIDATION)}")
         if len(set(self.objectives)) < len(self.objectives) or len(set(self.final_seeds)) < len(self.final_seeds):
             raise ValueError("objectives and final_seeds: expected each one once")
+        return self
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> "SearchSettings":
+        theirs = [key for key in OF_OPTUNA if key in self.model_fields_set]
+        if self.pbt is not None and theirs:
+            raise ValueError(
+                f"{theirs[0]} and pbt: expected settings of Optuna (sweep=optuna) or of a population "
+                "(sweep=pbt), not of both"
+            )
+        if self.pbt is not None and len(self.objectives) > 1:
+            raise ValueError(f"objectives: expected a single one for a population, {' or '.join(ON_VALIDATION)}")
         return self
 
     def check_tuned_seed(self, seed: object) -> None:

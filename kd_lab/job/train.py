@@ -19,8 +19,8 @@ from kd_lab.job.specs import NetworkSpec
 from kd_lab.job.threads import threads
 from kd_lab.models.common.fitted import Fitted
 from kd_lab.models.ensemble import Ensemble
-from kd_lab.store.run import Run
 from kd_lab.store.store import Store
+from kd_lab.training.callbacks.recorder import Sink
 from kd_lab.training.callbacks.validation import EpochReport
 from kd_lab.training.objective import Objective
 from kd_lab.training.states import States
@@ -33,7 +33,7 @@ def train(
     network: nn.Module,
     *,
     store: Store,
-    run: Run,
+    run: Sink,
     tell: Callable[[str], None],
     lines: bool,
     report: EpochReport | None = None,
@@ -90,7 +90,7 @@ def _alone(plan: Plan, spec: NetworkSpec, network: nn.Module, label: str) -> Fit
 
 
 def _members(
-    plan: Plan, spec: NetworkSpec, network: Ensemble, run: Run, states: States | None, *, lines: bool
+    plan: Plan, spec: NetworkSpec, network: Ensemble, run: Sink, states: States | None, *, lines: bool
 ) -> Measurement:
     """Each member of an ensemble by itself, with a seed of its own."""
     costs = []

@@ -1,9 +1,11 @@
 """What of a folder is read, written and removed: regular files below their own root, and one's own folders only."""
 
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from kd_lab.errors import UserError
@@ -49,6 +51,14 @@ def make_own_folder(folder: Path) -> None:
             raise UserError(
                 f"{folder}: is a link or somebody else's, expected a folder of yours; take it away."
             ) from None
+
+
+def remove_own_folder(folder: Path) -> None:
+    """Remove it with all in it, and the folder above when it was the last; not a link, nor what is another's."""
+    if is_own_folder(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            folder.parent.rmdir()
 
 
 def regular(root: Path, inside: str) -> Path:

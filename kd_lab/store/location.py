@@ -147,6 +147,11 @@ class Location:
         """The journal of all searches, Optuna's own: beside the database, for a server in the working directory."""
         return Path(f"{self.database}.optuna") if self.database else Path("kd_lab.optuna").absolute()
 
+    @property
+    def populations(self) -> Path:
+        """The journal of all populations, a line for each part of a member's training: where that of `searches` is."""
+        return Path(f"{self.database}.populations") if self.database else Path("kd_lab.populations").absolute()
+
     def _local(self, name: str) -> Path:
         return Path(f"{self.database}.{name}") if self.database else Path.home() / ".cache" / "kd-lab" / name
 

@@ -47,7 +47,7 @@ class Board:
     """`with Board(folder, slots, started):` shows the jobs until the block ends.
 
     slots: how many run at once. started: the sweep, in seconds since 1970. resumes: whether the same
-    command would go on where this one ended. noun: what is shown, the jobs, or the trials of a search.
+    command would go on where this one ended. noun: what is shown: jobs, trials of a search, turns of a population.
     """
 
     def __init__(self, folder: JobFolder, slots: int, started: float, *, resumes: bool, noun: str = "job") -> None:
@@ -91,7 +91,7 @@ class Board:
             self._print(f"{found} of {len(jobs)} {self._noun}s are there already (sweep.resume=false runs all again)")
 
     def _jobs(self) -> list[JobState]:
-        return [job for job in self._folder.all() if (job.trial is not None) == (self._noun == "trial")]
+        return [job for job in self._folder.all() if job.tries == (self._noun != "job")]
 
     def _follow(self) -> None:
         while not self._end.wait(REFRESH_S):

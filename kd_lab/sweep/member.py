@@ -18,6 +18,7 @@ from kd_lab.sweep.states import FAILED, FINISHED, KILLED, PRUNED, RUNNING, JobFo
 from kd_lab.sweep.sweep import FOLDER, TITLE
 from kd_lab.sweep.trial import run_trial
 from kd_lab.sweep.trials import in_words
+from kd_lab.sweep.turn import run_turn
 from kd_lab.types import Measurement, RunResult
 
 
@@ -60,7 +61,7 @@ class MemberReporter(Reporter):
             on_validation=validation is not None,
         )
 
-    def tried(self, run_id: str, measured: Measurement, objectives: Sequence[str]) -> None:
+    def tried(self, run_id: str | None, measured: Measurement, objectives: Sequence[str]) -> None:
         """What a trial of a search reached."""
         values = [measured[objective] for objective in objectives]
         result = ", ".join(in_words(objective, value) for objective, value in zip(objectives, values, strict=True))
@@ -87,10 +88,12 @@ def run_member(config: Mapping[str, Any], number: int, at_once: int) -> None:
     try:
         check_complete(config)
         with reporter.listening():
-            if state.trial is None:
-                run(config, context, reporter)
-            else:
+            if state.trial is not None:
                 reporter.tried(*run_trial(config, context, reporter, state.trial), state.trial.objectives)
+            elif state.turn is not None:
+                reporter.tried(*run_turn(config, context, reporter, state.turn), [state.turn.objective])
+            else:
+                run(config, context, reporter)
     except PrunedError as pruned:
         folder.change(number, state=PRUNED, ended=time.time(), reason=str(pruned))
     except (UserError, TrainingFailedError) as error:

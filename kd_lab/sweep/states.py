@@ -29,6 +29,25 @@ class TrialTask:
 
 
 @dataclass(frozen=True)
+class TurnTask:
+    """What one member of a population is told of one round, beside its config.
+
+    round, member, parent: numbers from 0; the last is whose network it goes on with. until: after which optimizer step
+    the round ends. folder: where its state then lies. before: that of the parent, none in the first round. objective:
+    what it is judged by. is_last: whether the training ends with this round.
+    """
+
+    round: int
+    member: int
+    parent: int
+    until: int
+    folder: str
+    before: str | None
+    objective: str
+    is_last: bool
+
+
+@dataclass(frozen=True)
 class JobState:
     """One job of a sweep.
 
@@ -39,8 +58,9 @@ class JobState:
     it began last. lost: its process ended without a word, so that this run may still be open. warnings: what a user
     has to know meanwhile.
 
-    Of a search: trial, for a job that tries out a configuration; params, the configuration; values, one of each
-    objective; chosen, whether it is one of those that are run again; tried, for such a job, from how many.
+    Of a search: trial, for a job that tries out a configuration, or turn, for a round of a member of a population;
+    params, the configuration; values, one of each objective; chosen, whether it is one of those that are run again;
+    tried, for such a job, from how many.
     """
 
     number: int
@@ -62,11 +82,17 @@ class JobState:
     open_run: str | None = None
     lost: bool = False
     trial: TrialTask | None = None
+    turn: TurnTask | None = None
     params: dict[str, Any] = field(default_factory=dict)
     values: list[float] | None = None
     chosen: bool = False
     tried: int | None = None
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def tries(self) -> bool:
+        """Whether it is one of those that are judged on the validation part, and not yet what was chosen."""
+        return self.trial is not None or self.turn is not None
 
     @property
     def seconds(self) -> float:
@@ -143,5 +169,5 @@ def by_reason(states: Sequence[JobState]) -> dict[str, list[JobState]]:
 
 def _parsed(file: Path) -> JobState:
     facts = json.loads(file.read_text(encoding="utf-8"))
-    trial = facts.pop("trial")
-    return JobState(**facts, trial=TrialTask(**trial) if trial is not None else None)
+    trial, turn = facts.pop("trial"), facts.pop("turn")
+    return JobState(**facts, trial=trial and TrialTask(**trial), turn=turn and TurnTask(**turn))

@@ -27,6 +27,7 @@ from kd_lab.store.queries import by_local_id
 from kd_lab.store.run import Run
 from kd_lab.store.store import Store
 from kd_lab.store.sync import bring_in, waiting_here
+from kd_lab.sweep.members import Members, found_by
 from kd_lab.sweep.searched import Searched
 from kd_lab.sweep.states import FOUND, KILLED, JobState, by_reason
 
@@ -78,9 +79,12 @@ def _brought(store: Store, jobs: Sequence[JobState]) -> Sequence[JobState]:
 
 def _describe(parent: Run, every: Sequence[JobState], title: str, store: Store) -> None:
     """Print the comparison; the parent keeps it as artifacts, with the list of jobs, and the best of it as its note."""
-    searched, jobs = Searched.of(every), [job for job in every if job.trial is None]
+    searched, members, jobs = Searched.of(every), Members.of(every), [job for job in every if not job.tries]
     if searched.trials:
         parent.log_text(searched.csv(), names.ARTIFACT_TRIALS)
+    if members.turns:
+        parent.log_text(members.csv(), names.ARTIFACT_MEMBERS)
+        parent.log_figure(members.figure(), names.ARTIFACT_MEMBERS_FIGURE)
     if jobs:
         parent.log_text(_csv(jobs), names.ARTIFACT_JOBS)
     traces = [f"{job.label}\n{job.trace}" for job in every if job.trace]
@@ -141,8 +145,8 @@ def _keep_page(parent: Run, comparison: Comparisons, uri: str) -> None:
 
 
 def _report(comparison: Comparisons | None, jobs: Sequence[JobState], most: int | None) -> str:
-    searched = Searched.of(jobs)
-    chosen = f"{searched.sentence()}\n" if searched.trials else ""
+    told, _ = found_by(jobs)
+    chosen = f"{told}\n" if told else ""
     compared = "" if comparison is None else markdown(comparison, jobs[0].study, most)
     return "\n".join(filter(None, [chosen, compared, _failures(jobs)]))
 

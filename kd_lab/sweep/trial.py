@@ -11,7 +11,9 @@ from kd_lab.job.console import Reporter
 from kd_lab.job.job import begin, obtain_teacher, student_order
 from kd_lab.job.keeper import Context, Keeper, Order
 from kd_lab.job.measured import timed
+from kd_lab.job.plan import Plan
 from kd_lab.job.ready import ready
+from kd_lab.job.resume import why_none
 from kd_lab.job.search_settings import TIMED
 from kd_lab.job.settings import Settings
 from kd_lab.measures.cost import macs, parameters, weights_bytes
@@ -30,15 +32,20 @@ def run_trial(
         TrainingFailedError: training stopped by itself; its run is FAILED.
         PrunedError: others do better; its run is KILLED.
     """
+    keeper, order = begun(config, context, reporter)
+    report = Pruning(task) if task.prunes else None
+    return _measured(keeper, replace(order, report=report), task.objectives)
+
+
+def begun(config: Mapping[str, Any], context: Context, reporter: Reporter) -> tuple[Keeper, Order]:
+    """All that stands before a student that is tried out, and the order for it: no test part is read for either."""
     keeper = begin(config, context, reporter)
     reporter.doing(names.TEACHER)
     teacher = obtain_teacher(keeper, measured=False)
     obtain_links(keeper, measured=False)
     order = student_order(keeper, teacher)
     reporter.doing(names.TRIAL)
-    report = Pruning(task) if task.prunes else None
-    order = replace(order, spec=replace(order.spec, role=names.TRIAL), params={}, report=report)
-    return _measured(keeper, order, task.objectives)
+    return keeper, replace(order, spec=replace(order.spec, role=names.TRIAL), params={})
 
 
 def _measured(keeper: Keeper, order: Order, objectives: Sequence[str]) -> tuple[str, Measurement]:
@@ -58,18 +65,23 @@ def _measured(keeper: Keeper, order: Order, objectives: Sequence[str]) -> tuple[
 
 @dataclass(frozen=True)
 class Checked:
-    """One config of a search, looked at beforehand: what its result follows from, or why it cannot be run."""
+    """One config of a search, looked at beforehand: what its result follows from, or why it cannot be run.
+
+    steps, steps_per_epoch: of the student's training.
+    """
 
     key: str = ""
     reason: str = ""
+    steps: int = 0
+    steps_per_epoch: int = 0
 
 
-def check_trials(configs: Sequence[Mapping[str, Any]]) -> list[Checked]:
-    """Look at configs, all that can be wrong before training."""
-    return [_checked(config) for config in configs]
+def check_trials(configs: Sequence[Mapping[str, Any]], rounds: int | None) -> list[Checked]:
+    """Look at configs, all that can be wrong before training; rounds: into so many parts a training is to be cut."""
+    return [_checked(config, rounds) for config in configs]
 
 
-def _checked(config: Mapping[str, Any]) -> Checked:
+def _checked(config: Mapping[str, Any], rounds: int | None) -> Checked:
     try:
         plan = ready(Settings.of(config))
         if not len(plan.data.validation):
@@ -77,6 +89,29 @@ def _checked(config: Mapping[str, Any]) -> Checked:
                 "sweep.search: configurations are chosen on the validation part, but there is none; "
                 "expected dataset.validation=N, such as dataset.validation=100"
             )
-        return Checked(key=plan.specs.job_key())
+        steps = plan.student_steps()
+        per_epoch = plan.settings.student.recipe.steps_per_epoch(len(plan.student_rows()))
+        if rounds is not None:
+            _check_parts(plan, rounds, -(-steps // per_epoch))
+        return Checked(plan.specs.job_key(), steps=steps, steps_per_epoch=per_epoch)
     except (UserError, TrainingFailedError, OSError) as error:
         return Checked(reason=str(error))
+
+
+def _check_parts(plan: Plan, rounds: int, epochs: int) -> None:
+    """Raise a UserError where a training cannot be cut into so many parts."""
+    assert plan.built is not None
+    if rounds > epochs:
+        raise UserError(
+            f"sweep.search.pbt.rounds={rounds}: a round is of whole epochs, and the student's training has {epochs}; "
+            f"expected at most {epochs}, or a longer training"
+        )
+    if (reason := why_none(plan, plan.specs.student)) is not None:
+        raise UserError(f"sweep=pbt: goes on from states of trainings, and none can be kept: {reason}")
+    if plan.settings.student.recipe.early_stopping is not None:
+        raise UserError("student.recipe.early_stopping: the members of a population are trained alike; expected null")
+    if plan.built.bound.stages:
+        raise UserError(
+            f"loss={next(iter(plan.built.bound.stages))}: has a first stage, which sweep=pbt cannot cut into rounds; "
+            "expected a loss without, or sweep=optuna"
+        )

@@ -110,12 +110,13 @@ class Trials:
         The sampler is seeded by how many there were: a search that was interrupted goes on as if it had not been.
         """
         import numpy as np
-        from optuna.samplers import TPESampler
+        from optuna.samplers import RandomSampler, TPESampler
 
         trials = [t for t in self._study.get_trials(deepcopy=False) if t.state.name != "WAITING"]
         index = sum(INTERRUPTED not in trial.user_attrs for trial in trials)
         seed = np.random.SeedSequence([self._settings.seed, index]).generate_state(1)[0]
-        self._study.sampler = TPESampler(seed=int(seed))
+        sampler = {"tpe": TPESampler, "random": RandomSampler}[self._settings.sampler]
+        self._study.sampler = sampler(seed=int(seed))
         trial = self._study.ask(self._distributions)
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, trial.number)
         return Drawn(trial.number, trial_id, self._values(trial.params))

@@ -1,8 +1,8 @@
 """A process that runs jobs of a sweep, one after the other, until there are no more.
 
 Each line that it reads names a file with a pickled task: `("job", number, config, jobs at once)`, or a question,
-`("settle", configs, sweep)`, `("find", configs)` or `("check", configs)`, whose answer is written beside it. It ends
-with its parent, however that ends; the job that it does then is KILLED.
+`("settle", configs, sweep)`, `("find", configs)` or `("check", configs, rounds)`, whose answer is written beside it. It
+ends with its parent, however that ends; the job that it does then is KILLED.
 """
 
 import gc

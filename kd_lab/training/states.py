@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 import torch
 
 from kd_lab.errors import UserError
-from kd_lab.outside.paths import is_own_folder, make_own_folder, regular
+from kd_lab.outside.paths import is_own_folder, make_own_folder, regular, remove_own_folder
 from kd_lab.training.state import State, plain
 
 MAIN = "main"
@@ -33,18 +33,31 @@ FORGOTTEN_S = 30 * 24 * 3600.0
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Part:
+    """One of several parts of a training, each done by itself.
+
+    until: after so many optimizer steps, at the end of an epoch, it ends with a state. before: the folder with the
+    state in which the part before ended; None: it is the first.
+    """
+
+    until: int
+    before: Path | None = None
+
+
 @dataclass
 class States:
     """Where the states of the trainings of one network lie, one folder for all of them.
 
     tell: hears what a user is told. every_s: how many seconds pass between two of them. training: which one is meant,
-    of several members or stages, a plain word.
+    of several members or stages, a plain word. part: which part of it alone is done.
     """
 
     folder: Path
     tell: Callable[[str], None]
     every_s: float
     training: str = MAIN
+    part: Part | None = None
     _troubled: bool = field(default=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -73,7 +86,7 @@ class States:
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
-        files = self._files()
+        files = self._files(self.folder)
         later = [file_ for file_ in files if file_.name[: len(name)] > name]
         for file_ in [*later, *files[len(later) + kept :]]:
             with suppress(OSError):
@@ -85,36 +98,48 @@ class States:
         Args:
             label: what the training is called.
             facts: what must be the same; in the state as `facts`.
+
+        Raises:
+            UserError: a part of a training that is not its first has nothing to go on from.
         """
-        for file in self._files():
+        before = None if self.part is None else self.part.before
+        why = f"there is none in {before}"
+        for file in [*self._files(self.folder), *([] if before is None else self._files(before))]:
             state = self._read(file)
             if state is None:
                 self.tell(f"{label}: a state in {file} is damaged and left out")
                 continue
+            if self.part is not None and state["step"] >= self.part.until:
+                continue  # nobody heard of the end of this part: it is done again
             other = [key for key, value in facts.items() if state["facts"].get(key) != value]
             if not other:
                 return state
             then, now = state["facts"].get(other[0]), facts[other[0]]
-            self.tell(f"{label}: begins anew, its state is of other {other[0]} ({then}, now {now})")
-            return None
+            why = f"its state is of other {other[0]} ({then}, now {now})"
+            if before is None:
+                self.tell(f"{label}: begins anew, {why}")
+            break
+        if before is not None:
+            raise UserError(f"{label}: cannot go on from the state of the part before: {why}")
         return None
+
+    def ends_at(self, step: int) -> bool:
+        """Whether the part that is done ends after so many steps."""
+        return self.part is not None and step >= self.part.until
 
     def remove(self) -> None:
         """Of all trainings of the network, and the folder above when it was the last."""
-        if is_own_folder(self.folder):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            with suppress(OSError):
-                self.folder.parent.rmdir()
+        remove_own_folder(self.folder)
 
-    def _files(self) -> list[Path]:
+    def _files(self, folder: Path) -> list[Path]:
         """Newest first."""
-        if not is_own_folder(self.folder):
+        if not is_own_folder(folder):
             return []
-        return sorted(self.folder.glob(f"{self.training}-{'[0-9]' * 12}-*{ENDING}"), reverse=True)
+        return sorted(folder.glob(f"{self.training}-{'[0-9]' * 12}-*{ENDING}"), reverse=True)
 
     def _read(self, path: Path) -> State | None:
         try:
-            with regular(self.folder, path.name).open("rb") as file:
+            with regular(path.parent, path.name).open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest()[:HASH_LENGTH] != path.stem.rpartition("-")[2]:
                     return None
                 file.seek(0)

@@ -37,7 +37,7 @@ def test_readme__its_commands_are_composed() -> None:
             if not options.multirun:
                 assert compose.single(options.overrides, "one job")["seed"] == 0
                 continue
-            _, overrides = swept(options.overrides, compose)
-            if "sweep=optuna" not in words:
+            settings, overrides = swept(options.overrides, compose)
+            if settings.search is None:
                 for _, job in itertools.islice(_combinations(overrides), 2):
                     Settings.of(compose(job))

@@ -41,6 +41,18 @@ def test_draw__the_same_seed_draws_the_same(tmp_path: Path) -> None:
     assert all(len(f"{one['x']:g}".lstrip("0.")) <= 4 for one in first)
 
 
+def test_draw__at_random__learns_nothing_from_what_was_told(tmp_path: Path) -> None:
+    told = search(trials(tmp_path, "told", sampler="random"), 25)
+    blind = trials(tmp_path, "blind", sampler="random")
+    drawn = []
+    for _ in range(25):
+        one = blind.draw()
+        drawn.append(one.values)
+        blind.tell(one.number, FINISHED, [0.0], {})
+    assert drawn == told
+    assert search(trials(tmp_path, "tpe"), 25) != told
+
+
 def test_before__goes_on_as_if_it_had_not_been_interrupted(tmp_path: Path) -> None:
     whole = search(trials(tmp_path, "whole"), 15)
     found = trials(tmp_path, "cut")

@@ -4,6 +4,7 @@ import functools
 import random
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from kd_lab import names
+from kd_lab.errors import UserError
 from kd_lab.mixing.mixup import Mixup
 from kd_lab.schedules.cosine import cosine
 from kd_lab.training.module import TrainingModule
-from kd_lab.training.states import States
+from kd_lab.training.states import Part, States
 from tests.training.toys import Lines, Noisy, Plain, Projected, hard, kd, same, toy_data, toy_recipe, train, weights
 
 ADAM = functools.partial(torch.optim.Adam, lr=0.01)
@@ -170,3 +172,53 @@ def test_fit__keeps_nothing_that_is_over_before_it_is_time(tmp_path: Path) -> No
     run(KINDS["plain"], Lines(), kept, tmp_path / "best.safetensors")
 
     assert not kept.folder.exists()
+
+
+def in_parts(folder: Path, *ends: int) -> list[States]:
+    """One folder for each part, which goes on from the one before."""
+    folders = [folder / "parts" / str(end) for end in ends]
+    before = [None, *folders]
+    return [
+        States(own, Says(), 300.0, part=Part(end, last)) for own, end, last in zip(folders, ends, before, strict=False)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["average and accumulation", "a loss with parts", "random numbers of all three kinds"])
+def test_fit__in_parts__is_the_whole(tmp_path: Path, kind: str) -> None:
+    whole, sink = Lines(), Lines()
+    uninterrupted, measured = run(KINDS[kind], whole, None, tmp_path / "whole.safetensors")
+
+    first, second, third = in_parts(tmp_path, 4, 12, 15)
+    _, at_first = run(KINDS[kind], Lines(), first, tmp_path / "best.safetensors")
+    run(KINDS[kind], Lines(), second, tmp_path / "best.safetensors")
+    resumed, again = run(KINDS[kind], sink, third, tmp_path / "best.safetensors")
+
+    assert at_first[names.COST_TRAIN_STEPS] == 4
+    assert [file.name.split("-")[1] for file in first.folder.iterdir()] == ["000000000004"]
+    assert not third.folder.exists(), "the last one ends as every training does"
+    assert same(weights(resumed), weights(uninterrupted))
+    assert sink.points == whole.points
+    assert again[names.VAL_NLL_NATS] == measured[names.VAL_NLL_NATS]
+
+
+def test_fit__a_part_that_was_interrupted__goes_on_in_itself(tmp_path: Path, kill: Any) -> None:
+    first, second = in_parts(tmp_path, 4, 12)
+    run(KINDS["plain"], Lines(), first, tmp_path / "best.safetensors")
+    kill(7)
+    with pytest.raises(Killed):
+        run(KINDS["plain"], Lines(), replace(second, every_s=EVERY_STEP), tmp_path / "best.safetensors")
+    kill(None)
+    run(KINDS["plain"], Lines(), second, tmp_path / "best.safetensors")
+    run(KINDS["plain"], Lines(), second, tmp_path / "best.safetensors")
+
+    told = [sentence.partition(",")[0] for sentence in second.tell]  # type: ignore[attr-defined]
+    assert told == ["toy: goes on at step 4 of 15", *2 * ["toy: goes on at step 7 of 15"]], "its end is no beginning"
+
+
+def test_fit__a_part_without_the_one_before__refused(tmp_path: Path) -> None:
+    first, second = in_parts(tmp_path, 4, 12)
+    with pytest.raises(UserError, match="toy: cannot go on from the state of the part before: there is none in "):
+        run(KINDS["plain"], Lines(), second, tmp_path / "best.safetensors")
+    run(KINDS["plain"], Lines(), first, tmp_path / "best.safetensors")
+    with pytest.raises(UserError, match=r"its state is of other tracking\.every_n_steps \(1, now 4\)"):
+        run(KINDS["windows"] | {"network": Plain}, Lines(), second, tmp_path / "best.safetensors")

@@ -117,11 +117,14 @@ class Checkpoint(StepCallback):
             self._keep(trainer, module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep a state if it is time to, and if the training goes on."""
+        """Keep a state if it is time to, and if the training goes on; at the end of a part of it, here or later."""
         module = cast("TrainingModule", pl_module)
-        ends = trainer.should_stop or module.steps_done >= module.recipe.steps
-        if not ends and self._is_time(module.steps_done):
+        if trainer.should_stop or module.steps_done >= module.recipe.steps:
+            return
+        ends = self.states.ends_at(module.steps_done)
+        if ends or self._is_time(module.steps_done):
             self._keep(trainer, module)
+        trainer.should_stop = ends
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the end of a training that another one follows, if it took long."""
