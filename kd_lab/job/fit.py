@@ -2,7 +2,6 @@
 
 import re
 import signal
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import cast
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
@@ -34,11 +34,10 @@ from kd_lab.training.callbacks.recorder import Recorder, Sink
 from kd_lab.training.callbacks.schedules import Schedules
 from kd_lab.training.callbacks.validation import EpochReport, Validation
 from kd_lab.training.distiller import Distiller
-from kd_lab.training.interrupts import Shared
 from kd_lab.training.module import TrainingModule
 from kd_lab.training.objective import Objective
 from kd_lab.training.quiet import QuietDDP, quiet
-from kd_lab.training.ranks import Ranks, Told
+from kd_lab.training.ranks import Ranks, shared
 from kd_lab.training.recipe import Recipe
 from kd_lab.training.resuming import Resuming
 from kd_lab.training.states import States
@@ -183,15 +182,8 @@ def _resuming(plan: Plan, job: Fit, step: Step, sink: Sink) -> Resuming | None:
         steps=job.recipe.steps,
         sink=sink,
         beside=beside,
-        shared=_shared(plan.devices),
+        shared=shared(plan.devices.count, plan.devices.place),
     )
-
-
-def _shared(devices: Devices) -> Shared | None:
-    """What the processes that train say to each other, where there are several."""
-    if devices.count == 1:
-        return None
-    return Shared() if devices.place is None else Told(devices.place, uuid.uuid4().hex)
 
 
 def _callbacks(plan: Plan, job: Fit, sink: Sink, resuming: Resuming | None) -> list[pl.Callback]:
@@ -232,7 +224,7 @@ def _callbacks(plan: Plan, job: Fit, sink: Sink, resuming: Resuming | None) -> l
 def _trainer(plan: Plan, job: Fit, callbacks: list[pl.Callback], epochs: int, scratch: str) -> pl.Trainer:
     place = plan.devices.place
     # Said, because Lightning would else take a job of SLURM's for one of several processes that SLURM started.
-    environment: ClusterEnvironment = LightningEnvironment() if place is None else TorchElasticEnvironment()
+    environment = LightningEnvironment() if place is None else TorchElasticEnvironment()
     return pl.Trainer(
         accelerator=plan.devices.accelerator,
         devices=plan.devices.count if place is None else place.local_world,

@@ -12,14 +12,20 @@ import pickle
 import signal
 import sys
 import time
+import uuid
 from contextlib import suppress
 from datetime import timedelta
 from types import FrameType
 from typing import Any
 
-import torch.multiprocessing as mp
-from torch.distributed import DistError, PrefixStore, TCPStore
-from torch.multiprocessing.spawn import ProcessContext, ProcessException, ProcessExitedException, ProcessRaisedException
+from torch.distributed import DistError, PrefixStore, TCPStore  # type: ignore[attr-defined]
+from torch.multiprocessing.spawn import (
+    ProcessContext,
+    ProcessException,
+    ProcessExitedException,
+    ProcessRaisedException,
+    start_processes,
+)
 
 from kd_lab.outside.torchrun import Place
 from kd_lab.training.interrupts import Shared
@@ -44,7 +50,7 @@ class Ranks:
         number = self._store.add("trainings", 1)
         pieces = range(0, len(training), PIECE)
         for i, start in enumerate(pieces):
-            self._store.set(f"{number}/{i}", training[start : start + PIECE])
+            self._store.set(f"{number}/{i}", training[start : start + PIECE])  # type: ignore[arg-type]
         self._store.set(f"{number}/pieces", str(len(pieces)))
         self._store.set("newest", str(number))
         return number
@@ -134,10 +140,18 @@ class Told(Shared):
         return self._store
 
 
+def shared(processes: int, place: Place | None) -> Shared | None:
+    """What the processes of a training say to each other, where there are several. place: None without torchrun."""
+    if processes == 1:
+        return None
+    return Shared() if place is None else Told(place, uuid.uuid4().hex)
+
+
 def train(training: bytes, results: Any) -> ProcessContext:
     """Start the process of this rank: it calls what the bytes hold with `results`, a queue or None."""
-    context = mp.start_processes(_train, args=(training, results), nprocs=1, start_method="spawn", join=False)
-    assert context is not None
+    context: ProcessContext = start_processes(  # type: ignore[no-untyped-call]
+        _train, args=(training, results), nprocs=1, start_method="spawn", join=False
+    )
     return context
 
 

@@ -1,4 +1,4 @@
-"""`torchrun ... -m kd_lab`: two processes on gloo, one of which is the user's."""
+"""`torchrun --no-python ... kd-lab`: two processes on gloo, one of which is the user's."""
 
 import signal
 import subprocess
@@ -11,12 +11,20 @@ import pytest
 
 from kd_lab import names
 from tests.integration.conftest import Said
-from tests.integration.processes import ONE_THREAD, STARTED, all_runs, finish, of_role, until
+from tests.integration.processes import COMMAND, ONE_THREAD, STARTED, all_runs, finish, of_role, until
 from tests.integration.test_resuming import newest
 
 pytestmark = pytest.mark.slow
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "kd_lab"]
+TORCHRUN = [
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--no-python",
+    "--nproc_per_node=2",
+    *COMMAND,
+]
 JOB = ["dataset=synthetic", "loss=ps_kd", "teacher=none", "baseline=false", "trainer=ddp", "trainer.accelerator=cpu"]
 JOB += ["trainer.threads=1", "student.recipe.steps=400", "measure.latency_runs=2", "measure.figures=false"]
 
@@ -38,7 +46,7 @@ def test_torchrun__interrupted_and_again__equals_the_processes_of_ddp(
     assert said.code == 0, said.err
 
     first = torchrun(folder, "checkpoint.every_s=0.1")
-    until(lambda: newest(folder) != "")
+    until(lambda: newest(folder) != "" or first.poll() is not None)
     started = psutil.Process(first.pid).children(recursive=True)
     first.send_signal(signal.SIGINT)
     _, _, err = finish(first)
