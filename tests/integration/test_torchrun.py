@@ -30,8 +30,9 @@ JOB += ["trainer.threads=1", "student.recipe.steps=400", "measure.latency_runs=2
 
 
 def torchrun(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
+    command = [*TORCHRUN, *COMMAND, *JOB, *overrides]
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    STARTED.append(subprocess.Popen([*TORCHRUN, *JOB, *overrides], cwd=folder, env=ONE_THREAD, text=True, **piped))
+    STARTED.append(subprocess.Popen(command, cwd=folder, env=ONE_THREAD, text=True, **piped))
     return STARTED[-1]
 
 
