@@ -4,21 +4,43 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from kd_lab import __version__
 from kd_lab.cli import manual
 from kd_lab.errors import TrainingFailedError, UserError, choices, masked
 from kd_lab.outside.nodes import trust
 from kd_lab.outside.text import visible
+from kd_lab.outside.torchrun import place
 from kd_lab.sweep.endings import leave
 
 
 def main() -> None:
     """Entry point of the console script."""
-    code = _main(sys.argv[1:])
+    code = _of_torchrun(sys.argv[1:]) if "TORCHELASTIC_RUN_ID" in os.environ else _main(sys.argv[1:])
     if "torch" in sys.modules:
         leave(code)
     sys.exit(code)
+
+
+def _of_torchrun(arguments: list[str]) -> int:
+    """What one of the processes that torchrun started does: the first one all, the others train with it."""
+    try:
+        own = place()
+    except UserError as error:
+        return _complain(error, 2) if os.environ["RANK"] == "0" else 2
+    if own is None:
+        return _main(arguments)
+    from kd_lab.training.ranks import Ranks, serve
+
+    if own.rank > 0:
+        os.environ["PYTHONSAFEPATH"] = "1"
+        return serve(own)
+    try:
+        return _main(arguments)
+    finally:
+        with suppress(RuntimeError):  # torchrun, and with it its store, may be gone
+            Ranks(own).end()
 
 
 def _main(arguments: list[str]) -> int:

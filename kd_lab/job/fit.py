@@ -10,6 +10,8 @@ from typing import cast
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
@@ -35,6 +37,7 @@ from kd_lab.training.distiller import Distiller
 from kd_lab.training.module import TrainingModule
 from kd_lab.training.objective import Objective
 from kd_lab.training.quiet import QuietDDP, quiet
+from kd_lab.training.ranks import Ranks, shared
 from kd_lab.training.recipe import Recipe
 from kd_lab.training.resuming import Resuming
 from kd_lab.training.states import States
@@ -179,7 +182,7 @@ def _resuming(plan: Plan, job: Fit, step: Step, sink: Sink) -> Resuming | None:
         steps=job.recipe.steps,
         sink=sink,
         beside=beside,
-        processes=plan.devices.count,
+        shared=shared(plan.devices.count, plan.devices.place),
     )
 
 
@@ -219,9 +222,14 @@ def _callbacks(plan: Plan, job: Fit, sink: Sink, resuming: Resuming | None) -> l
 
 
 def _trainer(plan: Plan, job: Fit, callbacks: list[pl.Callback], epochs: int, scratch: str) -> pl.Trainer:
+    place = plan.devices.place
+    # Said, because Lightning would else take a job of SLURM's for one of several processes that SLURM started.
+    environment = LightningEnvironment() if place is None else TorchElasticEnvironment()
     return pl.Trainer(
         accelerator=plan.devices.accelerator,
-        devices=plan.devices.count,
+        devices=plan.devices.count if place is None else place.local_world,
+        num_nodes=1 if place is None else place.machines,
+        plugins=[environment],
         strategy=_strategy(plan.devices, job),
         precision=PRECISIONS.get(job.recipe.precision, job.recipe.precision),  # type: ignore[arg-type]
         max_epochs=epochs,
@@ -244,7 +252,8 @@ def _strategy(devices: Devices, job: Fit) -> str | QuietDDP:
     if devices.strategy != "ddp_spawn":
         return devices.strategy
     unused = bool(job.taps) or (devices.accelerator == "cpu" and devices.count > 2)
-    return QuietDDP(find_unused_parameters=unused, threads=job.threads)
+    ranks = None if devices.place is None else Ranks(devices.place)
+    return QuietDDP(find_unused_parameters=unused, threads=job.threads, ranks=ranks)
 
 
 def _run(trainer: pl.Trainer, module: TrainingModule) -> None:

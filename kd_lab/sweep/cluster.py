@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kd_lab.errors import UserError
-from kd_lab.sweep.states import ENDED, FAILED, JobFolder
+from kd_lab.sweep.queued import Queued
+from kd_lab.sweep.states import ENDED, FAILED, KILLED, JobFolder
 from kd_lab.sweep.workers import Jobs
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ GRACE_S = 15.0
 """How long a file may take to arrive from another machine once its job has ended."""
 PATIENCE_S = 60.0
 """How long jobs may take to close their runs once they were told to stop."""
+TIMEOUTS = "_max_num_timeout"
+"""Ends the name of the one setting that submitit takes when its executor is made, and not later."""
 
 
 class Cluster:
@@ -33,7 +36,7 @@ class Cluster:
             while jobs.left or queued:
                 while jobs.left and len(queued) < self._most:
                     number, config = jobs.next()
-                    queued[number] = self._executor.submit(run_queued, config, number, at_once)
+                    queued[number] = self._executor.submit(Queued(), config, number, at_once)
                 time.sleep(POLL_S)
                 for number in [n for n, job in queued.items() if self._has_ended(n, job)]:
                     del queued[number]
@@ -43,7 +46,9 @@ class Cluster:
             raise
 
     def _has_ended(self, number: int, job: "Job[None]") -> bool:
-        if self._folder.read(number).state in ENDED:
+        """One that was killed has, once its place in the queue is gone: the queue itself may start it again."""
+        state = self._folder.read(number).state
+        if state in ENDED and (state != KILLED or job.done()):
             return True
         if not job.done():
             return False
@@ -64,24 +69,16 @@ class Cluster:
             time.sleep(POLL_S)
 
 
-def run_queued(config: Mapping[str, Any], number: int, at_once: int) -> None:
-    """What runs on the cluster's machine."""
-    from kd_lab.sweep.endings import end_like_interrupt
-    from kd_lab.sweep.member import run_member
-
-    end_like_interrupt()  # submitit lets SIGTERM pass by, which is how SLURM cancels
-    run_member(config, number, at_once)
-
-
 def _executor(folder: JobFolder, name: str, resources: Mapping[str, Any]) -> "AutoExecutor":
     try:
         from submitit import AutoExecutor
     except ImportError as error:
         raise UserError(f"sweep.cluster={name}: needs submitit; install it with: pip install submitit") from error
     given = " ".join(f"sweep.resources.{key}={value}" for key, value in resources.items())
+    timeouts = {key: value for key, value in resources.items() if key.endswith(TIMEOUTS)}
     try:
-        executor = AutoExecutor(folder=folder.path / "queue", cluster=name)
-        executor.update_parameters(**resources)
+        executor = AutoExecutor(folder=folder.path / "queue", cluster=name, **timeouts)
+        executor.update_parameters(**{key: value for key, value in resources.items() if key not in timeouts})
     except (RuntimeError, NameError, TypeError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"sweep.cluster={name} {given}".strip() + f": submitit cannot use this ({reason})") from error

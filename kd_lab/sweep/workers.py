@@ -17,6 +17,8 @@ from kd_lab.sweep.states import ENDED, FAILED, JobFolder
 from kd_lab.sweep.worker import answer_of
 
 POLL_S = 0.02
+GPUS = Path("/proc/driver/nvidia/gpus")
+"""Where Linux has a folder for each NVIDIA GPU."""
 PATIENCE_S = 60.0
 """How long a worker may take to close its run once it was told to stop."""
 
@@ -57,20 +59,23 @@ class Grid:
 
 
 class Worker:
-    """One process, in a session of its own: a terminal's Ctrl-C does not reach it, `stop` does."""
+    """One process, in a session of its own: a terminal's Ctrl-C does not reach it, `stop` does.
 
-    def __init__(self, folder: JobFolder, log: Path, threads: int | None) -> None:
+    own: what its environment has beside that of this process. place: which of the processes at once it is, from 0.
+    """
+
+    def __init__(self, folder: JobFolder, log: Path, own: Mapping[str, str], place: int) -> None:
         self._folder, self._log = folder, log
         self._tasks = 0
         self.number: int | None = None
-        own = {"OMP_NUM_THREADS": str(threads)} if threads is not None else {}
+        self.place = place
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", START, json.dumps(sys.path), str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
-                env=os.environ | own,
+                env={**os.environ, **own},
                 start_new_session=True,
             )
 
@@ -182,7 +187,8 @@ class Workers:
         """One process more; it takes seconds until it can do anything, so that an early start is worth it."""
         self._started += 1
         log = self.folder.path / f"worker-{self._started}"
-        self._all.append(Worker(self.folder, log, threads_each(self._most)))
+        place = min(set(range(self._most)) - {worker.place for worker in self._all})
+        self._all.append(Worker(self.folder, log, share(self._most, place), place))
         return self._all[-1]
 
     def __enter__(self) -> "Workers":
@@ -203,6 +209,26 @@ class Workers:
             for worker in self._all:
                 worker.kill()
             self._all.clear()
+
+
+def share(jobs: int, place: int) -> dict[str, str]:
+    """What of this machine one of so many processes at once has, as variables of its environment: threads, and one GPU.
+
+    place: which of them it is, from 0; where there are fewer GPUs than processes, several have the same.
+    """
+    threads, gpus = threads_each(jobs), visible_gpus()
+    own = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    if jobs > 1 and gpus:
+        own["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
+    return own
+
+
+def visible_gpus() -> list[str]:
+    """The CUDA devices of this process, as CUDA_VISIBLE_DEVICES names them; to ask torch would take seconds."""
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is not None:
+        return [name.strip() for name in told.split(",") if name.strip()]
+    return [str(number) for number, _ in enumerate(GPUS.iterdir())] if GPUS.is_dir() else []
 
 
 def threads_each(jobs: int) -> int | None:

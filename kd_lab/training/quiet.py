@@ -4,9 +4,13 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from pytorch_lightning.strategies import DDPStrategy
+
+from kd_lab.training.launcher import OverRanks
+from kd_lab.training.ranks import Ranks
 
 LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning", "torch.distributed", "torch.multiprocessing")
 
@@ -37,12 +41,23 @@ class QuietDDP(DDPStrategy):
 
     Not `ddp`, whose children would run the whole sweep again (Lightning issue 18175).
 
-    threads: torch's in each process; None leaves them.
+    threads: torch's in each process; None leaves them. ranks: the processes of torchrun, if it started this one; each
+    of them spawns one then.
     """
 
-    def __init__(self, *, find_unused_parameters: bool, threads: int | None = None) -> None:
+    def __init__(self, *, find_unused_parameters: bool, threads: int | None = None, ranks: Ranks | None = None) -> None:
         super().__init__(start_method="spawn", find_unused_parameters=find_unused_parameters)
         self._threads = threads
+        self._ranks = ranks
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ranks": None}
+
+    def _configure_launcher(self) -> None:
+        if self._ranks is None:
+            super()._configure_launcher()
+        else:
+            self._launcher = OverRanks(self, self._ranks)
 
     def setup_environment(self) -> None:
         """What a process does first, before it says that it is there."""

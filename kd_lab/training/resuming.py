@@ -52,7 +52,7 @@ class Resuming:
         steps: how many optimizer steps there are in all.
         sink: where its curves go; `curves` is given them in its place. What comes in `interrupts` waits for a state.
         beside: what else has a state, by name.
-        processes: how many train.
+        shared: what the processes that train say to each other, where there are several.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class Resuming:
         steps: int,
         sink: Sink,
         beside: Mapping[str, Stateful],
-        processes: int = 1,
+        shared: Shared | None = None,
     ) -> None:
         self.curves = Curves(sink)
-        self.interrupts = Interrupts(Shared() if processes > 1 else None)
+        self.interrupts = Interrupts(shared)
         self._label, self._states, self._facts, self._step, self._steps = label, states, facts, step, steps
         self._beside = {"curves": self.curves, **beside}
         self._found = states.load(label, facts)

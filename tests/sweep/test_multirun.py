@@ -14,8 +14,9 @@ from kd_lab.job.arguments import parse
 from kd_lab.job.compose import composing
 from kd_lab.job.settings import Settings
 from kd_lab.sweep.multirun import _repeated, listed, swept
+from kd_lab.sweep.states import JobFolder
 from kd_lab.sweep.sweep import _release, hold, new_sweep_id, sweep_id, title
-from kd_lab.sweep.workers import threads_each
+from kd_lab.sweep.workers import Workers, share, threads_each, visible_gpus
 
 
 def jobs_of(line: str) -> dict[str, Settings]:
@@ -213,6 +214,44 @@ def test_threads__are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [threads_each(jobs) for jobs in (1, 2, 3, 8, 20)] == [None, 4, 2, 1, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert [threads_each(jobs) for jobs in (1, 2, 4, 8)] == [None, 2, 2, 1]
+
+
+def test_gpus__each_process_has_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-5f")
+    assert [share(3, place)["CUDA_VISIBLE_DEVICES"] for place in range(3)] == ["3", "GPU-5f", "3"]
+    assert share(1, 0) == {}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert share(2, 1) == {"OMP_NUM_THREADS": "1"}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    for name in ("0000:01:00.0", "0000:02:00.0"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr("kd_lab.sweep.workers.GPUS", tmp_path)
+    assert visible_gpus() == ["0", "1"]
+    monkeypatch.setattr("kd_lab.sweep.workers.GPUS", tmp_path / "none")
+    assert visible_gpus() == []
+
+
+def test_gpus__a_process_that_takes_the_place_of_another_has_its_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[str] = []
+
+    class Started:
+        pid = 0
+
+        def __init__(self, *_: object, env: dict[str, str], **__: object) -> None:
+            given.append(env["CUDA_VISIBLE_DEVICES"])
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
+    monkeypatch.setattr("kd_lab.sweep.workers.subprocess.Popen", Started)
+    workers = Workers(JobFolder(tmp_path), 3)
+    first, second, _ = (workers.start() for _ in range(3))
+    workers._all.remove(second)
+    workers.start()
+    workers._all.remove(first)
+    workers.start()
+    assert given == ["4", "5", "6", "5", "4"]
 
 
 def test_hold__the_same_sweep_twice_at_once(tmp_path: Path) -> None:

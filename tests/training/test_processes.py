@@ -4,6 +4,7 @@ import functools
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from kd_lab import names
 from kd_lab.job.devices import Devices
+from kd_lab.job.fit import _trainer
+from kd_lab.job.plan import Plan
 from kd_lab.losses.crd import CRD
 from kd_lab.losses.kd import KD
 from kd_lab.losses.ps_kd import PSKD
@@ -146,3 +149,16 @@ def test_states__two_processes_go_on_as_if_nothing_had_been(tmp_path: Path, monk
     run(Lines(), kept, best, ONE_PROCESS)
     assert said[1:] == ["toy: begins anew, its state is of other trainer.devices (2, now 1)"]
     assert [int(file.name.split("-")[1]) for file in kept._files()] == [14, 13]
+
+
+def test_slurm__its_variables_do_not_make_two_processes_one_each(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A job of SLURM's has them, whoever starts the processes that train."""
+    of_slurm = {"NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_NAME": "a", "NTASKS_PER_NODE": "1"}
+    for name, value in of_slurm.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    settings: Any = SimpleNamespace(trainer=SimpleNamespace(workers=0))
+    job: Any = SimpleNamespace(taps=(), threads=1, recipe=toy_recipe())
+    trainer = _trainer(Plan(settings, TWO, toy_data()), job, [], 1, str(tmp_path))
+    assert trainer.world_size == 2

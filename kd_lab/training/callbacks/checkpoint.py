@@ -139,14 +139,16 @@ class Checkpoint(StepCallback):
         self.states.save(self.label, module.steps_done, {**state, "cost": cost}, kept=1)
 
     def _is_time(self, step: int) -> bool:
-        due = self.interrupts.waits or time.perf_counter() >= self._due
         if (shared := self.interrupts.shared) is None:
-            return due
+            return self._is_due()
         if shared.step == step:
             return True
-        if due and self._is_first:
+        if self._is_first and self._is_due():
             shared.step = step + 1
         return False
+
+    def _is_due(self) -> bool:
+        return self.interrupts.waits or time.perf_counter() >= self._due
 
     def _keep(self, trainer: pl.Trainer, module: TrainingModule) -> None:
         """In all processes, and end if one of them was interrupted."""

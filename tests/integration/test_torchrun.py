@@ -1,0 +1,81 @@
+"""`torchrun --no-python ... kd-lab`: two processes on gloo, one of which is the user's."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from kd_lab import names
+from tests.integration.conftest import Said
+from tests.integration.processes import COMMAND, ONE_THREAD, STARTED, all_runs, finish, of_role, until
+from tests.integration.test_resuming import newest
+
+pytestmark = pytest.mark.slow
+
+TORCHRUN = [
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--no-python",
+    "--nproc_per_node=2",
+    *COMMAND,
+]
+JOB = ["dataset=synthetic", "loss=ps_kd", "teacher=none", "baseline=false", "trainer=ddp", "trainer.accelerator=cpu"]
+JOB += ["trainer.threads=1", "student.recipe.steps=400", "measure.latency_runs=2", "measure.figures=false"]
+
+
+def torchrun(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
+    command = [*TORCHRUN, *COMMAND, *JOB, *overrides]
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    STARTED.append(subprocess.Popen(command, cwd=folder, env=ONE_THREAD, text=True, **piped))
+    return STARTED[-1]
+
+
+def test_torchrun__interrupted_and_again__equals_the_processes_of_ddp(
+    kd_lab: Callable[..., Said], tmp_path: Path, empty_store: Path
+) -> None:
+    folder = tmp_path / "torchrun"
+    folder.mkdir()
+    for place in (tmp_path, folder):
+        (place / "mlflow.db").write_bytes(empty_store.read_bytes())
+    said = kd_lab("", *JOB, "trainer.devices=2")
+    assert said.code == 0, said.err
+
+    first = torchrun(folder, "checkpoint.every_s=0.1")
+    until(lambda: newest(folder) != "" or first.poll() is not None)
+    started = psutil.Process(first.pid).children(recursive=True)
+    first.send_signal(signal.SIGINT)
+    _, _, err = finish(first)
+    assert err.count("kd-lab: interrupted; what was measured so far is kept") == 1
+    assert len(started) >= 4
+    assert not any(process.is_running() for process in started)
+
+    code, out, err = finish(torchrun(folder, "checkpoint.every_s=0.1"))
+
+    assert code == 0, err
+    assert out.count("student: goes on at step ") == 1
+    assert out.count("See them: kd-lab ui") == 1
+    assert [(run.data.tags["role"], run.info.status) for run in all_runs(folder)] == [
+        ("student", "FINISHED"),
+        ("student", "KILLED"),
+    ]
+    (one,), (again, _) = of_role(tmp_path, "student"), of_role(folder, "student")[::-1]
+    assert again.data.tags[names.TAG_WEIGHTS_SHA256] == one.data.tags[names.TAG_WEIGHTS_SHA256]
+    assert again.data.tags[names.TAG_PROCESSES] == one.data.tags[names.TAG_PROCESSES] == "2"
+
+
+def test_torchrun__wrong_input_is_one_sentence_and_nothing_is_written(tmp_path: Path) -> None:
+    code, out, err = finish(torchrun(tmp_path, "trainer.devices=3"))
+    assert code == 1  # torchrun's own
+    said = [line for line in err.splitlines() if line.startswith("kd-lab: ")]
+    assert said == [
+        "kd-lab: trainer.devices=3: torchrun started 2 processes; expected trainer=ddp, and of trainer.devices that "
+        "number or auto"
+    ]
+    assert "exitcode  : 2" in err
+    assert (out, list(tmp_path.iterdir())) == ("", [])
