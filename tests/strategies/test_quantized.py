@@ -21,7 +21,7 @@ from kd_lab.strategies.quantized import Quantized, Rounded
 from kd_lab.types import Outputs
 from tests.strategies.toy import batches, check_strategy_step, trained, training
 from tests.strategies.trainings import parties
-from tests.training.toys import Noisy, Plain, kd
+from tests.training.toys import Noisy, Plain, kd, toy_recipe
 
 
 def test_step__keeps_the_contract_and_resumes_exactly_its_ranges_too() -> None:
@@ -93,7 +93,7 @@ def test_check__nothing_to_round_or_compiled__refused() -> None:
     with pytest.raises(ValueError, match=r"^the student has no linear layer and no convolution, so nothing of it can"):
         Quantized().check(parties(embedding, None, kd()))
     with pytest.raises(ValueError, match=r"expected student\.recipe\.compile=false"):
-        Quantized().check(parties(Plain(), None, kd(), compiled=True))
+        Quantized().check(parties(Plain(), None, kd(), recipe=toy_recipe(compile=True)))
     Quantized().check(parties(Plain(), None, kd()))
 
 

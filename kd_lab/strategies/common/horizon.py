@@ -51,7 +51,7 @@ class Looking:
             ValueError: one of these is not so.
         """
         check_validation(parties, key)
-        if parties.recipe is not None and parties.recipe.compile:
+        if parties.compiled:
             raise ValueError(
                 f"{key}: asks the network with other parameters, and torch.compile has no second derivative; "
                 "expected student.recipe.compile=false"

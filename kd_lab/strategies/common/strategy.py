@@ -64,6 +64,11 @@ class Parties:
     data: Data
     recipe: Recipe | None = None
 
+    @property
+    def compiled(self) -> bool:
+        """Whether the student runs as torch.compile makes it."""
+        return self.recipe is not None and self.recipe.compile
+
 
 @dataclass(frozen=True)
 class Training:
