@@ -48,6 +48,7 @@ def test_torchrun__interrupted_and_again__equals_the_processes_of_ddp(
 
     first = torchrun(folder, "checkpoint.every_s=0.1")
     until(lambda: newest(folder) != "" or first.poll() is not None)
+    assert first.poll() is None, finish(first)
     started = psutil.Process(first.pid).children(recursive=True)
     first.send_signal(signal.SIGINT)
     _, _, err = finish(first)
