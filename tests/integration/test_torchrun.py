@@ -16,15 +16,7 @@ from tests.integration.test_resuming import newest
 
 pytestmark = pytest.mark.slow
 
-TORCHRUN = [
-    sys.executable,
-    "-m",
-    "torch.distributed.run",
-    "--standalone",
-    "--no-python",
-    "--nproc_per_node=2",
-    *COMMAND,
-]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python", "--nproc_per_node=2"]
 JOB = ["dataset=synthetic", "loss=ps_kd", "teacher=none", "baseline=false", "trainer=ddp", "trainer.accelerator=cpu"]
 JOB += ["trainer.threads=1", "student.recipe.steps=400", "measure.latency_runs=2", "measure.figures=false"]
 
