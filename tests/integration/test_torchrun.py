@@ -16,15 +16,7 @@ from tests.integration.test_resuming import newest
 
 pytestmark = pytest.mark.slow
 
-TORCHRUN = [
-    sys.executable,
-    "-m",
-    "torch.distributed.run",
-    "--standalone",
-    "--no-python",
-    "--nproc_per_node=2",
-    *COMMAND,
-]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python", "--nproc_per_node=2"]
 JOB = ["dataset=synthetic", "loss=ps_kd", "teacher=none", "baseline=false", "trainer=ddp", "trainer.accelerator=cpu"]
 JOB += ["trainer.threads=1", "student.recipe.steps=400", "measure.latency_runs=2", "measure.figures=false"]
 
@@ -48,6 +40,7 @@ def test_torchrun__interrupted_and_again__equals_the_processes_of_ddp(
 
     first = torchrun(folder, "checkpoint.every_s=0.1")
     until(lambda: newest(folder) != "" or first.poll() is not None)
+    assert first.poll() is None, finish(first)
     started = psutil.Process(first.pid).children(recursive=True)
     first.send_signal(signal.SIGINT)
     _, _, err = finish(first)
