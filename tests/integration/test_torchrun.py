@@ -46,7 +46,8 @@ def test_torchrun__interrupted_and_again__equals_the_processes_of_ddp(
     _, _, err = finish(first)
     assert err.count("kd-lab: interrupted; what was measured so far is kept") == 1
     assert len(started) >= 4
-    assert not any(process.is_running() for process in started)
+    _, left = psutil.wait_procs(started, timeout=10)  # Python's own trackers of resources end a moment later
+    assert left == []
 
     code, out, err = finish(torchrun(folder, "checkpoint.every_s=0.1"))
 
