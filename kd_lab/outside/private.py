@@ -9,6 +9,8 @@ import inspect
 from functools import reduce
 from typing import cast
 
+LAUNCHERS = "pytorch_lightning.strategies.launchers.multiprocessing"
+
 NAMES = {
     "hydra.core.config_search_path:ConfigSearchPath.append": "kd_lab.job.aliases",
     "hydra.core.global_hydra:GlobalHydra.config_loader": "kd_lab.job.compose: the choices behind glob(*)",
@@ -38,6 +40,9 @@ NAMES = {
     "optuna.storages:BaseStorage.set_trial_user_attr": "kd_lab.sweep.trials",
     "pytorch_lightning:Trainer.callback_metrics": "kd_lab.training.callbacks: what spawned processes bring home",
     "pytorch_lightning:Trainer.precision_plugin": "kd_lab.training.module: the scale of 16-mixed",
+    f"{LAUNCHERS}:_GlobalStateSnapshot.capture": "kd_lab.training.launcher",
+    f"{LAUNCHERS}:_MultiProcessingLauncher._collect_rank_zero_results": "kd_lab.training.launcher: torchrun",
+    f"{LAUNCHERS}:_MultiProcessingLauncher._recover_results_in_main_process": "kd_lab.training.launcher",
     "torch._dynamo:reset": "kd_lab.insight.taps: code compiled before knows nothing of hooks",
     "torch.nn.modules.batchnorm:_BatchNorm": "kd_lab.norm",
     "torch.nn.modules.conv:_ConvNd": "kd_lab.insight.probe",
