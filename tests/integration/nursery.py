@@ -39,6 +39,11 @@ HEAVY = (
 LIMIT = "KD_LAB_ATTACK_LIMIT"
 """How many bytes a file of a command may have, where it is in the environment."""
 POLL_S = 0.01
+ENVIRONMENT = os.environ | {
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)]),
+}
+"""Of the processes, as this module was imported: whatever a test does to its own."""
 
 
 @dataclass
@@ -68,10 +73,13 @@ class Process:
 
     @property
     def said(self) -> str:
-        """Standard output and error."""
-        return "".join(
-            file.read_text(errors="replace") for file in sorted(self.folder.glob(f"said-{self.number}-*.txt"))
-        )
+        """Standard error and output."""
+        return self.complained + self.printed
+
+    @property
+    def printed(self) -> str:
+        """Standard output alone."""
+        return (self.folder / f"said-{self.number}-out.txt").read_text(errors="replace")
 
     @property
     def complained(self) -> str:
@@ -83,16 +91,12 @@ class Nursery:
     """A process that forks; see the module. cold: none, every command imports for itself."""
 
     def __init__(self) -> None:
-        self._environment = os.environ | {
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join([os.getcwd(), *filter(None, sys.path)]),
-        }
         self._forks = subprocess.Popen(
             [sys.executable, "-P", __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=self._environment,
+            env=ENVIRONMENT,
             start_new_session=True,
         )
         self._cold: dict[int, subprocess.Popen[bytes]] = {}
@@ -113,7 +117,7 @@ class Nursery:
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=err,
-                    env=self._environment | environment,
+                    env=ENVIRONMENT | environment,
                     start_new_session=True,
                 )
             self._cold[started.pid] = started

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.integration.conftest import Said
-from tests.integration.processes import of_role, start, the_run
+from tests.integration.processes import finish, of_role, start, the_run
 
 pytestmark = pytest.mark.slow
 
@@ -191,15 +191,17 @@ def test_text_person(hour: Hour, small: list[str], tmp_path: Path, monkeypatch: 
 def test_somebody_in_a_hurry(hour: Hour, small: list[str], tmp_path: Path) -> None:
     few = ["dataset=synthetic", *small]
     process = start(tmp_path, *few)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    code, out, err = finish(process)
+    assert code == 0, err
     assert "\x1b" not in out + err  # nothing but text, where no terminal is
     assert re.search(r"^teacher: begun$", out, re.MULTILINE)
     assert re.search(r"^teacher: finished in \S+ s, accuracy \d+\.\d\d%$", out, re.MULTILINE)
     hour.reads("study=null", "study synthetic", "found again", more=few)
     teacher = the_run(tmp_path, "teacher").info.run_id
     hour.reads(
-        f"teacher=cnn teacher.weights=run:{teacher[:8]}", "that teacher= chooses is not used", more=few[:1] + QUICK
+        f"teacher=cnn teacher.weights=run:{teacher[:8]}",
+        "that teacher= chooses is not used",
+        more=[*few[:1], *QUICK, "student.recipe.steps=60"],
     )
     hour.refused("evaluate run=zz", r"run:zz: there is no such run")
     hour.refused("ui port=99999", r"port=99999")

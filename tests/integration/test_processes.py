@@ -61,7 +61,7 @@ def test_interrupted__ends_killed_says_by_what_and_keeps_the_curves(
 ) -> None:
     job = start(tmp_path, "dataset=synthetic", *small, "baseline=false", "student.recipe.steps=400000")
     until(lambda: roles(all_runs(tmp_path))["student"] == 1 and len(curve(the_run(tmp_path, "student"))) > 1)
-    job.send_signal(number)
+    job.signal(number)
     code, _, err = finish(job)
     assert code == 130, err
     assert err.strip() == "kd-lab: interrupted; what was measured so far is kept"

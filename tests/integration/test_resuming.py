@@ -127,7 +127,8 @@ def killed(folder: Path, command: list[str], how: signal.Signals) -> None:
 
     until(has_kept)
     workers = psutil.Process(process.pid).children(recursive=True) if how == signal.SIGKILL else []
-    for one in [process, *workers]:
+    process.signal(how)
+    for one in workers:
         with suppress(psutil.NoSuchProcess):
             one.send_signal(how)
     finish(process)

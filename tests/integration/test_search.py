@@ -74,7 +74,7 @@ def test_search__killed_goes_on_with_what_is_missing(search: Command, small: lis
     more = ["baseline=false", "student.recipe.steps=2000", "sweep.search.trials=3"]
     first = start(tmp_path, *SEARCH, *small, *more)
     until(lambda: statuses(tmp_path, names.TRIAL) == ["FINISHED", "RUNNING"])
-    first.kill()
+    first.signal(signal.SIGKILL)
     until(lambda: statuses(tmp_path, names.TRIAL) == ["FINISHED", "KILLED"])
     said = search(*more)
     assert said.code == 0, said.err
@@ -95,7 +95,7 @@ def test_search__alone_and_interrupted(search: Command, small: list[str], tmp_pa
     said = search(*more)
     assert said.code == 2
     assert said.err.startswith("kd-lab: sweep=optuna: this search is running already")
-    other.send_signal(signal.SIGINT)
+    other.signal(signal.SIGINT)
     code, out, err = finish(other)
     assert code == 130, err
     assert "4 trials: 1 killed, 3 waiting in " in out

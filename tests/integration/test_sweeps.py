@@ -106,7 +106,7 @@ def test_resume__killed__does_only_what_is_missing(sweep: Command, small: list[s
     grid = ["student.recipe.steps=2500", "baseline=false", "seed=0,1,2"]
     first = start(tmp_path, *FEW[:2], *small, *FEW[2:], *grid)
     until(lambda: statuses(tmp_path, "student") == ["FINISHED", "RUNNING"])
-    first.kill()
+    first.signal(signal.SIGKILL)
     until(lambda: statuses(tmp_path, "student") == ["FINISHED", "KILLED"])  # its worker notices
     said = sweep(*grid)
     assert said.code == 0, said.err
@@ -198,7 +198,7 @@ def test_interrupted__all_workers_end_killed(
     until(lambda: statuses(tmp_path, "student") == running)
     workers = psutil.Process(sweep.pid).children(recursive=True)
     assert len(workers) >= len(running)
-    sweep.send_signal(number)
+    sweep.signal(number)
     code, out, err = finish(sweep)
     assert code == 130, err
     assert err.endswith("kd-lab: interrupted; what was measured so far is kept\n")
@@ -240,7 +240,7 @@ def test_terminal__a_live_table_and_nothing_that_tears_it(small: list[str], tmp_
             seen += chunk
     except OSError:  # how Linux says that the other end is closed
         pass
-    assert sweep.wait(timeout=60) == 2
+    assert sweep.wait(60) == 2
     text = seen.decode()
     for shown in ("1 running, 1 waiting", "best so far", "2 jobs: 1 done, 1 failed in ", "mean ± sample sd"):
         assert shown in text

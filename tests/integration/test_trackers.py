@@ -153,7 +153,7 @@ def test_server__killed_in_the_middle_of_a_job__the_job_ends_and_sync_brings_the
 def test_sweep__killed__closed_by_the_next_command(kd_lab: Command, small: list[str], tmp_path: Path) -> None:
     sweep = start(tmp_path, "-m", *JOB, "student.recipe.steps=400000", "baseline=false", "seed=0,1")
     until(lambda: statuses(tmp_path, "student") == ["RUNNING"])
-    sweep.kill()
+    sweep.signal(signal.SIGKILL)
     until(lambda: statuses(tmp_path, "student") == ["KILLED"])  # its worker notices
     assert statuses(tmp_path, "sweep") == ["RUNNING"]
     said = kd_lab("dataset=synthetic", *small, "baseline=false")

@@ -130,7 +130,7 @@ def test_states__two_processes_go_on_as_if_nothing_had_been(tmp_path: Path, monk
     monkeypatch.setenv(END, "11")
     with pytest.raises(ProcessRaisedException, match="the end"):
         run(part, kept, best, TWO)
-    assert [int(file.name.split("-")[1]) for file in kept._files()] == [10, 8]
+    assert [int(file.name.split("-")[1]) for file in kept._files(kept.folder)] == [10, 8]
     best.unlink()
     monkeypatch.delenv(END)
     said: list[str] = []
@@ -148,7 +148,7 @@ def test_states__two_processes_go_on_as_if_nothing_had_been(tmp_path: Path, monk
 
     run(Lines(), kept, best, ONE_PROCESS)
     assert said[1:] == ["toy: begins anew, its state is of other trainer.devices (2, now 1)"]
-    assert [int(file.name.split("-")[1]) for file in kept._files()] == [14, 13]
+    assert [int(file.name.split("-")[1]) for file in kept._files(kept.folder)] == [14, 13]
 
 
 def test_slurm__its_variables_do_not_make_two_processes_one_each(
