@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from pytorch_lightning.strategies import DDPStrategy
 
-from kd_lab.training.launcher import OverRanks
+from kd_lab.training.launcher import FromServer, OverRanks
 from kd_lab.training.ranks import Ranks
 
 LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning", "torch.distributed", "torch.multiprocessing")
@@ -54,10 +54,7 @@ class QuietDDP(DDPStrategy):
         return {**self.__dict__, "_ranks": None}
 
     def _configure_launcher(self) -> None:
-        if self._ranks is None:
-            super()._configure_launcher()
-        else:
-            self._launcher = OverRanks(self, self._ranks)
+        self._launcher = FromServer(self, self.num_processes) if self._ranks is None else OverRanks(self, self._ranks)
 
     def setup_environment(self) -> None:
         """What a process does first, before it says that it is there."""
