@@ -12,9 +12,9 @@ from tests.integration.processes import SMALL, client, finish, kd_lab, of_role, 
 
 pytestmark = pytest.mark.slow
 
-JOB = ["-m", *SMALL, "seed=0", "teacher=none", "loss=label_smoothing", "baseline=false", "student.recipe.steps=6000"]
+JOB = ["-m", *SMALL, "seed=0", "teacher=none", "loss=label_smoothing", "baseline=false", "student.recipe.steps=20000"]
 QUEUED = ["sweep.cluster=local", "sweep.resources.timeout_min=2"]
-"""Less than submitit takes for a whole stay: every signal counts as the end of the time limit."""
+"""Less than submitit takes for a whole stay: the signal counts as the end of the time limit."""
 
 
 def curve(run: Run, folder: Path) -> list[tuple[int, float]]:
@@ -28,11 +28,9 @@ def warn(sweep: psutil.Process) -> None:
     job.send_signal(signal.SIGUSR2)
 
 
-def begun(folder: Path, times: int) -> bool:
-    """Whether the student was begun so often, and is being trained."""
-    if statuses(folder, "student") != [*["KILLED"] * (times - 1), "RUNNING"]:
-        return False
-    return len(curve(of_role(folder, "student")[-1], folder)) > 1
+def begun(folder: Path) -> bool:
+    """Whether the student is being trained."""
+    return statuses(folder, "student") == ["RUNNING"] and len(curve(of_role(folder, "student")[-1], folder)) > 1
 
 
 def test_time_limit__the_job_goes_on_in_the_queue_and_equals_one_that_had_the_time(
@@ -46,17 +44,16 @@ def test_time_limit__the_job_goes_on_in_the_queue_and_equals_one_that_had_the_ti
     assert code == 0, err
 
     sweep = start(queued, *JOB, *QUEUED)
-    for times in (1, 2):
-        until(lambda times=times: begun(queued, times))
-        warn(psutil.Process(sweep.pid))
+    until(lambda: begun(queued))
+    warn(psutil.Process(sweep.pid))
     code, out, err = finish(sweep)
 
     assert code == 0, err
     assert "1 job: 1 done in " in out
-    assert statuses(queued, "student") == ["KILLED", "KILLED", "FINISHED"]
-    (one,), (first, second, last) = of_role(whole, "student"), of_role(queued, "student")
+    assert statuses(queued, "student") == ["KILLED", "FINISHED"]
+    (one,), (first, last) = of_role(whole, "student"), of_role(queued, "student")
     assert last.data.tags[names.TAG_WEIGHTS_SHA256] == one.data.tags[names.TAG_WEIGHTS_SHA256]
     assert curve(last, queued) == curve(one, whole)
-    assert 1 < len(curve(first, queued)) < len(curve(second, queued)) < len(curve(last, queued))
+    assert 1 < len(curve(first, queued)) < len(curve(last, queued))
     assert "a queue at its time limit" in first.data.tags[names.TAG_REASON]
     assert not Path(f"{queued}/mlflow.db.checkpoints").exists()

@@ -204,7 +204,7 @@ def test_interrupted__all_workers_end_killed(
     assert err.endswith("kd-lab: interrupted; what was measured so far is kept\n")
     assert ends in out
     assert "The same command again does the rest." in out
-    assert not any(worker.is_running() for worker in workers)
+    assert psutil.wait_procs(workers, timeout=10)[1] == []  # those of a queue are told to end and not waited for
     assert statuses(tmp_path, "student") == ["KILLED"] * len(running)
     by = "SIGINT" if "sweep.cluster=local" in more else "SIGTERM"  # submitit cancels by the first, a sweep by the other
     assert all(by in run.data.tags[names.TAG_REASON] for run in of_role(tmp_path, "student"))
