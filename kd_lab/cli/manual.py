@@ -27,8 +27,8 @@ Change values:
   loss.temperature=4 loss.hard_weight=0.1 teacher.weights=run:ID
   dataset.path=my.npz dataset.labels=100 baseline=false
 Sweep:
-  sweep.jobs=4 (four at once), sweep=NAME (a grid with a name), sweep=optuna
-  (a search: chosen on dataset.validation=100, then run with five seeds), sweep=pbt
+  sweep.jobs=4 (four at once), sweep=NAME (a grid with a name), sweep=optuna or
+  sweep=pbt (chosen on dataset.validation=100, then run with five seeds)
 Classes of your own, from modules in this folder:
   student._target_=my_module.Net student.width=64
   dataset._target_=my_module.Data       loss._target_=my_module.MyLoss
