@@ -8,7 +8,7 @@ import pandas as pd
 from kd_lab.analysis.curves import COLUMNS, curves
 from kd_lab.names import TAG_LEARNED, TRAIN_LEARNING_RATE, train_loss, train_reading
 from kd_lab.store.location import LOCAL
-from kd_lab.store.reading import connected
+from kd_lab.store.reading import reading
 
 OTHERS = (TRAIN_LEARNING_RATE, train_loss(""), train_reading("gradient"))
 """How the keys of a training begin that are none of this."""
@@ -36,15 +36,16 @@ def learned(run_ids: Iterable[str], uri: str = LOCAL) -> Learned:
     """
     told: dict[str, str] = {}
     wanted: dict[str, list[str]] = {}
-    with connected(uri) as client:
-        for run_id in dict.fromkeys(run_ids):
-            data = client.get_run(run_id).data
-            if TAG_LEARNED not in data.tags:
-                continue
-            told[run_id] = data.tags[TAG_LEARNED]
-            for key in data.metrics:
-                if key.startswith(train_reading("")) and not key.startswith(OTHERS) and key not in _moved(data.params):
-                    wanted.setdefault(key, []).append(run_id)
+    with reading(uri) as reader:
+        records = reader.of_ids(list(dict.fromkeys(run_ids)))
+    for record in records:
+        if TAG_LEARNED not in record.tags:
+            continue
+        told[record.run_id] = record.tags[TAG_LEARNED]
+        moved = _moved(record.params)
+        for key in record.metrics:
+            if key.startswith(train_reading("")) and not key.startswith(OTHERS) and key not in moved:
+                wanted.setdefault(key, []).append(record.run_id)
     found = [
         curves(runs, key, uri).assign(reading=key.removeprefix(train_reading("")))
         for key, runs in sorted(wanted.items())
