@@ -7,7 +7,7 @@ from typing import Any
 
 from kd_lab.job.compose import Config
 from kd_lab.sweep.jobs import Job, state_of
-from kd_lab.sweep.states import FINISHED, FOUND, WAITING, JobFolder
+from kd_lab.sweep.states import FINISHED, FOUND, JobFolder
 from kd_lab.sweep.trials import Trials
 
 KEPT = ("label", "run_id", "result", "score", "on_validation", "values", "reason", "code", "trace", "started", "ended")
@@ -69,12 +69,6 @@ class Queue:
         state = self._folder.read(number)
         kept = {key: value for key, value in asdict(state).items() if key in KEPT}
         self._trials.tell(self._optuna[number], state.state, state.values, kept, lost=state.lost)
-
-    def close(self) -> None:
-        """Forget what there was no time for."""
-        for state in self._folder.all():
-            if state.state == WAITING:
-                self._folder.remove(state.number)
 
     def chosen(self) -> list[dict[str, Any]]:
         """The configurations that no other one is better than; their trials are marked."""

@@ -16,7 +16,7 @@ from kd_lab.sweep.jobs import Job, state_of
 from kd_lab.sweep.journal import Journal
 from kd_lab.sweep.learned import with_schedule
 from kd_lab.sweep.population import Rules, Values, history, ranked
-from kd_lab.sweep.space import text
+from kd_lab.sweep.space import label_of
 from kd_lab.sweep.states import FINISHED, FOUND, PRUNED, WAITING, JobFolder, JobState, TurnTask
 from kd_lab.sweep.workers import Jobs
 
@@ -100,9 +100,7 @@ class Rounds:
                 self._forget(number)
                 best = ranked(scores)[0]
                 self._folder.change(turns[best].number, chosen=True)
-        for turn in self._folder.all():
-            if turn.state == WAITING:
-                self._folder.remove(turn.number)
+        self._folder.remove_waiting()
         return best
 
     def learned(self, member: int, *more: str) -> Config:
@@ -125,9 +123,7 @@ class Rounds:
     def _label(self, number: int) -> None:
         """The members of this round are known now."""
         for own, member in enumerate(self._members[number]):
-            label = " ".join(
-                [f"round={number + 1} member={own + 1}", *(f"{k}={text(v)}" for k, v in member.values.items())]
-            )
+            label = f"round={number + 1} member={own + 1} {label_of(member.values)}"
             task = self._task(number, own, member.parent)
             self._folder.change(self._number(number, own), label=label, params=member.values, turn=task)
 

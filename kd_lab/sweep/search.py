@@ -24,7 +24,7 @@ from kd_lab.sweep.members import found_by
 from kd_lab.sweep.population import check_dimensions
 from kd_lab.sweep.queue import Queue
 from kd_lab.sweep.rounds import Rounds, ends_of
-from kd_lab.sweep.space import Space, text
+from kd_lab.sweep.space import Space, label_of
 from kd_lab.sweep.states import JobFolder
 from kd_lab.sweep.sweep import TITLE, hold, new_sweep_id, sweep_id
 from kd_lab.sweep.trials import Trials, check_installed
@@ -85,7 +85,7 @@ class Search:
         queue = Queue(trials, self._settings.trials, self._folder, name, drawn=self._drawn, base=base)
         with self._board("trial"):
             run(queue.until(self._settings.timeout))
-            queue.close()
+            self._folder.remove_waiting()
         seeds = self._settings.final_seeds
         return [self._drawn(values, f"seed={seed}") for values in queue.chosen() for seed in seeds]
 
@@ -155,8 +155,7 @@ class Search:
 
     def _drawn(self, values: Mapping[str, Any], *more: str) -> Job:
         """The job of one configuration."""
-        label = " ".join([*(f"{key}={text(value)}" for key, value in values.items()), *more])
-        return Job(label, self._composed([*self._space.overrides(values), *more]))
+        return Job(" ".join([label_of(values), *more]), self._composed([*self._space.overrides(values), *more]))
 
     def _run_chosen(self, jobs: Sequence[Job], name: str, workers: Workers, run: Callable[[Jobs], None]) -> None:
         """What was chosen, with each of the final seeds, as jobs that read the test part."""

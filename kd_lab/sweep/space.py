@@ -88,6 +88,11 @@ def text(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
+def label_of(values: Mapping[str, Any]) -> str:
+    """What a job of these values is called: `loss.temperature=4 loss.weight=0.5`."""
+    return " ".join(f"{key}={text(value)}" for key, value in values.items())
+
+
 def _ends(dimension: Dimension) -> list[Any]:
     if dimension.choices is not None:
         return [text(choice) for choice in dimension.choices]

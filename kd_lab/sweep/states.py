@@ -131,6 +131,12 @@ class JobFolder:
         """Forget a job."""
         (self.path / f"{number}.json").unlink()
 
+    def remove_waiting(self) -> None:
+        """Of those that were never begun."""
+        for state in self.all():
+            if state.state == WAITING:
+                self.remove(state.number)
+
     def read(self, number: int) -> JobState:
         """One job."""
         return _parsed(self.path / f"{number}.json")

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import nn
+
 from kd_lab import names
 from kd_lab.errors import TrainingFailedError, UserError
 from kd_lab.job.beside import obtain_links
@@ -49,18 +51,23 @@ def begun(config: Mapping[str, Any], context: Context, reporter: Reporter) -> tu
 
 
 def _measured(keeper: Keeper, order: Order, objectives: Sequence[str]) -> tuple[str, Measurement]:
-    plan, network = keeper.plan, order.network
+    network = order.network
     with keeper.open(order) as run:
         measured = keeper.trained(order, run)
-        measured |= parameters(network) | macs(network, plan.data.example(1)) | weights_bytes(network)
+        measured |= costs(keeper, network)
         if set(objectives) & set(TIMED):
-            measured |= timed(plan.bench, network)
+            measured |= timed(keeper.plan.bench, network)
         missing = [objective for objective in objectives if objective not in measured]
         if missing:
             raise TrainingFailedError(f"the last epoch has no {missing[0]}: the student's answers are not finite")
         final = {key: value for key, value in measured.items() if not key.startswith("val/")}
         run.log_measurement({**final, names.COST_TRACKING_S: run.seconds})
     return run.run_id, measured
+
+
+def costs(keeper: Keeper, network: nn.Module) -> Measurement:
+    """What a network that is tried out costs, as far as no clock is needed for it."""
+    return parameters(network) | macs(network, keeper.plan.data.example(1)) | weights_bytes(network)
 
 
 @dataclass(frozen=True)

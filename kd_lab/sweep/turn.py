@@ -9,9 +9,8 @@ from kd_lab import names
 from kd_lab.errors import PrunedError, TrainingFailedError
 from kd_lab.job.console import Reporter
 from kd_lab.job.keeper import Context, Keeper, Order
-from kd_lab.measures.cost import macs, parameters, weights_bytes
 from kd_lab.sweep.states import TurnTask
-from kd_lab.sweep.trial import begun
+from kd_lab.sweep.trial import begun, costs
 from kd_lab.training.callbacks.recorder import Sink
 from kd_lab.training.states import Part, States
 from kd_lab.types import Measurement
@@ -47,9 +46,7 @@ def run_turn(
     with keeper.open(order) as run:
         measured = _trained(keeper, order, run, states, task)
         keeper.save(run, order, measured)
-        network = order.network
-        costs = parameters(network) | macs(network, keeper.plan.data.example(1)) | weights_bytes(network)
-        run.log_measurement({**costs, names.COST_TRACKING_S: run.seconds})
+        run.log_measurement({**costs(keeper, order.network), names.COST_TRACKING_S: run.seconds})
     return run.run_id, measured
 
 
