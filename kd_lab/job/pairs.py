@@ -43,9 +43,9 @@ def compared(
     if own and theirs:
         return named(student, teacher, own, theirs, pre_activation=kind.pre_activation)
     assert kind.layers is not None
-    found = propose(kind.layers, student, teacher, maps=kind.maps, pre_activation=kind.pre_activation)
-    # The last maps of a network for large images have one position on small ones; where all have, the loss says so.
-    return _with_places(kind, found) or found
+    return _with_places(
+        kind, propose(kind.layers, student, teacher, maps=kind.maps, pre_activation=kind.pre_activation)
+    )
 
 
 def _every(
@@ -60,12 +60,15 @@ def _every(
         both = [(s, t) for s in own for t in theirs]
         ours, others = ([pair[i] for pair in both] for i in (0, 1))
         return named(student, teacher, ours, others, pre_activation=kind.pre_activation)
-    found = every_pair(student, teacher, maps=kind.maps, pre_activation=kind.pre_activation)
-    return _with_places(kind, found) or found
+    return _with_places(kind, every_pair(student, teacher, maps=kind.maps, pre_activation=kind.pre_activation))
 
 
-def _with_places(kind: type[Loss], pairs: Sequence[Pair]) -> list[Pair]:
-    return [pair for pair in pairs if not kind.places or _positions_in_common(pair) > 1]
+def _with_places(kind: type[Loss], pairs: list[Pair]) -> list[Pair]:
+    """Those of more than one position, for a loss that compares them; all, where none is, and the loss says so.
+
+    The last maps of a network for large images have one position on small ones.
+    """
+    return [pair for pair in pairs if not kind.places or _positions_in_common(pair) > 1] or pairs
 
 
 def _positions_in_common(pair: Pair) -> int:
