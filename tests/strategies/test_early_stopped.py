@@ -9,8 +9,8 @@ from torch.nn import functional as F
 import kd_lab
 from kd_lab.errors import UserError
 from kd_lab.losses.kd import KD
+from kd_lab.strategies.common.strategy import Taught
 from kd_lab.strategies.early_stopped import EarlyStopped
-from kd_lab.training.distiller import Distiller
 from kd_lab.training.objective import Objective, Term
 from kd_lab.types import UNLABELLED
 from tests.job.composed import plan
@@ -43,7 +43,7 @@ def test_step__after_its_end_is_the_cross_entropy_with_the_labels_alone() -> Non
 
 
 def test_step__until_the_end__is_plain_distillation() -> None:
-    assert type(EarlyStopped(until=1.0).step(training(Objective({"kd": Term(KD())}, 0.1)))) is Distiller
+    assert type(EarlyStopped(until=1.0).step(training(Objective({"kd": Term(KD())}, 0.1)))) is Taught
 
 
 def test_plan__teacher_takes_its_share_of_the_steps() -> None:

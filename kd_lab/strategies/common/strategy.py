@@ -109,7 +109,7 @@ class Training:
 
 
 class Taught(Distiller):
-    """The base of steps that change something of plain distillation, with one teacher or none.
+    """Plain distillation, with one teacher or none; the base of steps that change something of it.
 
     Args:
         training: what is trained, for what, and by whom.
@@ -191,13 +191,7 @@ class Strategy:
 
     def step(self, training: Training) -> Step:
         """What a training does with a batch."""
-        return Distiller(
-            training.network,
-            training.objective,
-            teacher=training.teacher,
-            taps=training.taps,
-            compiled=training.compiled,
-        )
+        return Taught(training)
 
     def described(self, teacher: str, student: str, links: tuple[str, ...]) -> str:
         """What will be done, in a sentence.
