@@ -37,7 +37,7 @@ def _silence() -> None:
 
 
 class QuietDDP(DDPStrategy):
-    """DDP in processes that are spawned, each of them as quiet as the one that spawned it.
+    """DDP in processes of their own, each of them as quiet as the one that wants them.
 
     Not `ddp`, whose children would run the whole sweep again (Lightning issue 18175).
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tests.integration import nursery
 from tests.integration.nursery import Nursery, Process
 
-COMMAND = [sys.executable, "-c", "from kd_lab.cli.main import main; main()"]
+COMMAND = [sys.executable, "-c", nursery.COMMAND]
 SMALL = [
     "dataset=synthetic",
     "teacher=mlp",
@@ -34,16 +35,18 @@ STARTED: "list[Process | subprocess.Popen[str]]" = []
 
 
 @functools.cache
-def nursery() -> Nursery:
-    """The one of all tests of this process."""
-    made = Nursery()
+def forks() -> tuple[Nursery, Path]:
+    """What all tests of this process start commands from, and the folder of what these print."""
+    made, said = Nursery(), tempfile.TemporaryDirectory()
+    atexit.register(said.cleanup)
     atexit.register(made.close)
-    return made
+    return made, Path(said.name)
 
 
 def start(folder: Path, *overrides: str) -> Process:
     """Begin a command in a process of its own, without the seconds that its imports take."""
-    started = nursery().start(overrides, folder, Path(tempfile.mkdtemp()), {})
+    made, said = forks()
+    started = made.start(overrides, folder, said, {})
     STARTED.append(started)
     return started
 
