@@ -19,6 +19,7 @@ from kd_lab.datasets.common.held_out import Wanted, check_test, cut_test
 from kd_lab.datasets.common.munge import Munge
 from kd_lab.datasets.common.remarks import described, warnings
 from kd_lab.datasets.common.splits import Parts, SplitSettings, assemble, cut
+from kd_lab.datasets.common.spunge import Spunge
 from kd_lab.datasets.common.typed import Column, encoded, typed
 from kd_lab.errors import UserError, choices
 from kd_lab.types import UNLABELLED, Augment, Data
@@ -55,6 +56,9 @@ class Table:
         munge: int = 0,
         munge_probability: float = 0.5,
         munge_spread: float = 1.0,
+        spunge: int = 0,
+        spunge_share: float = 0.1,
+        spunge_noise: float = 0.1,
         seed: int = 0,
         augment: Augment | None = None,
     ) -> None:
@@ -76,6 +80,9 @@ class Table:
                 `kd_lab.datasets.common.munge`.
             munge_probability: with which a made row has its neighbour's value.
             munge_spread: the larger, the nearer made numbers are to real ones.
+            spunge: how many more are made without a search for neighbours; see `kd_lab.datasets.common.spunge`.
+            spunge_share: of the columns that another row may give, and of the numbers that move.
+            spunge_noise: by how many standard deviations of their column.
             seed: fixes the parts, and what is made.
             augment: the batch transform that training may apply to rows [B, C].
 
@@ -84,12 +91,9 @@ class Table:
         """
         self._settings = SplitSettings(labels, validation, seed, augment)
         check_test(test)
-        if munge < 0:
-            raise ValueError(f"Expected `munge` to be >= 0, but got {munge}.")
-        if not 0 <= munge_probability <= 1:
-            raise ValueError(f"Expected `munge_probability` to be from 0 to 1, but got {munge_probability}.")
-        if not munge_spread > 0:
-            raise ValueError(f"Expected `munge_spread` to be > 0, but got {munge_spread}.")
+        for name, count in (("munge", munge), ("spunge", spunge)):
+            if count < 0:
+                raise ValueError(f"Expected `{name}` to be >= 0, but got {count}.")
         for name, value in (("path", path), ("target", target)):
             if not value:
                 raise ValueError(
@@ -101,7 +105,10 @@ class Table:
         self._path, self._others = path, {part: other for part, other in files.items() if other is not None}
         self._target, self._categorical, self._drop = target, tuple(categorical), tuple(drop)
         self._separator, self._missing, self._test = separator, tuple(missing), test
-        self._made, self._munge = munge, Munge(munge_probability, munge_spread)
+        self._makers: list[tuple[str, int, Munge | Spunge]] = [
+            ("munge", munge, Munge(munge_probability, munge_spread)),
+            ("spunge", spunge, Spunge(spunge_share, spunge_noise)),
+        ]
         self._key = f"dataset.path={path}"
 
     def load(self) -> Data:
@@ -120,13 +127,11 @@ class Table:
         codes = np.concatenate(rows)
         prepare = fitted(columns, codes[parts.transfer.numpy()], self._separator, self._missing)
         told = [f"table: {described(columns, codes, prepare)}; {listed_classes(classes)}"]
-        if self._made:
-            made = self._made_of(codes[parts.transfer.numpy()], columns)
-            new = torch.arange(len(codes), len(codes) + len(made))
-            parts = replace(parts, transfer=torch.cat([parts.transfer, new]))
-            everything = torch.cat([everything, torch.full((len(made),), UNLABELLED)])
-            codes = np.concatenate([codes, made])
-            told.append(f"munge: {len(made):,} rows without a label, made of {len(parts.transfer) - len(made):,}")
+        made, remarks = self._made_of(codes[parts.transfer.numpy()], columns)
+        new = torch.arange(len(codes), len(codes) + len(made))
+        parts = replace(parts, transfer=torch.cat([parts.transfer, new]))
+        everything = torch.cat([everything, torch.full((len(made),), UNLABELLED)])
+        codes = np.concatenate([codes, made])
         for warning in warnings(own, columns, codes):
             _logger.warning("%s: %s", self._key, warning)
         data = assemble(
@@ -138,13 +143,19 @@ class Table:
             augment=self._settings.augment,
             prepare=prepare,
         )
-        return replace(data, told=tuple(told), class_names=tuple(classes))
+        return replace(data, told=(*told, *remarks), class_names=tuple(classes))
 
-    def _made_of(self, rows: Rows, columns: list[Column]) -> Rows:
-        if len(rows) < 2:
-            raise UserError(f"dataset.munge={self._made}: rows are made of two, but there is only one to train on.")
+    def _made_of(self, rows: Rows, columns: list[Column]) -> tuple[Rows, list[str]]:
+        """New rows, and what is told of them."""
+        made, remarks = [rows[:0]], []
         categories = np.array([column.categories is not None for column in columns])
-        return self._munge(rows, categories, self._made, self._settings.seed)
+        for name, count, maker in self._makers:
+            if count and len(rows) < 2:
+                raise UserError(f"dataset.{name}={count}: rows are made of two, but there is only one to train on.")
+            if count:
+                made.append(maker(rows, categories, count, self._settings.seed))
+                remarks.append(f"{name}: {count:,} rows without a label, made of {len(rows):,}")
+        return np.concatenate(made), remarks
 
     def _read(self, path: str, part: str) -> "pd.DataFrame":
         """A file, without the columns that are left out; it has the target."""

@@ -8,12 +8,14 @@ import torch
 
 from kd_lab.datasets.common.columns import Columns, transformer
 from kd_lab.datasets.common.munge import Munge
+from kd_lab.datasets.common.spunge import Spunge
 from kd_lab.datasets.table import Table
 from kd_lab.errors import UserError
 from kd_lab.job.build import build
 from kd_lab.outside.nodes import PREPARE
 from kd_lab.types import UNLABELLED, Data
 from tests.reference.munge import munge_pass
+from tests.reference.spunge import spunge
 
 
 @pytest.fixture(autouse=True)
@@ -214,6 +216,39 @@ def test_table__munge_adds_rows_for_transfer_alone() -> None:
     assert torch.equal(features(load(validation=8, munge=100, munge_spread=5)), features(data))
     with pytest.raises(ValueError, match=r"`munge_probability` to be from 0 to 1, but got 2"):
         Table(path="my.csv", target="class", munge_probability=2)
+
+
+def test_spunge__is_as_one_value_at_a_time() -> None:
+    random = np.random.default_rng(1)
+    rows = np.concatenate([random.normal(size=(40, 3)) * [1, 10, 100], random.integers(0, 3, (40, 2))], axis=1)
+    rows[3, 1] = np.nan
+    categories = np.array([False, False, False, True, True])
+    made = Spunge(0.6, 0.3)(rows, categories, 100, seed=7)
+    np.testing.assert_allclose(made, spunge(rows, categories, 0.6, 0.3, 100, seed=7))
+
+
+def test_spunge__a_small_share_changes_one_column_of_each_row_and_without_noise_to_a_value_that_is_there() -> None:
+    rows = np.arange(70.0).reshape(10, 7)
+    made = Spunge(0.1, 0.0)(rows, np.zeros(7, dtype=bool), 25, seed=0)
+    changed = made != rows[np.arange(25) % 10]
+    assert changed.sum(axis=1).max() == 1
+    assert changed.sum() > 15, "a donor may be the row itself"
+    for column in range(7):
+        assert set(made[:, column]) <= set(rows[:, column])
+
+
+def test_table__spunge_adds_rows_beside_those_of_munge() -> None:
+    data = load(validation=8, munge=100, spunge=50)
+    assert data.targets[60:].tolist() == [UNLABELLED] * 150
+    assert data.told[1:3] == (
+        "munge: 100 rows without a label, made of 40",
+        "spunge: 50 rows without a label, made of 40",
+    )
+    assert torch.equal(features(data)[:160], features(load(validation=8, munge=100)))
+    with pytest.raises(ValueError, match=r"`spunge_share` to be above 0 and at most 1, but got 0"):
+        Table(path="my.csv", target="class", spunge_share=0)
+    with pytest.raises(ValueError, match=r"`spunge` to be >= 0, but got -1"):
+        Table(path="my.csv", target="class", spunge=-1)
 
 
 # What it refuses.

@@ -8,7 +8,7 @@ them in the same pass left them; a missing value is swapped like a category, and
 Legend: N rows, C columns, M rows made.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,23 @@ Rows = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 
-class Munge(NamedTuple):
-    """How: probability p of a swap, and s, which the deviation of numbers is divided by."""
+@dataclass(frozen=True)
+class Munge:
+    """How: probability p of a swap, and s, which the deviation of numbers is divided by.
+
+    Raises:
+        ValueError: p is no probability, or s is not above 0.
+    """
 
     probability: float
     spread: float
+
+    def __post_init__(self) -> None:
+        """Look at the settings."""
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"Expected `munge_probability` to be from 0 to 1, but got {self.probability}.")
+        if not self.spread > 0:
+            raise ValueError(f"Expected `munge_spread` to be > 0, but got {self.spread}.")
 
     def __call__(self, rows: Rows, categories: Flags, count: int, seed: int) -> Rows:
         """As many new rows [M, C].
