@@ -46,7 +46,7 @@ def feed(kind: str, how: str, **settings: Any) -> Feed:
     return StreamingFeed(data(kind), rows, **settings).read_by(int(how))
 
 
-@pytest.mark.parametrize("how", ["memory", "0", "2"])
+@pytest.mark.parametrize("how", ["memory", "0", pytest.param("2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["images", "texts"])
 def test_feed__keeps_the_contract(kind: str, how: str) -> None:
     check_feed(partial(feed, kind, how), views=(moved, moved))

@@ -3,6 +3,7 @@
 import itertools
 import re
 import shlex
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import kd_lab
 from kd_lab.cli.commands import parse
 from kd_lab.cli.manual import OF_COMMAND
-from kd_lab.job.compose import composing
+from kd_lab.job.compose import Composer, composing
 from kd_lab.job.settings import Settings
 from kd_lab.sweep.multirun import _combinations, swept
 
@@ -23,6 +24,7 @@ def commands() -> list[list[str]]:
     return [words[1:] for words in typed if words[:1] == ["kd-lab"]]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not README.exists(), reason="needs the clone")
 def test_readme__its_commands_are_composed() -> None:
     typed = commands()
@@ -31,13 +33,20 @@ def test_readme__its_commands_are_composed() -> None:
     of_a_run = ["teacher.weights=run:ID"]  # asks the store
     jobs = [words for words in typed if words and words[0] not in OF_COMMAND and words != of_a_run]
     assert len(jobs) > 50
-    for words in jobs:
-        options = parse(words)
-        with composing(options) as compose:
-            if not options.multirun:
-                assert compose.single(options.overrides, "one job")["seed"] == 0
-                continue
-            settings, overrides = swept(options.overrides, compose)
-            if settings.search is None:
-                for _, job in itertools.islice(_combinations(overrides), 2):
-                    Settings.of(compose(job))
+    told: dict[tuple[str | None, ...], list[Namespace]] = {}
+    for options in map(parse, jobs):
+        told.setdefault((options.config_dir, options.config_path, options.config_name), []).append(options)
+    for alike in told.values():  # what is composed from the same files shares what was read of them
+        with composing(alike[0]) as compose:
+            for options in alike:
+                check(options, compose)
+
+
+def check(options: Namespace, compose: Composer) -> None:
+    if not options.multirun:
+        assert compose.single(options.overrides, "one job")["seed"] == 0
+        return
+    settings, overrides = swept(options.overrides, compose)
+    if settings.search is None:
+        for _, job in itertools.islice(_combinations(overrides), 2):
+            Settings.of(compose(job))

@@ -75,6 +75,7 @@ def test_existing__another_file__user_error_and_left_as_it_is(tmp_path, content,
     assert (tmp_path / "x.db").read_bytes() == content
 
 
+@pytest.mark.slow
 def test_open__says_nothing(tmp_path):
     """Alembic and MLflow would print a hundred lines while they make the tables."""
     code = "from kd_lab.store.store import Store; Store.open('sqlite:///mlflow.db', 'digits')"
