@@ -7,21 +7,18 @@ what counts is their sum.
 Source: D. Fifield, "A better zip bomb", WOOT 2019.
 """
 
-import io
-import math
 import os
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 from kd_lab.errors import UserError
+from kd_lab.outside.memory import check_memory
+from kd_lab.outside.npy import DAMAGE, array_of, one_line, row_batches
 from kd_lab.outside.text import in_bytes
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
@@ -32,23 +29,9 @@ MAX_RATIO = 100
 """Bytes that one byte of a large file may become. Deflate reaches 1032 with zeros; real data stays far below this."""
 MAX_RATIO_STORED = 2
 """The same of a program that does not compress: names and padding make its files larger than what they hold."""
-HEADER_BYTES = 2**14
-"""More than the longest .npy header that NumPy takes, 10,000; a file may declare one of 4 GiB."""
-MAX_SAID = 200
 
 _ENCRYPTED = 1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    OverflowError,
-    MemoryError,
-    NotImplementedError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-)
 
 
 def check_zip(path: Path, source: str, *, stored: bool = False, todo: str = "save it again") -> None:
@@ -96,12 +79,12 @@ def read_npz(
             arrays = {}
             for name, member in members.items():
                 with archive.open(member) as stream:
-                    arrays[name] = _array(stream, member.file_size, f"{source}: {name}", todo)
+                    arrays[name] = array_of(stream, member.file_size, f"{source}: {name}", todo)
             return arrays, [name.removesuffix(".npy") for name in archive.namelist()]
     except UserError:
         raise
-    except _DAMAGE as error:
-        raise UserError(f"{source}: the file is truncated or damaged ({_line(error)}), {todo}.") from error
+    except DAMAGE as error:
+        raise UserError(f"{source}: the file is truncated or damaged ({one_line(error)}), {todo}.") from error
 
 
 def read_npy(path: Path, source: str, name: str, *, todo: str = "save it again") -> "Array":
@@ -120,7 +103,7 @@ def read_npy(path: Path, source: str, name: str, *, todo: str = "save it again")
         with path.open("rb") as file:
             size = _size(file)
             check_memory(size, source)
-            return _array(file, size, f"{source}: {name}", todo)
+            return array_of(file, size, f"{source}: {name}", todo)
     except OSError as error:
         raise UserError(f"{source}: cannot read the file ({error.strerror}), check the path.") from error
 
@@ -144,7 +127,7 @@ def array_batches(path: Path, source: str, name: str, size: int, *, todo: str = 
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
                 file.seek(0)
-                yield from _row_batches(file, _size(file), f"{source}: {name}", size, todo)
+                yield from row_batches(file, _size(file), f"{source}: {name}", size, todo)
                 return
             with _opened(file) as archive:
                 member = _member(archive, name)
@@ -153,31 +136,11 @@ def array_batches(path: Path, source: str, name: str, size: int, *, todo: str = 
                     raise UserError(f"{source}: no array named {name}, it holds {held}; rename one to {name}.")
                 _check_packing([member], source, todo)
                 with archive.open(member) as stream:
-                    yield from _row_batches(stream, member.file_size, f"{source}: {name}", size, todo)
+                    yield from row_batches(stream, member.file_size, f"{source}: {name}", size, todo)
     except UserError:
         raise
-    except _DAMAGE as error:
-        raise UserError(f"{source}: the file is truncated or damaged ({_line(error)}), {todo}.") from error
-
-
-def check_memory(declared: int, source: str) -> None:
-    """Refuse what does not fit into the memory: a process that takes more is killed without a word.
-
-    Args:
-        declared: bytes.
-        source: the beginning of the message.
-
-    Raises:
-        UserError: less is available.
-    """
-    import psutil
-
-    free = int(psutil.virtual_memory().available)
-    if declared > free:
-        raise UserError(
-            f"{source}: declares {in_bytes(declared)}, expected at most the {in_bytes(free)} of memory that are "
-            "available; choose a smaller file, or more memory."
-        )
+    except DAMAGE as error:
+        raise UserError(f"{source}: the file is truncated or damaged ({one_line(error)}), {todo}.") from error
 
 
 def _opened(file: IO[bytes]) -> zipfile.ZipFile:
@@ -188,8 +151,8 @@ def _opened(file: IO[bytes]) -> zipfile.ZipFile:
     """
     try:
         return zipfile.ZipFile(file)
-    except _DAMAGE as error:
-        raise zipfile.BadZipFile(_line(error)) from error
+    except DAMAGE as error:
+        raise zipfile.BadZipFile(one_line(error)) from error
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo | None:
@@ -221,98 +184,5 @@ def _check_packing(members: Iterable[zipfile.ZipInfo], source: str, todo: str) -
         raise UserError(f"{source}: is encrypted or packed by another method than deflate, expected neither; {todo}.")
 
 
-class _Header(NamedTuple):
-    """What an .npy header says, and its own bytes."""
-
-    bytes: int
-    shape: tuple[int, ...]
-    of_fortran: bool
-    dtype: "np.dtype[Any]"
-
-
-def _row_batches(stream: IO[bytes], size: int, source: str, rows: int, todo: str) -> Iterator["Array"]:
-    import numpy as np
-
-    header = _checked(stream, size, source, todo)
-    stream.seek(0)
-    if header.of_fortran or len(header.shape) < 2:
-        check_memory(size, source)
-        yield _array(stream, size, source, todo)
-        return
-    stream.seek(header.bytes)
-    count, *sample = header.shape
-    row = math.prod(sample) * header.dtype.itemsize
-    check_memory(min(rows, count) * row, source)
-    for start in range(0, count, rows):
-        wanted = min(rows, count - start)
-        content = stream.read(wanted * row)
-        if len(content) != wanted * row:
-            raise ValueError(f"it ends in row {start + len(content) // max(row, 1)} of {count}")
-        yield np.frombuffer(content, header.dtype).reshape(wanted, *sample)
-
-
-def _array(stream: IO[bytes], size: int, source: str, todo: str) -> "Array":
-    """One array from the start of a stream of `size` bytes, once its header agrees with that."""
-    from numpy.lib import format as npy
-
-    try:
-        _checked(stream, size, source, todo)
-        stream.seek(0)
-        array: Array = npy.read_array(stream, allow_pickle=False)
-    except UserError:
-        raise
-    except _DAMAGE as error:
-        raise UserError(f"{source} is truncated or damaged ({_line(error)}), {todo}.") from error
-    return array
-
-
-def _checked(stream: IO[bytes], size: int, source: str, todo: str) -> _Header:
-    """The header of the array that a stream of `size` bytes begins with, once it agrees with that.
-
-    Raises:
-        UserError: it is no array, or one of Python objects.
-        ValueError: it declares other than is there.
-    """
-    from numpy.lib import format as npy
-
-    start = stream.read(HEADER_BYTES)
-    if not start.startswith(npy.MAGIC_PREFIX):
-        raise UserError(f"{source} is not a NumPy array (numpy.savez writes them), {todo}.")
-    header = _header(start)
-    if header.dtype.hasobject:
-        raise UserError(f"{source} holds Python objects, which are never loaded; save it as a numeric array.")
-    declared = math.prod(header.shape) * header.dtype.itemsize
-    if declared != size - header.bytes:
-        raise ValueError(f"its header declares {declared:,} bytes, {size - header.bytes:,} are there")
-    return header
-
-
-def _header(start: bytes) -> _Header:
-    """What an .npy header declares.
-
-    Raises:
-        ValueError: it is none that NumPy reads.
-    """
-    from numpy.lib import format as npy
-
-    stream = io.BytesIO(start)
-    try:
-        # Version 3 is version 2 in another encoding of names; NumPy has no function for it alone.
-        version = npy.read_magic(stream)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, of_fortran, dtype = read(stream)
-    except Exception as error:  # NumPy evaluates it as Python: TokenError, TypeError, RecursionError, ...
-        raise ValueError(_line(error)) from error
-    if any(type(number) is not int for number in shape):  # NumPy takes True for a number here, and not later
-        raise ValueError(f"its header declares the shape {shape}")
-    return _Header(stream.tell(), shape, of_fortran, dtype)
-
-
 def _size(file: IO[bytes]) -> int:
     return os.fstat(file.fileno()).st_size
-
-
-def _line(error: BaseException) -> str:
-    """What it says, on one line; NumPy repeats the whole of a header that it cannot read."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return said if len(said) <= MAX_SAID else f"{said[:MAX_SAID]} ..."

@@ -7,7 +7,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from kd_lab.outside.archives import GIB, check_memory
+from kd_lab.outside.archives import GIB
+from kd_lab.outside.memory import check_memory
 from kd_lab.outside.text import in_bytes
 
 DAMAGE = (OSError, EOFError, ValueError, zlib.error, tarfile.TarError)

@@ -21,7 +21,7 @@ from kd_lab.datasets.common.published import Published
 from kd_lab.datasets.common.scaled import Scaled
 from kd_lab.datasets.common.splits import assemble, cut
 from kd_lab.errors import UserError
-from kd_lab.outside.archives import check_memory
+from kd_lab.outside.memory import check_memory
 from kd_lab.outside.pickles import read_pickle
 from kd_lab.outside.tars import DAMAGE, read_members
 from kd_lab.types import Data

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kd_lab.datasets.common.files import beginning
 from kd_lab.errors import UserError
-from kd_lab.outside.archives import check_memory
+from kd_lab.outside.memory import check_memory
 
 if TYPE_CHECKING:
     import pandas as pd

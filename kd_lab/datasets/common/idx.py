@@ -16,7 +16,8 @@ from kd_lab.datasets.common.published import Published
 from kd_lab.datasets.common.scaled import Scaled
 from kd_lab.datasets.common.splits import assemble, cut
 from kd_lab.errors import UserError
-from kd_lab.outside.archives import GIB, check_memory
+from kd_lab.outside.archives import GIB
+from kd_lab.outside.memory import check_memory
 from kd_lab.outside.text import in_bytes
 from kd_lab.types import Data
 
