@@ -5,8 +5,8 @@ from kd_lab.job.arguments import parse
 from kd_lab.job.compose import Config, check_complete, composing
 from kd_lab.job.console import Reporter
 from kd_lab.job.job import run
-from kd_lab.job.keeper import Context
 from kd_lab.job.offline import check_servers
+from kd_lab.job.order import Context
 from kd_lab.types import RunResult
 
 

@@ -9,7 +9,8 @@ from typing import TypeVar
 from kd_lab import names
 from kd_lab.errors import TrainingFailedError
 from kd_lab.job.console import Reporter
-from kd_lab.job.keeper import Keeper, Obtained, Order
+from kd_lab.job.keeper import Keeper
+from kd_lab.job.order import Obtained, Order
 from kd_lab.job.settings import Settings
 from kd_lab.store.run import Run
 from kd_lab.types import Measurement, NetworkResult

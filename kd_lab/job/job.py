@@ -13,8 +13,9 @@ from kd_lab.job.answers import check
 from kd_lab.job.beside import chain_wall_s, obtain_links, told, with_peers
 from kd_lab.job.bind import described
 from kd_lab.job.console import Reporter, busy
-from kd_lab.job.keeper import Context, Keeper, Obtained, Order
+from kd_lab.job.keeper import Keeper
 from kd_lab.job.misfits import misfits
+from kd_lab.job.order import Context, Obtained, Order
 from kd_lab.job.plan import Built, Plan
 from kd_lab.job.ready import ready
 from kd_lab.job.report import report_markdown, verdict

@@ -12,7 +12,7 @@ from kd_lab.errors import PrunedError, TrainingFailedError, UserError, masked
 from kd_lab.job.compose import check_complete
 from kd_lab.job.console import Reporter, in_a_line
 from kd_lab.job.job import run
-from kd_lab.job.keeper import Context
+from kd_lab.job.order import Context
 from kd_lab.store.client import first_line
 from kd_lab.sweep.states import FAILED, FINISHED, KILLED, PRUNED, RUNNING, JobFolder
 from kd_lab.sweep.sweep import FOLDER, TITLE

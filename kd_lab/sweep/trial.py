@@ -11,8 +11,9 @@ from kd_lab.errors import TrainingFailedError, UserError
 from kd_lab.job.beside import obtain_links
 from kd_lab.job.console import Reporter
 from kd_lab.job.job import begin, obtain_teacher, student_order
-from kd_lab.job.keeper import Context, Keeper, Order
+from kd_lab.job.keeper import Keeper
 from kd_lab.job.measured import timed
+from kd_lab.job.order import Context, Order
 from kd_lab.job.plan import Plan
 from kd_lab.job.ready import ready
 from kd_lab.job.resume import why_none

@@ -8,7 +8,8 @@ from typing import Any
 from kd_lab import names
 from kd_lab.errors import PrunedError, TrainingFailedError
 from kd_lab.job.console import Reporter
-from kd_lab.job.keeper import Context, Keeper, Order
+from kd_lab.job.keeper import Keeper
+from kd_lab.job.order import Context, Order
 from kd_lab.sweep.states import TurnTask
 from kd_lab.sweep.trial import begun, costs
 from kd_lab.training.callbacks.recorder import Sink
