@@ -184,7 +184,7 @@ class Branched(Taught):
         return temperature**2 * kl(log_p_BK, log_q_BK)
 
     def followed(self) -> Mapping[str, nn.Module]:
-        """The other branches, and all together."""
+        """The other branches, and all together; with `recipe.ema` as they are trained, not their averages."""
         numbers = range(1, len(self.tails) + 1)
         return {name: _Saying(self, name) for name in (*(f"branch_{number}" for number in numbers), ENSEMBLE)}
 
