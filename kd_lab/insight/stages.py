@@ -5,6 +5,7 @@ with one resolution (a transformer, a small CNN, an MLP) has its blocks, or its 
 that knows better names the ends of its stages itself: `stage_ends`, a tuple of module paths.
 """
 
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -13,6 +14,9 @@ from kd_lab.errors import UserError
 from kd_lab.insight.probe import Layer, Probe
 from kd_lab.insight.taps import Tap
 from kd_lab.types import Shape
+
+WEIGHTY_BEHIND = 2
+"""So many layers with weights, the classifier one of them, follow an inner stage; else there is but the classifier."""
 
 
 def stages(probe: Probe, *, maps: bool) -> list[Layer]:
@@ -110,6 +114,20 @@ def _segments(probe: Probe, group: list[Layer]) -> list[Layer]:
 
 def _weighty_before(probe: Probe, layer: Layer) -> bool:
     return any(x.weighty and x.order <= layer.order for x in probe.layers.values())
+
+
+def inner_ends(probe: Probe) -> list[Layer]:
+    """The ends of the stages, of maps and of vectors, behind which there is more than the classifier."""
+    weighty = [layer.order for layer in probe.layers.values() if layer.weighty]
+    found: dict[int, Layer] = {}  # a vector may be a map that was pooled: as many layers follow
+    for end in (*stages(probe, maps=True), *stages(probe, maps=False)):
+        found.setdefault(sum(order > end.order for order in weighty), end)
+    return [end for behind, end in found.items() if behind >= WEIGHTY_BEHIND]
+
+
+def pooling(layer: Layer) -> Tap:
+    """The tap of a layer; of a text's, the mean over the positions that are no padding."""
+    return replace(layer.tap, over_tokens=True) if len(layer.shape) == 2 else layer.tap
 
 
 def vectors(probe: Probe) -> list[Layer]:

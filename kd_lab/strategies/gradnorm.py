@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kd_lab.losses.common.checks import not_negative, positive
 from kd_lab.strategies.common.ahead import Learned, meant
-from kd_lab.strategies.common.strategy import Training
+from kd_lab.strategies.common.strategy import Parties, Training
 from kd_lab.strategies.common.weighted import Factors, Weighing, Weighted
 from kd_lab.types import Batch, LossTerms, Outputs, Step
 
@@ -36,6 +36,19 @@ class GradNorm(Weighing):
         super().__init__(all_terms=all_terms)
         self.exponent = not_negative("exponent", exponent)
         self.learning_rate = positive("learning_rate", learning_rate)
+
+    def check(self, parties: Parties) -> None:
+        """There are two terms or more, and a backward pass for each.
+
+        Raises:
+            ValueError: there is one term, or the student is compiled.
+        """
+        super().check(parties)
+        if parties.compiled:
+            raise ValueError(
+                "each term has a backward pass of its own through the student, and torch.compile keeps what one needs; "
+                "expected student.recipe.compile=false"
+            )
 
     def learns(self) -> str:
         """Weights."""

@@ -18,6 +18,7 @@ from kd_lab.inputs import call
 from kd_lab.losses.common.outputs import widened
 from kd_lab.losses.common.probabilities import kl, log_softmax
 from kd_lab.models.common.fitted import Fitted
+from kd_lab.strategies.common.each import check_asked_of_each
 from kd_lab.strategies.common.strategy import Node, Parties, Strategy, Taught, Training
 from kd_lab.types import Batch, LossTerms, Outputs, Step
 
@@ -62,11 +63,7 @@ class Mutual(Strategy):
                 raise ValueError(
                     f"peers: number {number} is fitted, not trained by gradients; expected another network"
                 )
-        if parties.compares_layers:
-            raise ValueError("peers: a loss of layers is bound to one network; expected a loss of logits, or loss=none")
-        for name, term in parties.objective.terms.items():
-            if term.loss.has_memory:
-                raise ValueError(f"peers: loss={name} remembers what one network said; expected another, or loss=none")
+        check_asked_of_each(parties, "peers")
 
     def step(self, training: Training) -> Step:
         """All networks at once."""

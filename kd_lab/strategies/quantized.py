@@ -76,6 +76,8 @@ class Rounded(Taught):
     """Distils a student that answers in int8; the ranges of its activations are part of the state.
 
     What looks beside the training (`measure.gradients`) sees the student as it is, not rounded.
+    With `recipe.ema` the average is kept, and measured in int8 with the ranges that the trained weights saw; the curve
+    of the student in int8 is that of the trained weights.
 
     Args:
         training: with one teacher or none.

@@ -18,8 +18,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from kd_lab.insight.probe import SAMPLES, Layer, Probe
-from kd_lab.insight.stages import embedding, listed, stages
+from kd_lab.insight.probe import SAMPLES, Probe
+from kd_lab.insight.stages import embedding, inner_ends, listed, pooling
 from kd_lab.insight.taps import Tap, Taps
 from kd_lab.losses.common.checks import not_negative, positive
 from kd_lab.losses.common.outputs import widened
@@ -29,8 +29,6 @@ from kd_lab.types import Batch, LossTerms, Step
 
 HARD, SOFT, FEATURE = "hard", "soft", "feature"
 """The names of an exit's terms, behind `exit_1_`."""
-WEIGHTY_BEHIND = 2
-"""An exit stands where so many layers with weights follow, the classifier one of them: else it would be one itself."""
 
 
 class SelfDistillation(Strategy):
@@ -63,7 +61,7 @@ class SelfDistillation(Strategy):
             ValueError: it has fewer than two, or no vector before its logits.
         """
         probe = Probe.of(parties.student, parties.data.example(SAMPLES))
-        if not ends(probe):
+        if not inner_ends(probe):
             raise ValueError(
                 "the student has fewer than two stages, so there is no place for an exit; expected a deeper one, "
                 f"such as student.widths=[64,32] or student=cnn ({listed(probe)})"
@@ -74,25 +72,11 @@ class SelfDistillation(Strategy):
         """The student with its exits, whose first weights follow from the training's seed."""
         probe = Probe.of(training.network, training.data.example(SAMPLES))
         read, (size, *_) = embedding(probe)
-        found = ends(probe)
+        found = inner_ends(probe)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             exits = [Exit(layer.shape[0], size, training.data.num_classes) for layer in found]
-        return Exits(training, exits, [*map(_tap, found), read], self)
-
-
-def ends(probe: Probe) -> list[Layer]:
-    """Where exits stand: the ends of the stages behind which there is more than the classifier."""
-    weighty = [layer.order for layer in probe.layers.values() if layer.weighty]
-    found: dict[int, Layer] = {}  # a vector may be a map that was pooled: as many layers follow
-    for end in (*stages(probe, maps=True), *stages(probe, maps=False)):
-        found.setdefault(sum(order > end.order for order in weighty), end)
-    return [end for behind, end in found.items() if behind >= WEIGHTY_BEHIND]
-
-
-def _tap(layer: Layer) -> Tap:
-    """Of a text, the mean over the positions that are no padding."""
-    return replace(layer.tap, over_tokens=True) if len(layer.shape) == 2 else layer.tap
+        return Exits(training, exits, [*map(pooling, found), read], self)
 
 
 class Exit(nn.Module):

@@ -10,6 +10,7 @@ from kd_lab import names
 from kd_lab.errors import TrainingFailedError, UserError
 from kd_lab.job.beside import obtain_links
 from kd_lab.job.console import Reporter
+from kd_lab.job.describe import strategy_name
 from kd_lab.job.job import begin, obtain_teacher, student_order
 from kd_lab.job.keeper import Keeper
 from kd_lab.job.measured import timed
@@ -118,6 +119,12 @@ def _check_parts(plan: Plan, rounds: int, epochs: int) -> None:
         raise UserError(f"sweep=pbt: goes on from states of trainings, and none can be kept: {reason}")
     if plan.settings.student.recipe.early_stopping is not None:
         raise UserError("student.recipe.early_stopping: the members of a population are trained alike; expected null")
+    moved = [f"loss.{setting}" for _, setting in plan.built.bound.objective.scheduled]
+    if plan.strategy.replaces_loss and moved:
+        raise UserError(
+            f"strategy={strategy_name(plan.settings.strategy or {})}: has terms of its own in the loss's place, so "
+            f"moving {', '.join(moved)} changes nothing; expected another strategy, or KEY=VALUE to fix each"
+        )
     if plan.built.bound.stages:
         raise UserError(
             f"loss={next(iter(plan.built.bound.stages))}: has a first stage, which sweep=pbt cannot cut into rounds; "

@@ -5,7 +5,8 @@ import torch
 
 from kd_lab.strategies.gradnorm import GradNorm, Normed
 from tests.strategies.toy import batches, check_strategy_step, trained, training
-from tests.training.toys import Linear, Plain, kd, toy_data
+from tests.strategies.trainings import parties
+from tests.training.toys import Linear, Plain, kd, toy_data, toy_recipe
 
 
 def test_step__keeps_the_contract() -> None:
@@ -53,3 +54,10 @@ def test_weights__make_unlike_gradients_alike() -> None:
 def test_gradnorm__bad_settings() -> None:
     with pytest.raises(ValueError, match=r"`exponent` to be a finite number >= 0, but got -1"):
         GradNorm(exponent=-1.0)
+
+
+def test_check__a_compiled_student_is_refused() -> None:
+    """torch ends with `compiled with non-empty donated buffers` there."""
+    GradNorm().check(parties(Plain(), Plain(1), kd(), recipe=toy_recipe()))
+    with pytest.raises(ValueError, match=r"^each term has a backward pass .* expected student\.recipe\.compile=false"):
+        GradNorm().check(parties(Plain(), Plain(1), kd(), recipe=toy_recipe(compile=True)))

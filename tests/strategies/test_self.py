@@ -14,10 +14,11 @@ import kd_lab
 from kd_lab import names
 from kd_lab.errors import UserError
 from kd_lab.insight.probe import Probe
+from kd_lab.insight.stages import inner_ends
 from kd_lab.models.cnn import CNN
 from kd_lab.models.mlp import MLP
 from kd_lab.models.resnet import ResNet
-from kd_lab.strategies.self import SelfDistillation, ends
+from kd_lab.strategies.self import SelfDistillation
 from kd_lab.training.distiller import Distiller
 from kd_lab.types import UNLABELLED, Batch
 from tests.contracts.steps import check_step
@@ -100,7 +101,7 @@ def test_step__keeps_the_contract(teachers: Any) -> None:
     ids=["mlp", "one layer", "cnn", "resnet"],
 )
 def test_ends__of_every_stage_but_the_last(network: nn.Module, expected: int) -> None:
-    assert len(ends(Probe.of(network, torch.randn(2, 1, 8, 8)))) == expected
+    assert len(inner_ends(Probe.of(network, torch.randn(2, 1, 8, 8)))) == expected
 
 
 def test_exits__follow_from_the_seed_alone() -> None:

@@ -71,3 +71,23 @@ def test_keys__that_cannot_change__refused(job: list[str], key: str, told: str) 
     check_keys(composed, ["loss.hard_weight", RATE])
     with pytest.raises(UserError, match=told):
         check_keys(composed, [key])
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        (
+            ["loss.temperature", "loss.hard_weight", RATE],
+            "strategy=annealing: has terms of its own in the loss's place, so moving loss.hard_weight, "
+            "loss.temperature changes nothing; expected another strategy, or KEY=VALUE to fix each",
+        ),
+        ([RATE], ""),
+    ],
+)
+def test_strategy_in_the_losss_place__leaves_nothing_of_the_loss_to_move(keys: list[str], told: str) -> None:
+    from kd_lab.sweep.trial import check_trials
+
+    values = {key: VALUES[0][key] for key in keys}
+    job = config(*JOB, *FIRST, "strategy=annealing", "dataset.validation=20")
+    (checked,) = check_trials([with_schedule(job, [0.5], [values, values], followed=True)], 2)
+    assert checked.reason == told
