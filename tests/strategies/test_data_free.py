@@ -13,9 +13,10 @@ from kd_lab.errors import UserError
 from kd_lab.losses.kd import KD
 from kd_lab.store.store import Store
 from kd_lab.strategies.common.asked import Watched
+from kd_lab.strategies.common.free.noise import generator_loss
 from kd_lab.strategies.common.generators import Generator
 from kd_lab.strategies.common.strategy import Training
-from kd_lab.strategies.data_free import DataFree, generator_loss
+from kd_lab.strategies.data_free import DataFree
 from kd_lab.training.objective import Objective, Term
 from kd_lab.types import Batch
 
@@ -139,6 +140,17 @@ def test_step__state__goes_on_as_if_it_had_not_ended() -> None:
         second.at_step(number, 4)
         found = float(second(batch()).total)
     assert found == expected
+
+
+def test_step__counts_what_the_teacher_answered() -> None:
+    """A batch of 8 at each of four steps, and one for the generator at every other."""
+    made = step("dafl", every=2)
+    for number in range(4):
+        made.at_step(number, 4)
+        made(batch())
+    other = step("dafl")
+    other.load_state_dict(made.state_dict())
+    assert made.teacher_samples == other.teacher_samples == 4 * 8 + 2 * 8
 
 
 SHORT = ["strategy=data_free", "teacher=cnn", "teacher.channels=[4]", "baseline=false", "measure.latency_runs=1"]

@@ -21,6 +21,8 @@ class Watched:
 
     def __init__(self, network: nn.Module, num_classes: int) -> None:
         self.network = network
+        self.samples = 0
+        """So many it has answered."""
         self.norms = [part for part in network.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
         self._heads = [
             part for part in network.modules() if isinstance(part, nn.Linear) and part.out_features == num_classes
@@ -45,6 +47,7 @@ class Watched:
         they keep, `sum |mean - mean'| + |var - var'|` over layers (Euclidean norms); the mean of what its classifiers
         were given, in absolute value. The two are scalars, 0 where there is no such layer."""
         self._distances, self._sizes = [], []
+        self.samples += len(inputs)
         logits = self.network(inputs)
         none = logits.new_zeros(())
         size = torch.stack(self._sizes).mean() if self._sizes else none
