@@ -21,6 +21,8 @@ from kd_lab.training.objective import Objective, Term
 from kd_lab.types import Batch
 
 CPU = torch.device("cpu")
+FEW = "strategy.every=2 strategy.inner_steps=3 strategy.samples=8 strategy.bank=20"
+ALSO = [f"strategy.method={method} {FEW}" for method in ("deep_inversion", "cmi")]
 
 
 def network(seed: int) -> nn.Sequential:
@@ -98,6 +100,15 @@ def test_generator__samples_of_any_shape_between_its_bounds(shape: tuple[int, ..
     assert made.shape == (4, *shape)
     assert float(made.min()) >= -1.0
     assert float(made.max()) <= 2.0
+
+
+def test_generator__that_is_not_normalized__reaches_its_bounds() -> None:
+    made = Generator((1, 8, 8), 6, 0.0, 1.0, normalized=False)
+    last = made.body[-1]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    nn.init.constant_(last.bias, -50.0)
+    assert float(made(torch.randn(4, 6)).max()) < 1e-6
 
 
 @pytest.mark.parametrize("method", ["dafl", "zskt", "dfq"])

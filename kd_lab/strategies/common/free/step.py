@@ -24,16 +24,20 @@ RANGE_OF = 256
 
 @dataclass(frozen=True)
 class Making:
-    """How samples are made.
+    """How samples are made; what a method has no use for is 0.
 
-    weights: of the parts of what is minimised, by name. every: the student's steps to one of the generator's.
-    learning_rate: of Adam. noise: how many numbers a sample is made from.
+    weights: of the parts of what is minimised, by name. every: the student's steps to one of the generator's, or to one
+    round. learning_rate: of Adam. noise: how many numbers a sample is made from. inner_steps: of a round. samples: made
+    in a round. bank: how many samples are kept.
     """
 
     weights: Mapping[str, float]
     every: int
     learning_rate: float
-    noise: int
+    noise: int = 0
+    inner_steps: int = 0
+    samples: int = 0
+    bank: int = 0
 
 
 class FromMade(Distiller):
@@ -42,14 +46,15 @@ class FromMade(Distiller):
     Args:
         training: with one teacher.
         making: the settings.
+        means: whether the means of single samples are wanted of `Watched`.
     """
 
-    def __init__(self, training: Training, making: Making) -> None:
+    def __init__(self, training: Training, making: Making, *, means: bool = False) -> None:
         super().__init__(training.network, training.objective, compiled=training.compiled)
         (module,) = training.networks
         self.frozen, self.making, self.seed = FrozenTeacher(module), making, training.seed
         self.num_classes = training.data.num_classes
-        self.watched = Watched(module, self.num_classes)
+        self.watched = Watched(module, self.num_classes, means=means)
         example = training.data.example(RANGE_OF)
         assert isinstance(example, Tensor)
         self.shape, self.low, self.high = tuple(example.shape[1:]), float(example.min()), float(example.max())
@@ -87,11 +92,11 @@ class FromMade(Distiller):
         """Noise [count, L] of this step."""
         return torch.randn(count, self.making.noise, generator=self.random(*purpose)).to(self.device)
 
-    def new_generator(self, *numbers: int) -> Generator:
+    def new_generator(self, *numbers: int, normalized: bool = True) -> Generator:
         """One that nobody has trained, whose weights follow from the seed and these numbers."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mixed(self.seed, *numbers) >> 1)
-            return Generator(self.shape, self.making.noise, self.low, self.high)
+            return Generator(self.shape, self.making.noise, self.low, self.high, normalized=normalized)
 
     def shown(self) -> Tensor:
         """Some of what the student was taught on last, [N, ...]."""
