@@ -19,7 +19,7 @@ from kd_lab.job.plan import Plan
 from kd_lab.job.threads import threads
 from kd_lab.schedules.constant import constant
 from kd_lab.store.run import Run
-from kd_lab.strategies.common.strategy import Illustrated, LearnsRanges, Training
+from kd_lab.strategies.common.strategy import AsksItself, Illustrated, LearnsRanges, Training
 from kd_lab.training.callbacks.gradients import unseen
 from kd_lab.training.callbacks.recorder import Sink
 from kd_lab.training.callbacks.validation import EpochReport
@@ -86,8 +86,10 @@ def distil(
         if (line := told(lesson, answers)) is not None:
             around.tell(line)
     found = together(costs, asking_s)
-    if answering and plan.devices.count == 1:  # each process counts its own
-        found[names.COST_TEACHER_SAMPLES] = float(sum(teacher.samples for teacher in answering))
+    asks = main.step if isinstance(main.step, AsksItself) else None
+    if (answering or asks) and plan.devices.count == 1:  # each process counts its own
+        asked = asks.teacher_samples if asks else sum(teacher.samples for teacher in answering)
+        found[names.COST_TEACHER_SAMPLES] = float(asked)
     return found
 
 

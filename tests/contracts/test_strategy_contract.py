@@ -1,6 +1,7 @@
 """Every strategy of conf/strategy, on the demo with its defaults: it ends, resumes exactly, and says what it cost.
 
-The test file of one that the demo's own settings do not fit says in DEMO what it needs beside them.
+The test file of one that the demo's own settings do not fit says in DEMO what it needs beside them; that of one with
+methods that have a state of their own says in ALSO what else chooses them.
 """
 
 import copy
@@ -31,6 +32,16 @@ from tests.contracts.plugins import with_target
 from tests.contracts.steps import check_step
 
 STRATEGIES = with_target("strategy")
+
+
+def settings(strategy: str) -> list[str]:
+    """What chooses it, and its methods."""
+    tests = importlib.import_module(f"tests.strategies.test_{strategy}")
+    needed = " ".join([strategy, *getattr(tests, "DEMO", [])])
+    return [needed, *(f"{needed} {method}" for method in getattr(tests, "ALSO", []))]
+
+
+CHOICES = [pytest.param(one, id=one.replace("strategy.", "")) for name in STRATEGIES for one in settings(name)]
 STEPS, INTERRUPTED_AT = 6, 3
 SMALL = [
     "teacher=cnn",
@@ -62,13 +73,12 @@ def uri(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator
 
 @pytest.fixture(scope="module")
 def configs(uri: str) -> Callable[[str], Config]:
-    """The config of a strategy's job."""
+    """The config of a strategy's job, by what chooses it."""
     found: dict[str, Config] = {}
 
     def config(strategy: str) -> Config:
         if strategy not in found:
-            needed = getattr(importlib.import_module(f"tests.strategies.test_{strategy}"), "DEMO", [])
-            options = parse([*SMALL, f"tracking.uri={uri}", f"strategy={strategy}", *needed])
+            options = parse([*SMALL, f"tracking.uri={uri}", *f"strategy={strategy}".split()])
             with composing(options) as compose:
                 found[strategy] = compose.single(options.overrides, "one")
         return copy.deepcopy(found[strategy])
@@ -103,7 +113,7 @@ def training_of(plan: Plan) -> Training:
     )
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", CHOICES)
 def test_step__keeps_the_contract(strategy: str, configs: Callable[[str], Config]) -> None:
     plan = ready(Settings.of(configs(strategy)))
     recipe = plan.recipe("student.recipe", plan.settings.student.recipe, len(plan.student_rows()))
@@ -154,7 +164,7 @@ def tutors(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", CHOICES)
 def test_job__ends_leaves_its_teachers_alone_and_resumes_exactly(
     strategy: str,
     uri: str,

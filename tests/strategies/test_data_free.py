@@ -13,13 +13,16 @@ from kd_lab.errors import UserError
 from kd_lab.losses.kd import KD
 from kd_lab.store.store import Store
 from kd_lab.strategies.common.asked import Watched
+from kd_lab.strategies.common.free.noise import generator_loss
 from kd_lab.strategies.common.generators import Generator
 from kd_lab.strategies.common.strategy import Training
-from kd_lab.strategies.data_free import DataFree, generator_loss
+from kd_lab.strategies.data_free import DataFree
 from kd_lab.training.objective import Objective, Term
 from kd_lab.types import Batch
 
 CPU = torch.device("cpu")
+FEW = "strategy.every=2 strategy.inner_steps=3 strategy.samples=8 strategy.bank=20"
+ALSO = [f"strategy.method={method} {FEW}" for method in ("deep_inversion", "cmi")]
 
 
 def network(seed: int) -> nn.Sequential:
@@ -99,6 +102,15 @@ def test_generator__samples_of_any_shape_between_its_bounds(shape: tuple[int, ..
     assert float(made.max()) <= 2.0
 
 
+def test_generator__that_is_not_normalized__reaches_its_bounds() -> None:
+    made = Generator((1, 8, 8), 6, 0.0, 1.0, normalized=False)
+    last = made.body[-1]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    nn.init.constant_(last.bias, -50.0)
+    assert float(made(torch.randn(4, 6)).max()) < 1e-6
+
+
 @pytest.mark.parametrize("method", ["dafl", "zskt", "dfq"])
 def test_step__the_same_whatever_the_data_are(method: str) -> None:
     values = []
@@ -139,6 +151,17 @@ def test_step__state__goes_on_as_if_it_had_not_ended() -> None:
         second.at_step(number, 4)
         found = float(second(batch()).total)
     assert found == expected
+
+
+def test_step__counts_what_the_teacher_answered() -> None:
+    """A batch of 8 at each of four steps, and one for the generator at every other."""
+    made = step("dafl", every=2)
+    for number in range(4):
+        made.at_step(number, 4)
+        made(batch())
+    other = step("dafl")
+    other.load_state_dict(made.state_dict())
+    assert made.teacher_samples == other.teacher_samples == 4 * 8 + 2 * 8
 
 
 SHORT = ["strategy=data_free", "teacher=cnn", "teacher.channels=[4]", "baseline=false", "measure.latency_runs=1"]

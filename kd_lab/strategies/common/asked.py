@@ -17,10 +17,13 @@ class Watched:
     Args:
         network: trained, in eval mode.
         num_classes: a linear layer with so many outputs is a classifier.
+        means: whether `means` is wanted.
     """
 
-    def __init__(self, network: nn.Module, num_classes: int) -> None:
+    def __init__(self, network: nn.Module, num_classes: int, *, means: bool = False) -> None:
         self.network = network
+        self.samples = 0
+        """So many it has answered."""
         self.norms = [part for part in network.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
         self._heads = [
             part for part in network.modules() if isinstance(part, nn.Linear) and part.out_features == num_classes
@@ -28,6 +31,13 @@ class Watched:
         self._handles: list[Any] = []
         self._distances: list[Tensor] = []
         self._sizes: list[Tensor] = []
+        self._means: list[Tensor] | None = [] if means else None
+
+    @property
+    def means(self) -> Tensor:
+        """Of the last call, of each sample by itself: the means of what its BatchNorm layers were given, [B, sum C]."""
+        assert self._means is not None
+        return torch.cat(self._means, dim=1)
 
     def attach(self) -> None:
         """Begin to listen."""
@@ -45,6 +55,8 @@ class Watched:
         they keep, `sum |mean - mean'| + |var - var'|` over layers (Euclidean norms); the mean of what its classifiers
         were given, in absolute value. The two are scalars, 0 where there is no such layer."""
         self._distances, self._sizes = [], []
+        self._means = None if self._means is None else []
+        self.samples += len(inputs)
         logits = self.network(inputs)
         none = logits.new_zeros(())
         size = torch.stack(self._sizes).mean() if self._sizes else none
@@ -58,6 +70,8 @@ class Watched:
             mean = torch.linalg.vector_norm(given[0].mean(dim=axes) - norm.running_mean)
             variance = torch.linalg.vector_norm(given[0].var(dim=axes, unbiased=False) - norm.running_var)
             self._distances.append(mean + variance)
+            if self._means is not None:
+                self._means.append(given[0].mean(dim=axes[1:]) if axes[1:] else given[0])
 
         return hook
 

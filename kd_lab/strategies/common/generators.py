@@ -26,12 +26,14 @@ class Generator(nn.Module):
         noise: L.
         low: the least value.
         high: the largest.
+        normalized: whether BatchNorm stands before the sigmoid, which then seldom comes near the bounds.
     """
 
-    def __init__(self, shape: Shape, noise: int, low: float, high: float) -> None:
+    def __init__(self, shape: Shape, noise: int, low: float, high: float, *, normalized: bool = True) -> None:
         super().__init__()
         self.shape, self.low, self.high = tuple(shape), float(low), float(high)
-        self.body = _pictures(self.shape, noise) if len(self.shape) == 3 else _vectors(self.shape, noise)
+        body = _pictures(self.shape, noise) if len(self.shape) == 3 else _vectors(self.shape, noise)
+        self.body = body if normalized else body[:-1]
 
     def forward(self, noise_BL: Tensor) -> Tensor:
         """Noise [B, L] to samples [B, *shape]."""

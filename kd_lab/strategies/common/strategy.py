@@ -134,6 +134,15 @@ class Illustrated(Protocol):
 
 
 @runtime_checkable
+class AsksItself(Protocol):
+    """A step that asks the teachers by itself, for what the data do not hold; see `Strategy.asks_rows`."""
+
+    @property
+    def teacher_samples(self) -> int:
+        """How many samples they have answered by forward passes in this training."""
+
+
+@runtime_checkable
 class LearnsRanges(Protocol):
     """A step that learns between which values the inputs of the student's layers lie, for int8."""
 
