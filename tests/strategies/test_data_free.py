@@ -137,6 +137,22 @@ def test_step__generator_moves_every_so_many_steps_and_the_teacher_never() -> No
     assert {id(p) for p in made.parameters()} == {id(p) for p in made.network.parameters()}
 
 
+def test_step__of_several_batches__other_samples_in_each_and_one_step_of_the_generator() -> None:
+    made, alone = step("dafl"), step("dafl")
+    for one in (made, alone):
+        one.at_step(0, 4)
+    first = float(made(batch()).total.detach())
+    kept = [p.detach().clone() for p in made.generator.parameters()]
+    made.at_step(0, 4)
+    second = float(made(batch()).total.detach())
+    assert first == float(alone(batch()).total.detach())
+    assert second != first
+    assert all(torch.equal(a, b) for a, b in zip(kept, made.generator.parameters(), strict=True))
+    made.at_step(1, 4)
+    alone.at_step(1, 4)
+    assert float(made(batch()).total.detach()) == float(alone(batch()).total.detach())
+
+
 def test_step__state__goes_on_as_if_it_had_not_ended() -> None:
     whole, first = step("dfq"), step("dfq")
     for number in range(4):
