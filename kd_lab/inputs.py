@@ -1,6 +1,7 @@
 """What a network is given: one tensor, or several with a name each. Nothing outside of here asks which it is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +18,18 @@ IDS, MASK = "input_ids", "attention_mask"
 def call(network: nn.Module, inputs: Inputs) -> Any:
     """What the network says; tensors with names are given to it by these."""
     return network(inputs) if isinstance(inputs, Tensor) else network(**inputs)
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[nn.Module]:
+    """Puts every submodule in eval mode and gives each its own mode back, so a frozen BatchNorm stays frozen."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield module
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 def each(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kd_lab.inputs import Inputs, call, count, moved
+from kd_lab.inputs import Inputs, call, count, eval_mode, moved
 from kd_lab.insight.taps import Tap, first_tensor, uncompiled
 from kd_lab.types import Shape
 
@@ -70,14 +70,8 @@ class Probe:
         record = _Record(inner)
         device = next((t.device for t in inner.state_dict().values()), torch.device("cpu"))
         assert count(example) == SAMPLES
-        modes = {module: module.training for module in inner.modules()}
-        inner.eval()
-        try:
-            with torch.random.fork_rng(devices=[]), torch.no_grad(), record:
-                logits = call(inner, moved(example, device))
-        finally:
-            for module, training in modes.items():
-                module.training = training
+        with eval_mode(inner), torch.random.fork_rng(devices=[]), torch.no_grad(), record:
+            logits = call(inner, moved(example, device))
         probe = cls(inner, record.layers(), record.layers(at_input=True), record.said, record.given, logits)
         probe.head = probe._find_head()
         return probe

@@ -5,14 +5,12 @@ of how the rest is called. Whether that is the same is tried: a way around the l
 """
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kd_lab.inputs import Inputs, call
+from kd_lab.inputs import Inputs, call, eval_mode
 from kd_lab.insight.probe import Layer, Probe
 from kd_lab.insight.taps import Tap, Taps, first_tensor
 
@@ -58,7 +56,7 @@ class Tail(nn.Module):
             f"what follows the layer {end.path} needs more than what that says; expected a network whose stages follow "
             "each other, such as student=cnn"
         )
-        with _evaluated(probe.network), _evaluated(self.network):
+        with eval_mode(probe.network), eval_mode(self.network):
             taps = Taps(probe.network, [heard_as_said(end)]).attach()
             try:
                 with torch.no_grad():
@@ -120,15 +118,3 @@ class _Given(nn.Module):
 
 def _listen(_module: nn.Module, _arguments: Any, _output: Any) -> None:
     """Changes nothing."""
-
-
-@contextmanager
-def _evaluated(network: nn.Module) -> Iterator[None]:
-    """Eval mode; every module has its own mode again behind it."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -9,7 +9,7 @@ from torch import nn
 
 from kd_lab.errors import UserError
 from kd_lab.inputs import call as call_network
-from kd_lab.inputs import mask_of, shapes
+from kd_lab.inputs import eval_mode, mask_of, shapes
 from kd_lab.insight.int8 import layers
 from kd_lab.job.bind import loss_class
 from kd_lab.job.build import build, call, check_arguments, is_node, locate, parameters
@@ -18,7 +18,6 @@ from kd_lab.job.settings import MeasureSettings, RecipeSettings, Settings
 from kd_lab.job.specs import PRETRAINED, NetworkSpec
 from kd_lab.job.strict import Node
 from kd_lab.losses.common.loss import Loss
-from kd_lab.measures.predict import eval_mode
 from kd_lab.models.common.fitted import Fitted
 from kd_lab.models.common.weights import load_weights
 from kd_lab.outside.ids import RUN

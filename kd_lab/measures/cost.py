@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 from kd_lab import names
-from kd_lab.inputs import Inputs, call
-from kd_lab.measures.predict import eval_mode
+from kd_lab.inputs import Inputs, call, eval_mode
 from kd_lab.outside.scratch import scratch
 from kd_lab.types import Measurement
 

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from kd_lab import names
+from kd_lab.inputs import eval_mode
 from kd_lab.insight.int8 import InInt8, Int8, kept_ranges, layers, weight_scale
 from kd_lab.measures.cost import weights_bytes
-from kd_lab.measures.predict import eval_mode, predict
+from kd_lab.measures.predict import predict
 from kd_lab.measures.predictive import predictive
 from kd_lab.types import Measurement, Rows
 

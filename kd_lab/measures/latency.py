@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from kd_lab import names
-from kd_lab.inputs import Inputs, call, count, each, moved
-from kd_lab.measures.predict import eval_mode
+from kd_lab.inputs import Inputs, call, count, each, eval_mode, moved
 from kd_lab.types import Measurement
 
 THROUGHPUT_BUDGET_S = 0.1

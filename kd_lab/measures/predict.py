@@ -3,15 +3,14 @@
 Legend: N samples, K classes.
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from kd_lab.errors import choices
-from kd_lab.inputs import Inputs, call, count, each
+from kd_lab.inputs import Inputs, call, count, each, eval_mode
 from kd_lab.types import Rows
 
 AUTOCAST: dict[str, torch.dtype | None] = {
@@ -20,18 +19,6 @@ AUTOCAST: dict[str, torch.dtype | None] = {
     "bf16-mixed": torch.bfloat16,
     "16-mixed": torch.float16,
 }
-
-
-@contextmanager
-def eval_mode(module: nn.Module) -> Iterator[nn.Module]:
-    """Puts every submodule in eval mode and gives each its own mode back, so a frozen BatchNorm stays frozen."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield module
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def predict(

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kd_lab.inputs import call
+from kd_lab.inputs import call, eval_mode
 from kd_lab.losses.common.checks import within
-from kd_lab.measures.predict import eval_mode
 from kd_lab.seeds import mixed
 from kd_lab.strategies.common.horizon import HeldOut, check_validation
 from kd_lab.strategies.common.strategy import Parties, Training

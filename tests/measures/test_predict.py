@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from kd_lab.measures.predict import eval_mode, predict
+from kd_lab.inputs import eval_mode
+from kd_lab.measures.predict import predict
 
 
 class Probe(nn.Module):

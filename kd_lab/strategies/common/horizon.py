@@ -6,8 +6,8 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
+from kd_lab.inputs import eval_mode
 from kd_lab.losses.common.checks import positive
-from kd_lab.measures.predict import eval_mode
 from kd_lab.seeds import mixed
 from kd_lab.strategies.common.ahead import Weights, ahead
 from kd_lab.strategies.common.strategy import Parties, Training

@@ -7,15 +7,14 @@ Legend: N samples of a round, B batch, K classes.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from kd_lab.inputs import call
+from kd_lab.inputs import call, eval_mode
 from kd_lab.seeds import integers, mixed, of_samples
 from kd_lab.strategies.common.free.step import SHOWN, FromMade, Making
 from kd_lab.strategies.common.strategy import Training
@@ -105,7 +104,7 @@ class FromBank(FromMade):
         self._made_at = self._step
         classes = torch.randint(self.num_classes, (self.making.samples,), generator=self.random(1))
         targets_N = classes.to(self.device)
-        with at_rest(self.network):
+        with eval_mode(self.network):
             best = self._best(self.begin(targets_N))
         with torch.no_grad():
             logits_NK = self.watched(best.inputs)[0]
@@ -152,18 +151,6 @@ class FromBank(FromMade):
         self.bank.load(tuple(state["bank"]), self.device)
         self.watched.samples = state["samples"]
         self._losses, self._accuracy = dict(state["losses"]), state["accuracy"]
-
-
-@contextmanager
-def at_rest(network: nn.Module) -> Iterator[None]:
-    """In eval mode, so that what it is asked leaves its BatchNorm alone; then each part as it was."""
-    modes = [(part, part.training) for part in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 def _kept(proposal: Proposal) -> Proposal:
