@@ -77,7 +77,7 @@ class FromBank(FromMade):
     def __init__(self, training: Training, making: Making, *, means: bool = False) -> None:
         super().__init__(training, making, means=means)
         self.bank = Bank(making.bank)
-        self._accuracy, self._made_at = 0.0, -1
+        self._accuracy = 0.0
 
     def begin(self, targets_N: Tensor) -> Round:
         """A round towards these classes."""
@@ -90,7 +90,8 @@ class FromBank(FromMade):
 
     def forward(self, batch: Batch) -> LossTerms:
         """The terms of the loss on samples of which none has a label; which ones follows from step and row."""
-        if self._step % self.making.every == 0 and self._step != self._made_at:  # once where batches add up to a step
+        first = self.next_part() == 0
+        if self._step % self.making.every == 0 and first:
             self.make()
         seeds_B = of_samples(mixed(self.seed, self._step, 0), batch.index)
         rows_B = integers(seeds_B, 0, len(self.bank))
@@ -101,7 +102,6 @@ class FromBank(FromMade):
 
     def make(self) -> None:
         """A round; the best that it came by goes into the bank."""
-        self._made_at = self._step
         classes = torch.randint(self.num_classes, (self.making.samples,), generator=self.random(1))
         targets_N = classes.to(self.device)
         with eval_mode(self.network):

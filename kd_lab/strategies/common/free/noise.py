@@ -26,7 +26,6 @@ class FromNoise(FromMade):
         made = self.new_generator(1)
         self._made = (made,)  # in a tuple: the training's optimizer does not move it
         self._optimizer = torch.optim.Adam(made.parameters(), lr=making.learning_rate)
-        self._part = 0  # which batch of a step, where several add up to one
 
     @property
     def generator(self) -> Generator:
@@ -39,15 +38,9 @@ class FromNoise(FromMade):
         self.generator.to(device)
         self._optimizer.load_state_dict(self._optimizer.state_dict())  # its state follows the parameters
 
-    def at_step(self, step: int, total_steps: int) -> None:
-        """Set what is scheduled; all random numbers follow from the step, and from the batch of it."""
-        self._part = self._part if step == self._step else 0
-        super().at_step(step, total_steps)
-
     def forward(self, batch: Batch) -> LossTerms:
         """The terms of the loss on samples of which none has a label."""
-        count, part = len(batch.targets), self._part
-        self._part += 1
+        count, part = len(batch.targets), self.next_part()
         if self._step % self.making.every == 0 and part == 0:
             self._improve(count)
         with torch.no_grad():

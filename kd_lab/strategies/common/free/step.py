@@ -59,7 +59,7 @@ class FromMade(Distiller):
         assert isinstance(example, Tensor)
         self.shape, self.low, self.high = tuple(example.shape[1:]), float(example.min()), float(example.max())
         self.device = torch.device("cpu")
-        self._step, self._losses = 0, dict.fromkeys(making.weights, 0.0)
+        self._step, self._part, self._losses = 0, 0, dict.fromkeys(making.weights, 0.0)
 
     @property
     def teacher_samples(self) -> int:
@@ -82,7 +82,13 @@ class FromMade(Distiller):
     def at_step(self, step: int, total_steps: int) -> None:
         """Set what is scheduled; all random numbers follow from the step."""
         super().at_step(step, total_steps)
+        self._part = self._part if step == self._step else 0
         self._step = step
+
+    def next_part(self) -> int:
+        """Which batch of its step this is, from 0, where several add up to one; told to each of them once."""
+        self._part += 1
+        return self._part - 1
 
     def random(self, *purpose: int) -> torch.Generator:
         """Random numbers of this step, on the CPU, so that they are the same on every device."""
