@@ -35,6 +35,10 @@ class Lease:
         """Hold it; None while another process, or another lease of this one, does."""
         path = location.lock_file(f"run-{local_id}")
         path.parent.mkdir(parents=True, exist_ok=True)
+        return cls._hold(path)
+
+    @classmethod
+    def _hold(cls, path: Path) -> "Lease | None":
         lock = FileLock(path, thread_local=False)
         try:
             lock.acquire(timeout=0)
@@ -60,7 +64,7 @@ class Lease:
 
     @classmethod
     def forget_dead(cls, location: Location, running: Collection[str]) -> None:
-        """Take away what killed processes left: locks that nobody holds, of runs that are not RUNNING nor kept.
+        """Take away what killed processes left: locks that nobody holds, but of runs that are RUNNING or kept.
 
         Args:
             location: the store.
@@ -71,7 +75,7 @@ class Lease:
             with suppress(OSError):
                 if local_id in running or time.time() - path.lstat().st_mtime < NEW_S:
                     continue
-                lease = cls.take(location, local_id)
+                lease = cls._hold(path)
                 if lease is not None:
                     lease.release(done=lease.folder is None)
 
