@@ -90,7 +90,7 @@ class Place:
     def again(self, *arguments: str) -> Process:
         """The same command after an attack, when some time has gone by; it must succeed."""
         self.alone()
-        for path in [*self.tmp.rglob("*"), *self.work.rglob("*.lock")]:
+        for path in [*self.tmp.rglob("*"), *self.work.rglob("*.lock"), *self.work.glob(".kd_lab_export_*")]:
             with suppress(OSError):
                 os.utime(path, (time.time() - OLD_S, time.time() - OLD_S))
         return self.run(*arguments)
@@ -119,7 +119,8 @@ class Place:
         locks = [path for path in self.work.glob("*.locks/*") if path.name != "id"]
         locks += [path for path in self.root.glob("home/.cache/kd-lab/locks/*/*") if path.name not in OF_A_SERVER]
         named = ("kd_lab_rescue", "*.checkpoints", ".kd-lab-sweep-*", "*.part", ".kd_lab_export_*", "*-journal")
-        found = [*locks, *self.tmp.iterdir(), *(path for name in named for path in self.work.rglob(name))]
+        temporary = [path for path in self.tmp.iterdir() if path.name != OF_ONNXRUNTIME]
+        found = [*locks, *temporary, *(path for name in named for path in self.work.rglob(name))]
         return sorted(str(path.relative_to(self.root)) for path in found)
 
     def remove(self) -> None:
@@ -128,6 +129,8 @@ class Place:
 
 
 OF_A_SERVER = ("id", "creation.lock")
+OF_ONNXRUNTIME = ".ses"
+"""A file of 51 bytes that it writes wherever it is imported (1.32)."""
 
 
 def store_problems(database: Path, study: str | None = None, *, once: bool = True) -> list[str]:

@@ -7,7 +7,6 @@ import contextlib
 import io
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from kd_lab.job.pyfunc import Description
 from kd_lab.models.common.inputs import first_line
 from kd_lab.models.common.weights import weights_sha256
 from kd_lab.outside.console import console
+from kd_lab.outside.scratch import beside
 from kd_lab.outside.text import line
 from kd_lab.store.store import Store
 from kd_lab.store.stored_run import StoredRun
@@ -154,8 +154,8 @@ def _folder(out: Path) -> Iterator[Path]:
         UserError: nothing can be written there.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=".kd_lab_export_", dir=out.parent) as folder:
-            yield Path(folder)
+        with beside(out, ".kd_lab_export_") as folder:
+            yield folder
     except OSError as error:
         raise UserError(f"out={out}: cannot be written ({error.strerror or error}); choose another place") from error
 

@@ -31,6 +31,21 @@ def scratch(prefix: str = "tmp") -> Iterator[str]:
         yield folder
 
 
+@contextmanager
+def beside(file: Path, prefix: str) -> Iterator[Path]:
+    """A folder where a file is to come, so that the file, made in it, takes its place whole; removed as by `scratch`.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    _sweep(file.parent, prefix)
+    with (
+        tempfile.TemporaryDirectory(prefix=prefix, dir=file.parent) as folder,
+        FileLock(Path(folder) / LOCK, thread_local=False),
+    ):
+        yield Path(folder)
+
+
 def own_folder() -> Path:
     """The folder of this process, removed when it ends."""
     return _own_folder(os.getpid())
@@ -38,7 +53,7 @@ def own_folder() -> Path:
 
 @cache
 def _own_folder(pid: int) -> Path:
-    _sweep(Path(tempfile.gettempdir()))
+    _sweep(Path(tempfile.gettempdir()), PREFIX)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     lock = FileLock(folder / LOCK, thread_local=False)
     lock.acquire()
@@ -52,9 +67,9 @@ def _remove(folder: Path, pid: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep(root: Path) -> None:
+def _sweep(root: Path, prefix: str) -> None:
     """Take away the folders of this user's processes that are dead."""
-    for folder in root.glob(f"{PREFIX}*"):
+    for folder in root.glob(f"{prefix}*"):
         with suppress(OSError, Timeout):
             if is_own_folder(folder) and time.time() - folder.lstat().st_mtime > NEW_S:
                 with FileLock(folder / LOCK, timeout=0, thread_local=False):

@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.entities import PagedList
 
@@ -45,8 +47,12 @@ class GuardedClient(MlflowClient):
 
         Raises:
             UserError: the answer is no run, or its artifacts would go to a folder that the store may not name.
+            MlflowException: it was not a server of MLflow's that answered, as while a proxy stands in its place.
         """
-        made = self._checked(super().create_run(*args, **kwargs))
+        made = super().create_run(*args, **kwargs)
+        if not made.info.run_id:
+            raise MlflowException("it answers, but not of the run", error_code=TEMPORARILY_UNAVAILABLE)
+        self._checked(made)
         self._places[made.info.run_id] = self._place(made)  # its artifacts need not ask for it again
         return made
 

@@ -5,15 +5,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
-from kd_lab.outside.scratch import LOCK, PREFIX, _own_folder, own_folder, scratch
+from kd_lab.outside.scratch import LOCK, PREFIX, _own_folder, beside, own_folder, scratch
 
 HOLDS = """
 import sys, time
-from kd_lab.outside.scratch import scratch
-with scratch() as folder:
+from pathlib import Path
+from kd_lab.outside.scratch import beside, scratch
+with beside(Path(sys.argv[1]), ".made_") if sys.argv[1:] else scratch() as folder:
     print(folder, flush=True)
     sys.stdin.read()
 """
@@ -29,8 +31,8 @@ def root(tmp_path, monkeypatch):
     _own_folder.cache_clear()
 
 
-def begun():
-    command = [sys.executable, "-c", HOLDS]
+def begun(*arguments):
+    command = [sys.executable, "-c", HOLDS, *arguments]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     return process, process.stdout.readline().strip()
 
@@ -73,3 +75,17 @@ def test_scratch__new_and_linked_folders__left_alone(root):
     own_folder()
     assert (root / f"{PREFIX}new").is_dir()
     assert (root / "mine").is_dir()
+
+
+def test_beside__gone_after_the_block_and_swept_where_its_process_was_killed(tmp_path):
+    file = tmp_path / "student.onnx"
+    (alive, there), (killed, _) = begun(file), begun(file)
+    for folder in tmp_path.iterdir():
+        os.utime(folder, (time.time() - 100, time.time() - 100))
+    killed.kill()
+    killed.wait(20)
+    with beside(file, ".made_") as folder:
+        assert folder.parent == tmp_path
+        assert sorted(tmp_path.iterdir()) == sorted([folder, Path(there)])
+    alive.communicate("")
+    assert list(tmp_path.iterdir()) == []

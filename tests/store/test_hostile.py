@@ -83,6 +83,23 @@ def test_server__id_that_is_a_path__refused_and_nothing_of_the_user_is_touched(p
     assert not (tmp_path / "kd_lab_rescue").exists()
 
 
+@pytest.mark.slow
+def test_server__answers_an_empty_object_while_a_run_begins__kept_here_until_it_tells_of_a_run(
+    proxy, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    store = Store.open(proxy.uri, "empty")
+    proxy.rewrite = lambda _answer: b"{}"
+    with store.start_run(**START) as run:
+        pass
+    folder = tmp_path / "kd_lab_rescue" / run.run_id
+    assert json.loads((folder / "run.json").read_text())["run_id"] is None
+    proxy.rewrite = bytes
+    assert len(list(sync(None))) == 1
+    assert not folder.exists()
+    assert [one.info.status for one in MlflowClient(proxy.uri).search_runs([store.experiment_id])] == ["FINISHED"]
+
+
 def test_run__id_that_is_a_path__refused(store, victim):
     with pytest.raises(UserError, match="came as the id of a run"):
         Run(store.uri, "../../victim")
