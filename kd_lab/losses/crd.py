@@ -33,7 +33,7 @@ from torch.nn import functional as F
 
 from kd_lab.losses.common.checks import one_pair, positive, within
 from kd_lab.losses.common.contrast import Memories, Pair
-from kd_lab.losses.common.gather import gathered, own_slice
+from kd_lab.losses.common.gather import gathered, standing
 from kd_lab.losses.common.loss import Layers, Loss
 from kd_lab.losses.common.negatives import Negatives
 from kd_lab.types import Batch, Outputs, Shape
@@ -107,7 +107,7 @@ class CRD(Loss):
     def _told_apart(self, scaled: Pair, vectors: Pair, index_B: Tensor) -> tuple[Tensor, Pair]:
         """The loss of each sample and its derivatives, against what was known before this batch."""
         index_G = gathered(index_B)
-        first, numbers = self.others.step == 0, self.others.numbers(len(index_G))[own_slice(index_B)]
+        first, numbers = self.others.step == 0, self.others.numbers(len(index_G))[standing(index_B)[0]]
         if first:
             self.memories.fix_z(scaled, index_B, self.others, numbers)
         found = self.memories.told_apart(scaled, index_B, self.others, numbers)

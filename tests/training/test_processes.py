@@ -13,15 +13,20 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from kd_lab import names
+from kd_lab.feeds.memory import MemoryFeed
 from kd_lab.job.devices import Devices
 from kd_lab.job.fit import _trainer
 from kd_lab.job.plan import Plan
 from kd_lab.losses.crd import CRD
 from kd_lab.losses.kd import KD
 from kd_lab.losses.ps_kd import PSKD
+from kd_lab.strategies.common.strategy import Strategy
+from kd_lab.strategies.data_free import DataFree
+from kd_lab.strategies.look_ahead import LookAhead
 from kd_lab.training.objective import Objective, Term
 from kd_lab.training.states import States
 from kd_lab.types import Batch, Outputs
+from tests.strategies.trainings import training
 from tests.training.toys import (
     CLASSES,
     FEATURES,
@@ -30,6 +35,7 @@ from tests.training.toys import (
     Noisy,
     Plain,
     Projected,
+    kd,
     same,
     toy_data,
     toy_recipe,
@@ -162,3 +168,23 @@ def test_slurm__its_variables_do_not_make_two_processes_one_each(
     job: Any = SimpleNamespace(taps=(), threads=1, recipe=toy_recipe())
     trainer = _trainer(Plan(settings, TWO, toy_data()), job, [], 1, str(tmp_path))
     assert trainer.world_size == 2
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [DataFree("dafl"), DataFree("zskt"), DataFree("dfq", every=2), LookAhead(temperature=True)],
+    ids=lambda one: getattr(one, "method", type(one).__name__),
+)
+def test_strategy__what_it_moves_beside_the_student_is_moved_in_two_processes_as_in_one(strategy: Strategy) -> None:
+    """27 rows in batches of 9, which two processes share as 5 and 4."""
+    data = toy_data(labelled=27, validation=18)
+    recipe = toy_recipe(steps=6, batch_size=9)
+    students = []
+    for devices in (ONE_PROCESS, TWO):
+        student, held_out = Plain(), MemoryFeed(data, data.validation, batch_size=9, total_steps=6, seed=1)
+        objective = kd(hard_weight=0.0 if isinstance(strategy, DataFree) else 0.5)
+        of = training(student, (Normed(),), objective=objective, data=data, validation=held_out, steps=6)
+        train(student, data=data, recipe=recipe, devices=devices, step=strategy.step(of))
+        students.append(weights(student))
+    for name, value in students[0].items():
+        torch.testing.assert_close(students[1][name], value, rtol=1e-3, atol=1e-4, msg=name)

@@ -32,12 +32,13 @@ def gathered_outputs(outputs: Outputs) -> Outputs:
     return mapped(outputs, gathered)
 
 
-def own_slice(tensor: Tensor) -> slice:
-    """Where the samples of this process's `tensor` [B, ...] stand among the gathered ones."""
+def standing(tensor: Tensor) -> tuple[slice, int]:
+    """Where the samples of this process's `tensor` [B, ...] stand among the gathered ones, and how many these are."""
     if not _several():
-        return slice(0, len(tensor))
-    start = sum(_sizes(tensor)[: dist.get_rank()])
-    return slice(start, start + len(tensor))
+        return slice(0, len(tensor)), len(tensor)
+    sizes = _sizes(tensor)
+    start = sum(sizes[: dist.get_rank()])
+    return slice(start, start + len(tensor)), sum(sizes)
 
 
 def _several() -> bool:

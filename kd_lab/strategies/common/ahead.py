@@ -80,8 +80,8 @@ class Learned(nn.Module):
         self._optimizer = torch.optim.Adam([self.values], rate)
 
     def attach(self, device: torch.device) -> None:
-        """They come to this device."""
-        self.values.data = self.values.data.to(device)
+        """They come to this device, and are those of this process alone: one on the CPU is handed another's memory."""
+        self.values.data = self.values.data.to(device, copy=True)
 
     def move(self, gradient: Tensor) -> None:
         """A step against this gradient."""

@@ -66,8 +66,7 @@ class Contrastive(FromBank):
     def attach(self, device: torch.device) -> None:
         """Teacher, bank and head come to this device."""
         super().attach(device)
-        self.head.to(device)
-        self._optimizer.load_state_dict(self._optimizer.state_dict())  # its state follows the parameters
+        self.bring(self.head, self._optimizer)
 
     def begin(self, targets_N: Tensor) -> Round:
         """From a new generator and new noise."""

@@ -1,4 +1,8 @@
-"""A generator that learns beside the student: DAFL, ZSKT, DFQ. Legend: B batch, K classes."""
+"""A generator that learns beside the student: DAFL, ZSKT, DFQ. Legend: B batch, K classes.
+
+Where several processes train, each of them moves a generator of its own by the samples of all, so that these stay the
+same, and shows the student its share of them.
+"""
 
 from typing import Any
 
@@ -7,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kd_lab.inputs import call
+from kd_lab.losses.common.gather import standing
 from kd_lab.strategies.common.free.step import SHOWN, FromMade, Making
 from kd_lab.strategies.common.generators import Generator
 from kd_lab.strategies.common.strategy import Training
@@ -35,16 +40,15 @@ class FromNoise(FromMade):
     def attach(self, device: torch.device) -> None:
         """Teacher and generator come to this device."""
         super().attach(device)
-        self.generator.to(device)
-        self._optimizer.load_state_dict(self._optimizer.state_dict())  # its state follows the parameters
+        self.bring(self.generator, self._optimizer)
 
     def forward(self, batch: Batch) -> LossTerms:
         """The terms of the loss on samples of which none has a label."""
-        count, part = len(batch.targets), self.next_part()
+        (own, count), part = standing(batch.index), self.next_part()
         if self._step % self.making.every == 0 and part == 0:
             self._improve(count)
         with torch.no_grad():
-            inputs = self.generator(self.drawn(count, 0, *([part] if part else [])))
+            inputs = self.generator(self.drawn(count, 0, *([part] if part else [])))[own]
             taught = Outputs(self.watched(inputs)[0])
         made = Batch(inputs, torch.full_like(batch.targets, UNLABELLED), batch.index, share=batch.share)
         terms: LossTerms = self.objective(Outputs(call(self.network, inputs)), taught, made)

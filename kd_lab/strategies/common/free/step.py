@@ -1,11 +1,12 @@
 """What all steps share that teach a student on samples that they make; the data count steps and are not looked at."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from kd_lab import names
 from kd_lab.analysis.figures.networks import pictures
@@ -72,6 +73,16 @@ class FromMade(Distiller):
         self.frozen.attach(device)
         self.watched.attach()
         self.device = device
+
+    def bring(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """What is moved beside the student comes to the teacher's device, in memory of this process alone.
+
+        Lightning sees to that for the parameters of a training; of all else, processes on the CPU share the memory.
+        """
+        module.to(self.device)
+        for one in itertools.chain(module.parameters(), module.buffers()):
+            one.data = one.data.clone()
+        optimizer.load_state_dict(optimizer.state_dict())  # its state follows the parameters
 
     def release(self) -> None:
         """Take the hooks off all networks again."""
