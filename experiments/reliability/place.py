@@ -1,5 +1,6 @@
 """A folder that is attacked: commands in it, the same command again, and what must be true afterwards."""
 
+import getpass
 import hashlib
 import json
 import os
@@ -119,7 +120,7 @@ class Place:
         locks = [path for path in self.work.glob("*.locks/*") if path.name != "id"]
         locks += [path for path in self.root.glob("home/.cache/kd-lab/locks/*/*") if path.name not in OF_A_SERVER]
         named = ("kd_lab_rescue", "*.checkpoints", ".kd-lab-sweep-*", "*.part", ".kd_lab_export_*", "*-journal")
-        temporary = [path for path in self.tmp.iterdir() if path.name != OF_ONNXRUNTIME]
+        temporary = [path for path in self.tmp.iterdir() if path.name not in OF_OTHERS]
         found = [*locks, *temporary, *(path for name in named for path in self.work.rglob(name))]
         return sorted(str(path.relative_to(self.root)) for path in found)
 
@@ -129,8 +130,8 @@ class Place:
 
 
 OF_A_SERVER = ("id", "creation.lock")
-OF_ONNXRUNTIME = ".ses"
-"""A file of 51 bytes that it writes wherever it is imported (1.32)."""
+OF_OTHERS = {".ses", f"torchinductor_{getpass.getuser()}"}
+"""What onnxruntime and torch make wherever they are imported, and use again: a file of 51 bytes, a folder."""
 
 
 def store_problems(database: Path, study: str | None = None, *, once: bool = True) -> list[str]:

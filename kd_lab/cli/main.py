@@ -12,12 +12,13 @@ from kd_lab.errors import TrainingFailedError, UserError, choices, masked
 from kd_lab.outside.nodes import trust
 from kd_lab.outside.text import visible
 from kd_lab.outside.torchrun import place
-from kd_lab.sweep.endings import leave
+from kd_lab.sweep.endings import end_in_peace, leave
 
 
 def main() -> None:
     """Entry point of the console script."""
     code = _of_torchrun(sys.argv[1:]) if "TORCHELASTIC_RUN_ID" in os.environ else _main(sys.argv[1:])
+    end_in_peace(code)
     if "torch" in sys.modules:
         leave(code)
     sys.exit(code)
@@ -60,6 +61,7 @@ def _main(arguments: list[str]) -> int:
     except TrainingFailedError as error:
         return _complain(error, 1)
     except KeyboardInterrupt:
+        end_in_peace(130)
         return _complain("interrupted; what was measured so far is kept", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

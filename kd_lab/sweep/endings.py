@@ -4,7 +4,10 @@ import atexit
 import os
 import signal
 import sys
+import time
 
+PATIENCE_S = 2.0
+"""Who hits Ctrl-C once more so soon meant the end that is on its way."""
 CAUSES = {
     "SIGTERM": "ended by SIGTERM, as `kill`, a queue at its time limit or a system that goes down sends it",
     "SIGHUP": "ended by SIGHUP: its terminal was closed",
@@ -31,6 +34,20 @@ def cause(number: int) -> str:
 
 def _interrupt(number: int, _frame: object) -> None:
     raise KeyboardInterrupt(cause(number))
+
+
+def end_in_peace(code: int) -> None:
+    """All is said, or is about to be: further signals change nothing, unless the end takes long; then it is now."""
+    began = time.monotonic()
+
+    def hear(_number: int, _frame: object) -> None:
+        if time.monotonic() - began > PATIENCE_S:
+            os._exit(code)
+
+    for name in ("SIGINT", *CAUSES):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, hear)
 
 
 def leave(code: int) -> None:

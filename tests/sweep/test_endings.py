@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -29,3 +31,31 @@ def test_end_like_interrupt__nohup__the_end_of_the_terminal_ends_nothing():
     os.kill(os.getpid(), signal.SIGHUP)
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+
+
+HAMMERED = """
+import atexit, os, signal, sys, time
+from kd_lab.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore it
+def interrupted(arguments):
+    raise KeyboardInterrupt
+def again():
+    for _ in range(3):
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    print("ended by itself", flush=True)
+    time.sleep(2.5)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("and was not heard")
+atexit.register(again)
+main._command = interrupted
+main.main()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_end_in_peace__more_signals_change_nothing_unless_the_end_takes_long(name):
+    command = [sys.executable, "-c", HAMMERED, name]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 130
+    assert found.stdout == "ended by itself\n"
+    assert found.stderr == "kd-lab: interrupted; what was measured so far is kept\n"
