@@ -11,7 +11,7 @@ from kd_lab.analysis.columns import each_run, values
 from kd_lab.analysis.figures.forest import forest
 from kd_lab.analysis.figures.heat_map import temperature_and_weight
 from kd_lab.analysis.figures.learned import learned_curves
-from kd_lab.analysis.figures.learning import MAX_LINES, learning_curves, shown_students
+from kd_lab.analysis.figures.learning import MAX_LINES, learning_curves
 from kd_lab.analysis.figures.networks import reliability_diagrams
 from kd_lab.analysis.figures.style import COLOURS, arm_styles
 from kd_lab.analysis.figures.trade_off import accuracy_against, accuracy_against_agreement
@@ -72,10 +72,11 @@ def gallery(material: Material) -> list[Exhibit]:
 
 
 def _learned(material: Material) -> list[Exhibit]:
-    """A figure for each arm that learned something beside its students."""
+    """A figure for each arm that learned something beside its students, however it did."""
     shown = []
-    for number, (arm, rows) in enumerate(shown_students(material.students).groupby("arm", sort=False), start=1):
-        runs = [run for run in rows["student_run"] if run in material.learned.told]
+    students = material.students[material.students["student_run"].isin(list(material.learned.told))]
+    for number, (arm, rows) in enumerate(students.groupby("arm", sort=False), start=1):
+        runs = list(rows["student_run"])
         told = "; ".join(dict.fromkeys(material.learned.told[run] for run in runs))
         of_arm = material.learned.curves[material.learned.curves["run_id"].isin(runs)]
         with suppress(UserError):  # it was not logged

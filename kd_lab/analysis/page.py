@@ -72,7 +72,7 @@ def _beside(students: pd.DataFrame, uri: str) -> Beside:
         key = TRAIN_LOSS_TOTAL
         curves = read_curves(runs, key, uri)
     predictions = predictions_of([i for ids in reliable_runs(students).values() for i in ids], uri)
-    return Beside(curves, key, predictions, learned(shown["student_run"], uri))
+    return Beside(curves, key, predictions, learned(students["student_run"], uri))
 
 
 def write_page(

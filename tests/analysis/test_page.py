@@ -13,6 +13,7 @@ import pytest
 
 from kd_lab import names
 from kd_lab.analysis.comparison import Comparison, Comparisons, compare_each
+from kd_lab.analysis.figures.learning import MAX_LINES
 from kd_lab.analysis.gallery import Material, gallery
 from kd_lab.analysis.learned import NOTHING, Learned
 from kd_lab.analysis.made import made
@@ -119,6 +120,18 @@ def test_page__what_was_learned_is_a_figure_of_each_arm_that_did(tmp_path):
     page = write_page(Comparisons([comparison]), [Beside(*CURVES, learned=found)], tmp_path, made={}, files=False)
     told = Page(page).text
     assert "Learned during the training: <b>weights. No number of the test part has a say in it" in told
+
+
+def test_gallery__what_was_learned_is_shown_of_arms_beyond_those_whose_curves_are_drawn():
+    comparison = everything()
+    dist = comparison.students[comparison.students["arm"] == "dist"]
+    many = [dist.assign(arm=f"dist {i}", student_run=dist["student_run"] + str(i)) for i in range(MAX_LINES)]
+    students = pd.concat([comparison.students, *many], ignore_index=True)
+    runs = list(many[-1]["student_run"])
+    rows = [("kd_weight", run, step, 1 + step / 100) for run in runs for step in (0, 10)]
+    found = Learned(pd.DataFrame(rows, columns=NOTHING.curves.columns), dict.fromkeys(runs, "weights"))
+    exhibits = gallery(Material(students, comparison.arms, comparison.metric, *CURVES, {}, learned=found))
+    assert [e.title for e in exhibits if e.name.startswith("learned")] == [f"Learned by dist {MAX_LINES - 1}"]
 
 
 @pytest.mark.slow
