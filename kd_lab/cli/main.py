@@ -61,7 +61,10 @@ def _main(arguments: list[str]) -> int:
     except TrainingFailedError as error:
         return _complain(error, 1)
     except KeyboardInterrupt:
-        end_in_peace(130)
+        try:
+            end_in_peace(130)
+        except KeyboardInterrupt:  # Python hears of one that came meanwhile when the next function is called
+            end_in_peace(130)
         return _complain("interrupted; what was measured so far is kept", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -59,3 +59,20 @@ def test_end_in_peace__more_signals_change_nothing_unless_the_end_takes_long(nam
     assert found.returncode == 130
     assert found.stdout == "ended by itself\n"
     assert found.stderr == "kd-lab: interrupted; what was measured so far is kept\n"
+
+
+PENDING = """
+import _thread, functools, operator, signal
+from kd_lab.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def interrupted(arguments):  # in C, between two of whose calls Python looks for no signal
+    first = functools.partial((one for one in ()).throw, KeyboardInterrupt)
+    list(map(operator.call, [_thread.interrupt_main, first]))
+main._command = lambda arguments: interrupted
+main.main()
+"""
+
+
+def test_end_in_peace__one_more_signal_that_came_while_the_first_was_on_its_way():
+    found = subprocess.run([sys.executable, "-c", PENDING], capture_output=True, text=True, timeout=60, check=False)
+    assert (found.returncode, found.stderr) == (130, "kd-lab: interrupted; what was measured so far is kept\n")
