@@ -62,7 +62,7 @@ def attacks(templates: Templates, rig: Callable[[], Rig], *, mounts: bool) -> di
     """All of them, by kind and name."""
     of = partial(killed, templates)
     kills = {
-        f"{n} job {(n % 2 and 'alone') or 'with all of it'}": of(VICTIMS["job"], all_of_it=not n % 2) for n in range(24)
+        f"{n} job {(n % 2 and 'alone') or 'with all of it'}": of(VICTIMS["job"], all_of_it=not n % 2) for n in range(34)
     }
     for name, count in {"sweep": 6, "two at once": 4, "search": 4, "evaluate": 4, "export safetensors": 4, "export onnx": 4, "predict": 2, "compare": 2}.items():  # noqa: E501 # fmt: skip
         kills |= {f"{n} {name}": of(VICTIMS[name], all_of_it=bool(n % 2)) for n in range(count)}

@@ -45,14 +45,13 @@ python -m experiments.reliability.attack --workers 2
 
 which attacks real commands, each in a folder of its own, gives the same command again, and looks at all that is left
 ([how, and what counts as lost](../experiments/reliability/README.md); each by name:
-[results.json](../experiments/reliability/results.json)). {date}, commit {commit}, {cpu}, {cores} cores,
-Python {python}, torch {torch}, mlflow {mlflow}.
+[results.json](../experiments/reliability/results.json)). {date}, commit {commit} (the last; that of each
+attack is beside it there), {cpu}, {cores} cores, Python {python}, torch {torch}, mlflow {mlflow}.
 
 {table}
 
-There was time for those that were made. Struck: the command was still going on when its moment came. {went_on}
-trainings went on in the middle when the command was given again. {whole} files, of a kind
-each, were also given as they should be, and taken.
+Struck: the command was still going on when its moment came. {went_on} trainings went on in the middle when the
+command was given again. {whole} files, of a kind each, were also given as they should be, and taken.
 
 ## What was amiss
 
@@ -60,6 +59,7 @@ each, were also given as they should be, and taken.
 
 ## What this does not show
 
-A power cut (a killed process's writes are in the kernel and reach the disk), several machines, SLURM's own kills,
-network file systems, GPUs, and attackers on the same machine; of the last, [security.md](security.md).
+A power cut (a killed process's writes are in the kernel and reach the disk), several machines, network file systems,
+GPUs, and attackers on the same machine; of the last, [security.md](security.md). SLURM's time limit was met by hand
+([how](../experiments/reliability/README.md#slurm)).
 """
