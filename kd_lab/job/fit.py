@@ -33,10 +33,11 @@ from kd_lab.training.callbacks.progress import ProgressBar, ProgressLines
 from kd_lab.training.callbacks.recorder import Recorder, Sink
 from kd_lab.training.callbacks.schedules import Schedules
 from kd_lab.training.callbacks.validation import EpochReport, Validation
+from kd_lab.training.callbacks.whole import Whole
 from kd_lab.training.distiller import Distiller
 from kd_lab.training.module import TrainingModule
 from kd_lab.training.objective import Objective
-from kd_lab.training.quiet import QuietDDP, quiet
+from kd_lab.training.quiet import QuietDDP, QuietFSDP, quiet
 from kd_lab.training.ranks import Ranks, shared
 from kd_lab.training.recipe import Recipe
 from kd_lab.training.resuming import Resuming
@@ -205,7 +206,11 @@ def _callbacks(plan: Plan, job: Fit, sink: Sink, resuming: Resuming | None) -> l
     if average is not None:
         callbacks.append(average)
     rows = plan.data.validation
-    if len(rows) and job.validate:
+    follow = job.validate and len(rows) > 0
+    whole = Whole(cost, follow=follow) if plan.devices.sharded else None
+    if whole is not None:
+        callbacks.append(whole)
+    if follow:
         callbacks.append(
             Validation(
                 sink,
@@ -213,7 +218,7 @@ def _callbacks(plan: Plan, job: Fit, sink: Sink, resuming: Resuming | None) -> l
                 job.rename,
                 job.report,
                 cost=cost,
-                average=average,
+                shown=average or whole,
                 best=None if job.best is None else Best(job.best),
                 patience=job.recipe.early_stopping,
             )
@@ -249,10 +254,12 @@ def _strategy(devices: Devices, job: Fit) -> str | QuietDDP:
     It is told of more than two processes, too: gradients are then summed in the same order from the first step on,
     where they would else be put in another one after it, and a training that goes on would round in its own way.
     """
-    if devices.strategy != "ddp_spawn":
+    if devices.count == 1:
         return devices.strategy
-    unused = bool(job.taps) or (devices.accelerator == "cpu" and devices.count > 2)
     ranks = None if devices.place is None else Ranks(devices.place)
+    if devices.sharded:
+        return QuietFSDP(threads=job.threads, ranks=ranks)
+    unused = bool(job.taps) or (devices.accelerator == "cpu" and devices.count > 2)
     return QuietDDP(find_unused_parameters=unused, threads=job.threads, ranks=ranks)
 
 

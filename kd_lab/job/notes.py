@@ -1,6 +1,6 @@
 """What a user is told of a plan before it runs: who teaches, what is left out of the data."""
 
-from kd_lab.job import chain
+from kd_lab.job import chain, sharded
 from kd_lab.job.describe import network_name
 from kd_lab.job.plan import Plan
 from kd_lab.job.specs import PRETRAINED, TRAIN
@@ -11,7 +11,7 @@ from kd_lab.types import UNLABELLED
 
 def described(plan: Plan) -> list[str]:
     """Sentences: how the student is taught, another teacher than the config chooses, data left out."""
-    told = [*_strategy(plan), *_other_teacher(plan), *_own_answers(plan), *_unlabelled(plan)]
+    told = [*_strategy(plan), *_other_teacher(plan), *_own_answers(plan), *_unlabelled(plan), *sharded.described(plan)]
     without = sorted({*plan.settings.student.without_classes})
     if not without:
         return told

@@ -31,6 +31,7 @@ from kd_lab.job.devices import resolve
 from kd_lab.job.fitting import dataset_of, loaded
 from kd_lab.job.plan import Built, Plan
 from kd_lab.job.settings import NetworkSettings, RecipeSettings, Settings
+from kd_lab.job.sharded import check_sharded
 from kd_lab.job.sources import look_up
 from kd_lab.job.specs import PRETRAINED
 from kd_lab.models.common.fitted import Fitted
@@ -63,7 +64,9 @@ def ready(settings: Settings, *, although_away: bool = False) -> Plan:
         _, node = look_up(data, settings.tracking.uri, str(teacher.weights), although_away=although_away)
     plan = Plan(settings, devices, data, node)
     _check_lengths(plan)
-    return replace(plan, built=_built(plan))
+    plan = replace(plan, built=_built(plan))
+    check_sharded(plan)
+    return plan
 
 
 def _check_lengths(plan: Plan) -> None:

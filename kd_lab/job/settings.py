@@ -103,7 +103,7 @@ class TrainerSettings(Strict):
 
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: PositiveInt | Literal["auto"]
-    strategy: Literal["auto", "ddp_spawn"]
+    strategy: Literal["auto", "ddp_spawn", "fsdp"]
     threads: PositiveInt | None
     workers: Annotated[int, Field(ge=0)] = 2
     sync_batchnorm: bool = False

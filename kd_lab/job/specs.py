@@ -70,6 +70,7 @@ class World:
 
     keep: which weights are kept. unlabelled: how many points without a label a student is taught on; None is all.
     processes: how many train, each with a share of every batch. sync_batchnorm: whether BatchNorm sees these as one.
+    sharded: whether they share out what is trained, which rounds in another way.
     """
 
     fingerprint: str
@@ -80,6 +81,7 @@ class World:
     unlabelled: int | None = None
     processes: int = 1
     sync_batchnorm: bool = False
+    sharded: bool = False
 
     @classmethod
     def of(cls, settings: Settings, data: Data, devices: Devices) -> "World":
@@ -87,7 +89,7 @@ class World:
         without = tuple(sorted({*settings.student.without_classes}))
         augment = settings.dataset.get("augment")
         keep, unlabelled = settings.checkpoint.keep, settings.student.unlabelled
-        processes = devices.count, devices.sync_batchnorm
+        processes = devices.count, devices.sync_batchnorm, devices.sharded
         return cls(data.fingerprint, augment, without, settings.callbacks, keep, unlabelled, *processes)
 
     def key(self, spec: NetworkSpec) -> str:
@@ -104,6 +106,8 @@ class World:
             facts["keep"] = self.keep
         if self.processes > 1:
             facts |= {"processes": self.processes, "sync_batchnorm": self.sync_batchnorm}
+        if self.sharded:
+            facts["sharded"] = True
         if self.callbacks:
             facts["callbacks"] = dict(self.callbacks)
         if self.without_classes and spec.role != names.TEACHER:

@@ -55,6 +55,7 @@ WORDS = {
     ("pytorch_lightning.plugins.precision:MixedPrecision", "scaler"): "kd_lab.training.module",
     ("pytorch_lightning.strategies:DDPStrategy", "_spawn_find_unused_parameters_true"): "kd_lab.job.fit",
     ("pytorch_lightning.trainer:call", "exit(1)"): "kd_lab.job.fit: Ctrl-C",
+    ("pytorch_lightning.strategies:DDPStrategy", "self.configure_ddp()"): "kd_lab.training.quiet: FSDP in its place",
     ("torch._dynamo:OptimizedModule", "_orig_mod"): "kd_lab.insight.taps",
     ("torch.nn:Module", "_compiled_call_impl"): "kd_lab.training.distiller",
     ("torch.nn.parallel:DistributedDataParallel", "_ddp_params_and_buffers_to_ignore"): "kd_lab.training.module",

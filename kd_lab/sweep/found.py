@@ -78,8 +78,9 @@ class _Known:
         name = json.dumps(settings.dataset, sort_keys=True, default=str)
         if name not in self._data:
             self._data[name] = loaded("dataset", dataset_of("dataset", settings.dataset))
-        # Of the devices, the number of processes alone is in a key.
-        devices = Devices("cpu", processes(settings.trainer), "auto", settings.trainer.sync_batchnorm)
+        # Of the devices, a key holds how many processes there are, and whether they share out what is trained.
+        trainer = settings.trainer
+        devices = Devices("cpu", processes(trainer), trainer.strategy, trainer.sync_batchnorm)
         return Plan(settings, devices, self._data[name])
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from kd_lab.errors import UserError
 from kd_lab.job.compose import Config
+from kd_lab.job.devices import SEVERAL
 from kd_lab.job.settings import SweepSettings
 from kd_lab.outside.console import console
 from kd_lab.outside.text import line
@@ -24,10 +25,11 @@ class Job:
 
 def check_processes(settings: SweepSettings, configs: Sequence[Config]) -> None:
     """Raise a UserError where jobs that take several processes are to be run at once."""
-    several = any(config["trainer"].get("strategy") == "ddp_spawn" for config in configs)
+    trainers = [SEVERAL.get(str(config["trainer"].get("strategy"))) for config in configs]
+    several = next(filter(None, trainers), None)
     if several and settings.jobs > 1 and settings.cluster != "slurm":
         raise UserError(
-            f"sweep.jobs={settings.jobs}: trainer=ddp trains each job in several processes already; "
+            f"sweep.jobs={settings.jobs}: trainer={several} trains each job in several processes already; "
             "expected sweep.jobs=1"
         )
 

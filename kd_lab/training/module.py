@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from kd_lab.norm import WholeBatch
 from kd_lab.training.recipe import Recipe
+from kd_lab.training.state import State
 from kd_lab.types import Batch, Feed, LossTerms, Step
 
 
@@ -73,6 +74,8 @@ class TrainingModule(pl.LightningModule):
         self.last_terms: LossTerms | None = None
         self.by_epoch = False
         """Whether one `training_step` is a whole epoch."""
+        self.at_end: State | None = None
+        """Of a step that processes share out: the whole of it when the training was over, in the first one."""
         self._watched = watched
         self._whole_batch = whole_batch
         self._fresh = True
@@ -86,6 +89,12 @@ class TrainingModule(pl.LightningModule):
             os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
         self.step.attach(self.device)
         self._trained = [p for p in self.parameters() if p.requires_grad]
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # torch's are two
+        """What comes home."""
+        if self.at_end is None:
+            return super().state_dict(*args, **kwargs)
+        return {f"step.{name}": value for name, value in self.at_end["own"].items()}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimizer over every trainable part of the step."""

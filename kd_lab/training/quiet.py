@@ -1,16 +1,18 @@
-"""Silences what Lightning and torch say about themselves: in this process, and in those that DDP starts."""
+"""Silences what Lightning and torch say about themselves: in this process, and in those that train together."""
 
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pytorch_lightning.strategies import DDPStrategy
 
 from kd_lab.training.launcher import FromServer, OverRanks
+from kd_lab.training.module import TrainingModule
 from kd_lab.training.ranks import Ranks
+from kd_lab.training.sharding import shard
 
 LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning", "torch.distributed", "torch.multiprocessing")
 
@@ -62,3 +64,31 @@ class QuietDDP(DDPStrategy):
         if self._threads is not None:
             torch.set_num_threads(self._threads)
         super().setup_environment()
+
+
+class QuietFSDP(QuietDDP):
+    """The same processes, each with a piece of what is trained; see `kd_lab.training.sharding`.
+
+    Lightning's FSDPStrategy refuses the CPU, and its ModelParallelStrategy starts processes that would run the whole
+    sweep again.
+    """
+
+    def __init__(self, *, threads: int | None = None, ranks: Ranks | None = None) -> None:
+        super().__init__(find_unused_parameters=False, threads=threads, ranks=ranks)
+
+    def configure_ddp(self) -> None:
+        """Share out in the place of wrapping, before the optimizer is built."""
+        step = self._module.step
+        shard(cast("torch.nn.Module", step), step.network, self.root_device)
+
+    def teardown(self) -> None:
+        """As after DDP, but the pieces stay where they are: what is whole is on its way home."""
+        assert self.cluster_environment is not None
+        assert self.accelerator is not None
+        self.cluster_environment.teardown()
+        self.precision_plugin.teardown()
+        self.accelerator.teardown()
+
+    @property
+    def _module(self) -> TrainingModule:
+        return cast("TrainingModule", self.lightning_module)

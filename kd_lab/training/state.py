@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kd_lab.training import sharding
+
 State = dict[str, Any]
 """Tensors, numbers, texts, and lists, tuples and dicts of them: what `torch.load(weights_only=True)` gives back."""
 
@@ -45,11 +47,14 @@ def plain(value: Any) -> Any:
 
 
 def of_module(module: nn.Module) -> State:
-    """Parameters, buffers and extra state; also the buffers that its own state dict leaves out."""
+    """Parameters, buffers and extra state; also the buffers that its own state dict leaves out.
+
+    Of one that processes share out, all of them call it, and the first one has it whole.
+    """
     own = module.state_dict()
     versions = getattr(own, "_metadata", None)  # of each part, by which torch reads what older ones wrote
     return {
-        "own": own,
+        "own": {name: sharding.whole(value) for name, value in own.items()},
         "versions": versions,
         "beside": {name: buffer for name, buffer in module.named_buffers() if name not in own},
     }
@@ -57,7 +62,8 @@ def of_module(module: nn.Module) -> State:
 
 def into_module(module: nn.Module, state: Mapping[str, Any]) -> None:
     """Fill it in place."""
-    own: Any = OrderedDict(state["own"])
+    now = module.state_dict()
+    own: Any = OrderedDict((k, sharding.like(v, now[k]) if k in now else v) for k, v in state["own"].items())
     own._metadata = state["versions"]
     module.load_state_dict(own)
     beside = state["beside"]
@@ -66,13 +72,29 @@ def into_module(module: nn.Module, state: Mapping[str, Any]) -> None:
             buffer.copy_(beside[name])
 
 
+def of_optimizer(optimizer: torch.optim.Optimizer) -> State:
+    """Its state and groups, whole in the first process as in `of_module`."""
+    state: State = sharding.whole(optimizer.state_dict())
+    return state
+
+
 def into_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
     """Fill it; its groups stay the objects that they are, because schedules hold them."""
     groups = optimizer.param_groups
-    optimizer.load_state_dict(state)
+    parameters = dict(enumerate(parameter for group in groups for parameter in group["params"]))
+    kept = {n: _like(one, parameters[n]) if n in parameters else one for n, one in state["state"].items()}
+    optimizer.load_state_dict({**state, "state": kept})
     for group, loaded in zip(groups, optimizer.param_groups, strict=True):
         group.update(loaded)
     optimizer.param_groups = groups
+
+
+def _like(kept: Mapping[str, Any], parameter: Tensor) -> dict[str, Any]:
+    """What is kept of a parameter; element by element, it is where that is."""
+    return {
+        name: sharding.like(value, parameter) if isinstance(value, Tensor) and value.shape == parameter.shape else value
+        for name, value in kept.items()
+    }
 
 
 def of_random() -> State:
@@ -103,13 +125,13 @@ def into_random(state: Mapping[str, Any]) -> None:
     random.setstate(state["python"])
 
 
-def whole(facts: State, step: nn.Module, steps_done: int, parts: Mapping[str, Stateful]) -> State:
-    """A training between two steps, all but its optimizer; facts: what it is known by."""
+def whole(facts: State, module: State, steps_done: int, parts: Mapping[str, Stateful]) -> State:
+    """A training between two steps, all but its optimizer; facts: what it is known by; module: see `of_module`."""
     return {
         "facts": facts,
         "when": time.time(),
         "step": steps_done,
-        "module": of_module(step),
+        "module": module,
         "parts": {name: part.state_dict() for name, part in parts.items()},
         "random": of_random(),
     }

@@ -20,6 +20,8 @@ from kd_lab.training.state import (
     into_module,
     into_optimizer,
     into_random,
+    of_module,
+    of_optimizer,
     of_random,
     plain,
     whole,
@@ -133,7 +135,8 @@ class Checkpoint(StepCallback):
         if self.states.training == MAIN or took < min(SHORT_S, self.states.every_s) or not self._is_first:
             return
         module = cast("TrainingModule", pl_module)
-        state = whole(self.facts, _step(module), module.steps_done, {name: self.parts[name] for name in self.beside})
+        parts = {name: self.parts[name] for name in self.beside}
+        state = whole(self.facts, module.at_end or of_module(_step(module)), module.steps_done, parts)
         if trainer.world_size > 1:  # the process that goes on has drawn nothing meanwhile
             state["random"] = self._random
         self.states.save(self.label, module.steps_done, {**state, "cost": cost}, kept=1)
@@ -154,9 +157,10 @@ class Checkpoint(StepCallback):
         """In all processes, and end if one of them was interrupted."""
         with self.cost.paused(module.device):
             others = self._others(trainer)
+            weights, optimizer = of_module(_step(module)), of_optimizer(trainer.optimizers[0])  # of all processes
             if self._is_first:
-                state = whole(self.facts, _step(module), module.steps_done, self.parts)
-                state |= {"optimizer": trainer.optimizers[0].state_dict(), "metrics": dict(trainer.callback_metrics)}
+                state = whole(self.facts, weights, module.steps_done, self.parts)
+                state |= {"optimizer": optimizer, "metrics": dict(trainer.callback_metrics)}
                 self.states.save(self.label, module.steps_done, state | {"others": others})
         self._due = time.perf_counter() + self.states.every_s
         if trainer.strategy.reduce_boolean_decision(self.interrupts.waits, all=False):

@@ -14,6 +14,7 @@ from kd_lab.training.callbacks.average import Average
 from kd_lab.training.callbacks.best import Best
 from kd_lab.training.callbacks.cost import Cost
 from kd_lab.training.callbacks.recorder import Sink
+from kd_lab.training.callbacks.whole import Whole
 from kd_lab.training.module import TrainingModule
 from kd_lab.training.state import State
 from kd_lab.types import Rows
@@ -25,7 +26,8 @@ EpochReport = Callable[[int, int, Mapping[str, float]], None]
 class Validation(pl.Callback):
     """Predicts the whole validation part in one process: nothing is padded or counted twice under DDP.
 
-    With averaged weights, where these are kept.
+    Of the network, or of what stands for it: the average of its weights, where that is kept; the whole of one that is
+    shared out.
 
     Args:
         sink: where what was measured goes.
@@ -33,7 +35,7 @@ class Validation(pl.Callback):
         rename: maps a key to the one it is kept under.
         report: told of it.
         cost: its clock stands still meanwhile.
-        average: of the weights, if that is what is kept.
+        shown: what has the network that is followed and kept; None: the step.
         best: keeps the weights of the best epoch.
         patience: so many epochs without a better accuracy end the training.
     """
@@ -46,7 +48,7 @@ class Validation(pl.Callback):
         report: EpochReport | None = None,
         *,
         cost: Cost | None = None,
-        average: Average | None = None,
+        shown: Average | Whole | None = None,
         best: Best | None = None,
         patience: int | None = None,
     ) -> None:
@@ -55,7 +57,7 @@ class Validation(pl.Callback):
         self.rename = rename
         self.report = report
         self.cost = cost
-        self.average = average
+        self.shown = shown
         self.best = best
         self.patience = patience
         self._most, self._most_at = -1.0, 0
@@ -89,7 +91,7 @@ class Validation(pl.Callback):
 
     def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = cast("TrainingModule", pl_module)
-        network = module.step.network if self.average is None else self.average.network
+        network = module.step.network if self.shown is None else self.shown.network
         logits = predict(network, self.rows, device=module.device, precision=module.recipe.precision)
         if not bool(logits.isfinite().all()):
             return  # the recorder is about to stop this training, with the step and the term that did it
