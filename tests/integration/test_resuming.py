@@ -106,7 +106,7 @@ def test_job__interrupted_equals_uninterrupted(
 
 LONG = ["dataset=synthetic", "teacher=mlp", "student.recipe.steps=4000", *SHORT]
 TWO_PROCESSES = ["dataset=synthetic", "teacher=none", "loss=ps_kd", "baseline=false", *SHORT]
-TWO_PROCESSES += ["student.recipe.steps=400", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+TWO_PROCESSES += ["student.recipe.steps=400", "trainer.accelerator=cpu", "trainer.devices=2"]
 
 
 def newest(folder: Path) -> str:
@@ -139,9 +139,10 @@ def killed(folder: Path, command: list[str], how: signal.Signals) -> None:
     [
         ([*LONG, "checkpoint.every_s=0.3"], [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]),
         (["-m", "seed=0,1", *LONG, "baseline=false", "checkpoint.every_s=0.3"], [signal.SIGKILL, signal.SIGTERM]),
-        ([*TWO_PROCESSES, "checkpoint.every_s=0.1"], [signal.SIGTERM]),
+        (["trainer=ddp", *TWO_PROCESSES, "checkpoint.every_s=0.1"], [signal.SIGTERM]),
+        (["trainer=fsdp", *TWO_PROCESSES, "checkpoint.every_s=0.1"], [signal.SIGTERM]),
     ],
-    ids=["job", "sweep", "two processes"],
+    ids=["job", "sweep", "ddp", "fsdp"],
 )
 def test_command__that_is_killed_goes_on(
     tmp_path: Path, empty_store: Path, command: list[str], ends: list[signal.Signals]

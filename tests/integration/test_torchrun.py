@@ -17,7 +17,7 @@ from tests.integration.test_resuming import newest
 pytestmark = pytest.mark.slow
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python", "--nproc_per_node=2"]
-JOB = ["dataset=synthetic", "loss=ps_kd", "teacher=none", "baseline=false", "trainer=ddp", "trainer.accelerator=cpu"]
+JOB = ["dataset=synthetic", "loss=ps_kd", "teacher=none", "baseline=false", "trainer.accelerator=cpu"]
 JOB += ["trainer.threads=1", "student.recipe.steps=400", "measure.latency_runs=2", "measure.figures=false"]
 
 
@@ -28,17 +28,18 @@ def torchrun(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
     return STARTED[-1]
 
 
-def test_torchrun__interrupted_and_again__equals_the_processes_of_ddp(
-    kd_lab: Callable[..., Said], tmp_path: Path, empty_store: Path
+@pytest.mark.parametrize("trainer", ["trainer=ddp", "trainer=fsdp"])
+def test_torchrun__interrupted_and_again__equals_the_processes_of_one_machine(
+    kd_lab: Callable[..., Said], tmp_path: Path, empty_store: Path, trainer: str
 ) -> None:
     folder = tmp_path / "torchrun"
     folder.mkdir()
     for place in (tmp_path, folder):
         (place / "mlflow.db").write_bytes(empty_store.read_bytes())
-    said = kd_lab("", *JOB, "trainer.devices=2")
+    said = kd_lab("", *JOB, trainer, "trainer.devices=2")
     assert said.code == 0, said.err
 
-    first = torchrun(folder, "checkpoint.every_s=0.1")
+    first = torchrun(folder, trainer, "checkpoint.every_s=0.1")
     until(lambda: newest(folder) != "" or first.poll() is not None)
     assert first.poll() is None, finish(first)
     started = psutil.Process(first.pid).children(recursive=True)
@@ -49,7 +50,7 @@ def test_torchrun__interrupted_and_again__equals_the_processes_of_ddp(
     _, left = psutil.wait_procs(started, timeout=10)  # Python's own trackers of resources end a moment later
     assert left == []
 
-    code, out, err = finish(torchrun(folder, "checkpoint.every_s=0.1"))
+    code, out, err = finish(torchrun(folder, trainer, "checkpoint.every_s=0.1"))
 
     assert code == 0, err
     assert out.count("student: goes on at step ") == 1
@@ -63,12 +64,13 @@ def test_torchrun__interrupted_and_again__equals_the_processes_of_ddp(
     assert again.data.tags[names.TAG_PROCESSES] == one.data.tags[names.TAG_PROCESSES] == "2"
 
 
-def test_torchrun__wrong_input_is_one_sentence_and_nothing_is_written(tmp_path: Path) -> None:
-    code, out, err = finish(torchrun(tmp_path, "trainer.devices=3"))
+@pytest.mark.parametrize("trainer", ["trainer=ddp", "trainer=fsdp"])
+def test_torchrun__wrong_input_is_one_sentence_and_nothing_is_written(tmp_path: Path, trainer: str) -> None:
+    code, out, err = finish(torchrun(tmp_path, trainer, "trainer.devices=3"))
     assert code == 1  # torchrun's own
     said = [line for line in err.splitlines() if line.startswith("kd-lab: ")]
     assert said == [
-        "kd-lab: trainer.devices=3: torchrun started 2 processes; expected trainer=ddp, and of trainer.devices that "
+        f"kd-lab: trainer.devices=3: torchrun started 2 processes; expected {trainer}, and of trainer.devices that "
         "number or auto"
     ]
     assert "exitcode  : 2" in err

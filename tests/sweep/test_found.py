@@ -104,7 +104,11 @@ def test_found_jobs__nothing_where_there_is_no_store_or_the_config_cannot_work(
 
 
 def test_found_jobs__look_for_a_job_of_two_processes_by_its_own_key() -> None:
-    of_two = config(*BASE, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.sync_batchnorm=true")
-    settings = Settings.of(of_two)
-    assert _Known()._plan(settings).specs.job_key() == ready(settings).specs.job_key()
-    assert ready(settings).specs.job_key() != key()
+    two = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.sync_batchnorm=true"]
+    ddp, fsdp = (Settings.of(config(*BASE, f"trainer={trainer}", *two)) for trainer in ("ddp", "fsdp"))
+    for settings in (ddp, fsdp):
+        assert _Known()._plan(settings).specs.job_key() == ready(settings).specs.job_key()
+    specs = [ready(ddp).specs, ready(fsdp).specs, plan(*BASE).specs]
+    assert len({one.job_key() for one in specs}) == 3
+    teachers = [one.teacher for one in specs if one.teacher is not None]
+    assert len({one.world.key(teacher) for one, teacher in zip(specs, teachers, strict=True)}) == 3

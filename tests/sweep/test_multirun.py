@@ -131,6 +131,7 @@ def test_grid__what_the_user_says_wins() -> None:
         ("-m seed=0,1 sweep.resume=perhaps", "sweep.resume=perhaps: expected a valid boolean"),
         ("-m seed=0,1 sweep.job=2", "sweep.job=2: no such key; did you mean sweep.jobs?"),
         ("-m seed=0,1 sweep.jobs=2 trainer=ddp", "sweep.jobs=2: trainer=ddp trains each job in several processes"),
+        ("-m seed=0,1 sweep.jobs=2 trainer=fsdp", "sweep.jobs=2: trainer=fsdp trains each job in several processes"),
         ("-m seed=0,1 sweep.cluster=pbs", "sweep.cluster=pbs: expected 'slurm' or 'local'"),
         ("-m seed=0,1 hydra/launcher=joblib", "hydra/launcher=joblib: kd-lab runs the jobs itself; expected sweep"),
         ("seed=0,1", "seed=0,1: is a sweep; expected -m before it, or a list"),

@@ -47,6 +47,7 @@ pytestmark = pytest.mark.slow
 
 TWO = Devices("cpu", 2, "ddp_spawn")
 SYNCHRONIZED = Devices("cpu", 2, "ddp_spawn", sync_batchnorm=True)
+SHARDED = Devices("cpu", 2, "fsdp")
 END = "TEST_END"
 
 
@@ -101,7 +102,9 @@ class Ending(Noisy):
         return super().forward(inputs)
 
 
-def run(sink: Lines, kept: States | None, best: Path, devices: Devices) -> tuple[nn.Module, dict[str, float]]:
+def run(
+    sink: Lines, kept: States | None, best: Path, devices: Devices, ema: float | None = 0.7
+) -> tuple[nn.Module, dict[str, float]]:
     data = toy_data(labelled=28, validation=12)
     torch.manual_seed(3)
     shapes: dict[str, Any] = {"student_shapes": ((CLASSES,),), "teacher_shapes": ((CLASSES,),)}
@@ -117,7 +120,7 @@ def run(sink: Lines, kept: States | None, best: Path, devices: Devices) -> tuple
         data=data,
         objective=objective,
         teacher=Plain(5),
-        recipe=toy_recipe(functools.partial(torch.optim.Adam, lr=0.01), steps=15, clip_norm=0.5, ema=0.7),
+        recipe=toy_recipe(functools.partial(torch.optim.Adam, lr=0.01), steps=15, clip_norm=0.5, ema=ema),
         devices=devices,
         sink=sink,
         every=4,
@@ -128,20 +131,23 @@ def run(sink: Lines, kept: States | None, best: Path, devices: Devices) -> tuple
     return nn.ModuleList([network, objective]), measured
 
 
-def test_states__two_processes_go_on_as_if_nothing_had_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("devices", "ema"), [(TWO, 0.7), (SHARDED, None)], ids=["ddp", "fsdp"])
+def test_states__two_processes_go_on_as_if_nothing_had_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: Devices, ema: float | None
+) -> None:
     whole, part, sink = (Lines(tmp_path / name) for name in ("whole", "part", "again"))
     kept, best, other = States(tmp_path / "states", [].append, 1e-9), tmp_path / "best", tmp_path / "whole_best"
-    uninterrupted, measured = run(whole, None, other, TWO)
+    uninterrupted, measured = run(whole, None, other, devices, ema)
 
     monkeypatch.setenv(END, "11")
     with pytest.raises(ProcessRaisedException, match="the end"):
-        run(part, kept, best, TWO)
+        run(part, kept, best, devices, ema)
     assert [int(file.name.split("-")[1]) for file in kept._files(kept.folder)] == [10, 8]
     best.unlink()
     monkeypatch.delenv(END)
     said: list[str] = []
     kept.tell = said.append
-    resumed, again = run(sink, kept, best, TWO)
+    resumed, again = run(sink, kept, best, devices, ema)
 
     assert said[0].startswith("toy: goes on at step 10 of 15, from a state of ")
     assert same(weights(resumed), weights(uninterrupted))
