@@ -17,7 +17,8 @@ from kd_lab.sweep.endings import end_in_peace, leave
 
 def main() -> None:
     """Entry point of the console script."""
-    code = _of_torchrun(sys.argv[1:]) if "TORCHELASTIC_RUN_ID" in os.environ else _main(sys.argv[1:])
+    of_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+    code = _of_torchrun(sys.argv[1:]) if of_torchrun else _main(sys.argv[1:], end_in_peace)
     end_in_peace(code)
     if "torch" in sys.modules:
         leave(code)
@@ -31,20 +32,21 @@ def _of_torchrun(arguments: list[str]) -> int:
     except UserError as error:
         return _complain(error, 2) if os.environ["RANK"] == "0" else 2
     if own is None:
-        return _main(arguments)
+        return _main(arguments, end_in_peace)
     from kd_lab.training.ranks import Ranks, serve
 
     if own.rank > 0:
         os.environ["PYTHONSAFEPATH"] = "1"
         return serve(own)
     try:
-        return _main(arguments)
+        return _main(arguments, end_in_peace)
     finally:
         with suppress(RuntimeError):  # torchrun, and with it its store, may be gone
             Ranks(own).end()
 
 
-def _main(arguments: list[str]) -> int:
+def _main(arguments: list[str], at_end: Callable[[int], None] | None = None) -> int:
+    """The exit code. at_end: called with it where an interruption is about to be told and the process ends with it."""
     if (told := manual.asked(arguments)) is not None:
         print(told, end="")  # noqa: T201
         return 0
@@ -61,10 +63,11 @@ def _main(arguments: list[str]) -> int:
     except TrainingFailedError as error:
         return _complain(error, 1)
     except KeyboardInterrupt:
-        try:
-            end_in_peace(130)
-        except KeyboardInterrupt:  # Python hears of one that came meanwhile when the next function is called
-            end_in_peace(130)
+        if at_end is not None:
+            try:
+                at_end(130)
+            except KeyboardInterrupt:  # Python hears of one that came meanwhile when the next function is called
+                at_end(130)
         return _complain("interrupted; what was measured so far is kept", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

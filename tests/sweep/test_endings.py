@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from kd_lab.cli import main
 from kd_lab.sweep.endings import end_like_interrupt
 
 
@@ -76,3 +77,14 @@ main.main()
 def test_end_in_peace__one_more_signal_that_came_while_the_first_was_on_its_way():
     found = subprocess.run([sys.executable, "-c", PENDING], capture_output=True, text=True, timeout=60, check=False)
     assert (found.returncode, found.stderr) == (130, "kd-lab: interrupted; what was measured so far is kept\n")
+
+
+def test_main__interrupted_in_a_process_that_lives_on__it_hears_signals_as_before(monkeypatch, capsys):
+    def interrupted(_arguments):
+        raise KeyboardInterrupt
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    monkeypatch.setattr(main, "_command", lambda _arguments: interrupted)
+    assert main._main([]) == 130
+    assert capsys.readouterr().err == "kd-lab: interrupted; what was measured so far is kept\n"
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
