@@ -107,7 +107,9 @@ def test_long_life__ends_as_if_nothing_had_happened(tmp_path: Path, nursery: Nur
     expected = {role: sha256 for role, _, sha256 in networks(tmp_path / "whole" / "mlflow.db")}
     found = networks(tmp_path / "server" / "server.db")
     finished = [(role, sha256) for role, status, sha256 in found if status == "FINISHED"]
-    assert sorted(finished) == sorted(expected.items())
+    assert set(finished) == set(expected.items())
+    # What was finished before the store went away cannot be found while it is, and is trained once more, to the same.
+    assert len(finished) <= len(expected) + 1
     ended = Counter(status for _, status, _ in found if status != "FINISHED")
     assert ended.total() == ended["KILLED"] + ended["FAILED"] == KILLS + 1  # a full disk has no room for how it ended
     assert life.states() == set()
