@@ -5,6 +5,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterable
+from types import FrameType
 
 PATIENCE_S = 2.0
 """Who hits Ctrl-C once more so soon meant the end that is on its way."""
@@ -20,10 +22,7 @@ def end_like_interrupt() -> None:
 
     What is ignored stays so: `nohup` is how one says that the end of the terminal shall end nothing.
     """
-    for name in CAUSES:
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+    _hear(CAUSES, _interrupt)
 
 
 def cause(number: int) -> str:
@@ -44,10 +43,15 @@ def end_in_peace(code: int) -> None:
         if time.monotonic() - began > PATIENCE_S:
             os._exit(code)
 
-    for name in ("SIGINT", *CAUSES):
-        number = getattr(signal, name, None)
+    _hear(("SIGINT", *CAUSES), hear)
+
+
+def _hear(names: Iterable[str], handler: Callable[[int, FrameType | None], None]) -> None:
+    """Have signals handled, but for those that are ignored."""
+    for name in names:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, hear)
+            signal.signal(number, handler)
 
 
 def leave(code: int) -> None:
