@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.integration.processes import end_all
+from tests.integration.processes import end_all, forks
+from tests.integration.workers import forked_by
 
 SMALL = [
     "student.recipe.steps=60",
@@ -56,9 +57,11 @@ def kd_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     stand_in(tmp_path, monkeypatch)
 
     def command(line: str, *more: str) -> Said:
-        capfd.readouterr()
-        code = _main([*shlex.split(line), *more])
-        return Said(code, *capfd.readouterr())
+        words = [*shlex.split(line), *more]
+        with forked_by(forks()[0].door) if "-m" in words else contextlib.nullcontext():
+            capfd.readouterr()
+            code = _main(words)
+            return Said(code, *capfd.readouterr())
 
     return command
 

@@ -2,13 +2,15 @@
 
 Importing torch, Lightning and MLflow takes longer than the small jobs that are attacked. A forked process runs the
 command's own `main`, with its own folder, environment, signals and output, and ends as the interpreter would; a cold
-one is started by the interpreter, imports and all.
+one is started by the interpreter, imports and all. The workers of a forked command's sweep are forked in the same way
+(`tests.integration.workers`), those of a cold one are not.
 """
 
 import importlib
 import json
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -88,14 +90,17 @@ class Process:
 
 
 class Nursery:
-    """A process that forks; see the module. cold: none, every command imports for itself."""
+    """A process that forks; see the module. door: the socket where it is asked for workers."""
 
     def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self.door = str(Path(self._folder.name) / "door")
         self._forks = subprocess.Popen(
-            [sys.executable, "-P", __file__],
+            [sys.executable, "-P", __file__, self.door],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            bufsize=1,
             env=ENVIRONMENT,
             start_new_session=True,
         )
@@ -137,6 +142,7 @@ class Nursery:
         assert self._forks.stdin is not None
         self._forks.stdin.close()
         self._forks.wait()
+        self._folder.cleanup()
 
     def _ask(self, question: dict[str, Any] | None = None) -> Any:
         assert self._forks.stdin is not None
@@ -164,8 +170,10 @@ def _command(task: dict[str, Any]) -> None:
     code = 1
     try:
         from kd_lab.cli.main import main
+        from tests.integration import workers
 
-        main()
+        with workers.forked_by(task["door"]):
+            main()
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1
     except BaseException as error:
@@ -186,6 +194,9 @@ def _fork(task: dict[str, Any]) -> int:
 
 def _import_all() -> None:
     """All modules that a small job, and what follows it, have at their end: told by a process that has done one."""
+    import kd_lab.job.job
+    import kd_lab.sweep.trial
+
     with tempfile.TemporaryDirectory() as folder:
         listed = Path(folder) / "modules"
         if (pid := os.fork()) == 0:
@@ -204,14 +215,22 @@ def _import_all() -> None:
                 importlib.import_module(name)
 
 
-def _serve() -> None:
+def _serve(door: str) -> None:
     _import_all()
+    from tests.integration import workers
+
     codes: dict[int, int] = {}
+    listening = workers.listen(door)
     print(json.dumps("ready"), flush=True)
-    for line in sys.stdin:
+    while True:
+        if listening in select.select([sys.stdin, listening], [], [])[0]:
+            workers.fork(listening)
+            continue
+        if not (line := os.read(0, 1 << 20)):
+            return
         task = json.loads(line)
         if "pid" not in task:
-            print(json.dumps(_fork(task)), flush=True)
+            print(json.dumps(_fork({**task, "door": door})), flush=True)
             continue
         with suppress(ChildProcessError):
             pid, status = os.waitpid(task["pid"], os.WNOHANG)
@@ -221,4 +240,4 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(sys.argv[1])

@@ -10,8 +10,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -49,6 +51,16 @@ def start(folder: Path, *overrides: str) -> Process:
     started = made.start(overrides, folder, said, {})
     STARTED.append(started)
     return started
+
+
+def standing_in(folder: Path) -> list[psutil.Process]:
+    """All processes whose working folder that is: a command, its workers, and what these have started."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cwd() == str(folder):
+                found.append(process)
+    return found
 
 
 def end_all() -> None:

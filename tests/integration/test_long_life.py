@@ -12,19 +12,13 @@ import pytest
 
 from kd_lab import names
 from tests.integration.nursery import LIMIT, Nursery, Process
+from tests.integration.processes import forks
 from tests.store.servers import Proxy, Server
 
 pytestmark = pytest.mark.slow
 KILLS = 20
 JOB = ["dataset=synthetic", "teacher=mlp", "study=life", "teacher.recipe.steps=1500", "student.recipe.steps=3000"]
 JOB += ["measure.latency_runs=1", "measure.latency_warmup=1", "measure.figures=false", "checkpoint.every_s=0.05"]
-
-
-@pytest.fixture
-def nursery() -> Iterator[Nursery]:
-    made = Nursery()
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -84,7 +78,8 @@ def networks(database: Path) -> list[tuple[str, str, str | None]]:
         return list(connection.execute(rule, (names.TAG_WEIGHTS_SHA256, names.TAG_ROLE)))
 
 
-def test_long_life__ends_as_if_nothing_had_happened(tmp_path: Path, nursery: Nursery, proxy: Proxy) -> None:
+def test_long_life__ends_as_if_nothing_had_happened(tmp_path: Path, proxy: Proxy) -> None:
+    nursery = forks()[0]
     whole = Life(nursery, tmp_path / "whole")
     assert whole.end(whole.begin()) == 0, whole.said
     life = Life(nursery, tmp_path / "life", f"tracking.uri={proxy.uri}", "tracking.offline=fallback")

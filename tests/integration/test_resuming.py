@@ -14,7 +14,7 @@ from mlflow.entities import Run
 
 from kd_lab import names
 from kd_lab.training.module import TrainingModule
-from tests.integration.processes import finish, start, until
+from tests.integration.processes import finish, standing_in, start, until
 
 pytestmark = pytest.mark.slow
 
@@ -126,9 +126,9 @@ def killed(folder: Path, command: list[str], how: signal.Signals) -> None:
             return False
 
     until(has_kept)
-    workers = psutil.Process(process.pid).children(recursive=True) if how == signal.SIGKILL else []
+    all_of_it = standing_in(folder) if how == signal.SIGKILL else []
     process.signal(how)
-    for one in workers:
+    for one in all_of_it:
         with suppress(psutil.NoSuchProcess):
             one.send_signal(how)
     finish(process)

@@ -25,6 +25,7 @@ from tests.integration.processes import (
     finish,
     of_role,
     roles,
+    standing_in,
     start,
     statuses,
     until,
@@ -196,7 +197,7 @@ def test_interrupted__all_workers_end_killed(
     sweep = start(tmp_path, *FEW[:2], *small, *FEW[2:], *endless, *more)
     running = ["RUNNING"] * int(ends.split()[2])
     until(lambda: statuses(tmp_path, "student") == running)
-    workers = psutil.Process(sweep.pid).children(recursive=True)
+    workers = [process for process in standing_in(tmp_path) if process.pid != sweep.pid]
     assert len(workers) >= len(running)
     sweep.signal(number)
     code, out, err = finish(sweep)
