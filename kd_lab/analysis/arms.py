@@ -6,6 +6,8 @@ repeated over is the unit: the seed and the split (`dataset.seed`). Data, teache
 see `kd_lab.analysis.protocol`.
 """
 
+import json
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,6 +29,12 @@ ALWAYS = ".standardize"
 """Told wherever it is given: it makes another loss of the one that is named."""
 SHORT = {"temperature": "T"}
 TARGET = "._target_"
+FACTORS = ".factors"
+"""How the name ends of what `kd_lab.schedules.piecewise` multiplies a value by, one for each further piece."""
+MILESTONES = ".milestones"
+SCHEDULED = {f"{OF_LOSS}hard_schedule": HARD_WEIGHT, f"{OF_RECIPE}schedule": f"{OF_RECIPE}optimizer.lr"}
+"""What a schedule is of; one that is not here is `schedules.NAME` beside the value NAME."""
+NUMBER = re.compile(r"(?<![\w.])\d+\.\d+(?:e-?\d+)?(?![\w.])")
 
 
 def settings(students: pd.DataFrame) -> list[str]:
@@ -71,6 +79,7 @@ def _networks(students: pd.DataFrame) -> pd.Series:
 
 def _labels(rows: pd.DataFrame, names: Sequence[str], most: dict[str, str], more: Sequence[str]) -> list[str]:
     """The labels of arms of one network and loss; one row is one arm."""
+    rows = _in_pieces(rows, names)
     differing = [name for name in names if rows[name].nunique() > 1]
     shown = [n for n in differing if n.endswith(ALWAYS) or rows.loc[~rows[n].isin(MISSING), n].nunique() > 1]
     shown = [name for name in shown if not _is_rest(rows, name, shown)]
@@ -88,6 +97,28 @@ def _labels(rows: pd.DataFrame, names: Sequence[str], most: dict[str, str], more
         parts += [f"{short[name]}={_value(row[name]) or 'null'}" for name in unlike]
         labels.append(" ".join([*parts, *(str(row[name]) for name in more if row[name])]))
     return labels
+
+
+def _in_pieces(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Values that change in the middle of a training, as `sweep=pbt` learns them, in a row: 16.86>20>16.
+
+    When they change is told only where an arm could not be told from another one by the values.
+    """
+    told = rows.copy()
+    timeless = rows.copy()
+    for name in (name for name in names if name.endswith(FACTORS)):
+        schedule = name.removesuffix(FACTORS)
+        base = SCHEDULED.get(schedule) or schedule.replace(".schedules.", ".")
+        for i in told.index[told[name].str.startswith("[")] if base in told.columns else []:
+            first, factors = float(str(told.at[i, base])), json.loads(str(told.at[i, name]))
+            values = ">".join(f"{first * factor:.4g}" for factor in (1, *factors))
+            kind = told[under].at[i] if (under := f"{schedule}.under{TARGET}") in told.columns else ""
+            instead = {base: values, name: "", f"{schedule}{TARGET}": kind}
+            for column in instead.keys() & {*names}:
+                told.at[i, column] = timeless.at[i, column] = instead[column]
+            if (moments := f"{schedule}{MILESTONES}") in names:
+                timeless.at[i, moments] = ""
+    return timeless if _count(timeless, names) == _count(told, names) else told
 
 
 def _is_rest(rows: pd.DataFrame, name: str, shown: Sequence[str]) -> bool:
@@ -126,6 +157,8 @@ def as_text(value: object) -> str:
 
 
 def _value(value: str) -> str:
-    """A class by its last name, a list without spaces."""
+    """A class by its last name, a list without spaces and its numbers to four digits."""
+    if value.startswith("["):
+        return NUMBER.sub(lambda found: f"{float(found[0]):.4g}", value.replace(" ", ""))
     dotted = value.split(".")
-    return dotted[-1] if len(dotted) > 2 else value.replace(" ", "")
+    return dotted[-1] if len(dotted) > 2 and ">" not in value else value

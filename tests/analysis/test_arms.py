@@ -7,6 +7,7 @@ from tests.analysis.made_up import each, table
 KD, RECIPE, HARD = "params.loss.terms.kd.", "params.student.recipe.", "params.loss.hard_weight"
 T, WEIGHT, STANDARDIZE = f"{KD}temperature", f"{KD}weight", f"{KD}standardize"
 SCHEDULE = f"{KD}schedules.temperature."
+COSINE, PIECEWISE = "kd_lab.schedules.cosine.cosine", "kd_lab.schedules.piecewise.piecewise"
 
 LABELS = {
     "network and loss": ({"loss": ["kd", "kd+at"]}, ["kd", "kd+at"]),
@@ -53,6 +54,35 @@ LABELS = {
             "params.student.channels": ["[8, 16]", "[8, 16]", "[32, 64]"],
         },
         ["kd channels=[8,16] optimizer=Adam", "kd channels=[8,16] optimizer=SGD", "kd channels=[32,64] optimizer=Adam"],
+    ),
+    "lists of numbers": (
+        {"params.student.widths": ["[16, 32]", "[8]"], "params.student.rates": ["[0.123456]", "[0.5, 1e-05]"]},
+        ["kd rates=[0.1235] widths=[16,32]", "kd rates=[0.5,1e-05] widths=[8]"],
+    ),
+    "values that a population has learned": (
+        {
+            T: ["2.0", "16.86", "4.0"],
+            f"{SCHEDULE}_target_": [None, PIECEWISE, PIECEWISE],
+            f"{SCHEDULE}milestones": [None, "[0.20462370880472208, 0.9050664043285784]", "[0.5]"],
+            f"{SCHEDULE}factors": [None, "[1.18624, 0.948992]", "[1.2]"],
+            f"{RECIPE}optimizer.lr": ["0.005", "0.01", "0.005"],
+            f"{RECIPE}schedule._target_": [COSINE, PIECEWISE, COSINE],
+            f"{RECIPE}schedule.under._target_": [None, COSINE, None],
+            f"{RECIPE}schedule.milestones": [None, "[0.5]", None],
+            f"{RECIPE}schedule.factors": [None, "[0.8]", None],
+            HARD: ["0.5", "0.5", "0.25"],
+            "params.loss.hard_schedule.factors": [None, None, "[2, 4]"],
+        },
+        ["kd hard_weight=0.5 T=2 lr=0.005", "kd hard_weight=0.5 T=16.86>20>16 lr=0.01>0.008"]
+        + ["kd hard_weight=0.25>0.5>1 T=4>4.8 lr=0.005"],
+    ),
+    "learned values that change at other moments": (
+        {
+            T: ["4.0", "4.0"],
+            f"{SCHEDULE}milestones": ["[0.25]", "[0.512345]"],
+            f"{SCHEDULE}factors": ["[1.2]", "[1.2]"],
+        },
+        ["kd milestones=[0.25]", "kd milestones=[0.5123]"],
     ),
     "what is no setting": (
         {
