@@ -1,5 +1,5 @@
-"""For all tests: one thread, since their tensors are small; files with slow ones first, so that none of them
-runs alone at the end; those marked gpu run where CUDA is.
+"""For all tests: one thread, since their tensors are small; whole jobs first and then files with slow ones, so that
+none of them runs alone at the end; those marked gpu run where CUDA is.
 """
 
 import os
@@ -14,7 +14,7 @@ import torch
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: ("integration" not in item.path.parts, item.path not in slow))
     if torch.cuda.is_available():
         return
     for item in items:

@@ -49,6 +49,7 @@ DIFFERENT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("columns", "expected", "why"), DIFFERENT.values(), ids=DIFFERENT)
 def test_groups__what_differs__the_largest_first_and_the_reason(columns, expected, why):
     frame = table([0.9, 0.8, 0.7], loss=["kd", "ab", "at"], **columns)

@@ -110,6 +110,7 @@ def written(tmp_path_factory):
     return write_page(Comparisons([comparison]), [beside_of(comparison)], folder, made=facts)
 
 
+@pytest.mark.slow
 def test_page__what_was_learned_is_a_figure_of_each_arm_that_did(tmp_path):
     comparison = everything()
     runs = [run for run in comparison.students["student_run"] if run.startswith("mlp 32 dist")]
@@ -122,6 +123,7 @@ def test_page__what_was_learned_is_a_figure_of_each_arm_that_did(tmp_path):
     assert "Learned during the training: <b>weights. No number of the test part has a say in it" in told
 
 
+@pytest.mark.slow
 def test_gallery__what_was_learned_is_shown_of_arms_beyond_those_whose_curves_are_drawn():
     comparison = everything()
     dist = comparison.students[comparison.students["arm"] == "dist"]
@@ -203,6 +205,7 @@ def test_page__names_of_others__text_in_the_page_its_facts_and_its_figures(tmp_p
         ElementTree.parse(figure)
 
 
+@pytest.mark.slow
 def test_page__what_cannot_be_drawn__left_out__no_files_unless_wanted(tmp_path):
     one = difference("to_baseline", 0.0, (np.nan, np.nan), np.nan, "not tested 1/1")
     comparison = Comparison(students({"kd": [0.9]}, size={}), arms(kd=one | {"mean": 0.9, "n": 1}), [])
@@ -223,6 +226,7 @@ def test_page__latency_that_the_table_leaves_out__no_figure_of_it(tmp_path):
     assert "accuracy_latency" not in Page(page).figures
 
 
+@pytest.mark.slow
 def test_page__several_groups__a_section_each_that_can_be_gone_to(tmp_path):
     one = difference("to_baseline", 0.02, (0.01, 0.03), 0.01, "better 3/3") | {"mean": 0.9, "n": 3}
     table, rows = students({"kd": [0.9, 0.9, 0.9]}, size={}), arms(kd=one)
@@ -239,6 +243,7 @@ def test_page__several_groups__a_section_each_that_can_be_gone_to(tmp_path):
     assert {f"{name}.svg" for name in parsed.figures} <= {path.name for path in tmp_path.iterdir()}
 
 
+@pytest.mark.slow
 def test_page_of__a_study_from_its_store(uri, tmp_path):
     comparisons = compare_each(pairs(runs("digits", uri)))
     page = Page(page_of(comparisons, uri, tmp_path, "kd-lab compare digits --out x"))

@@ -51,6 +51,7 @@ def file(tmp_path):
     return tmp_path / names.ARTIFACT_PREDICTIONS
 
 
+@pytest.mark.slow
 def test_predictions__one_row_per_sample_and_a_column_per_class_where_they_were_kept(own, tmp_path):
     probabilities = np.array([[0.25, 0.75], [0.5, 0.5]], dtype=np.float32)
     frame = predictions(keep(own, tmp_path, **COLUMNS, probabilities=probabilities), own)

@@ -53,6 +53,7 @@ def test_runs__test_samples_of_runs_that_have_no_tag__from_their_datasets(uri):
     assert frame.loc[frame["fingerprint"].isna(), "test_samples"].isna().all()
 
 
+@pytest.mark.slow
 def test_runs__code_and_test_samples__of_the_tags(own):
     made = {names.TAG_CODE: "a1b2", names.TAG_TEST_SAMPLES: "360", names.TAG_DATA_FINGERPRINT: "x"}
     told = [made, made | {names.TAG_DATA_FINGERPRINT: "y", names.TAG_TEST_SAMPLES: "many"}, {}]
@@ -63,6 +64,7 @@ def test_runs__code_and_test_samples__of_the_tags(own):
     assert table["test_samples"].fillna(0).tolist() == [360, 0, 0]
 
 
+@pytest.mark.slow
 def test_runs__parameters_that_differ_or_that_only_some_runs_of_a_loss_have__and_classes_left_out(own, uri):
     params = {name for name in runs("digits", uri).columns if name.startswith("params.")}
     assert not params & {"params.loss.terms.kd.temperature", "params.teacher.size", "params.seed"}
@@ -154,6 +156,7 @@ def two_teachers(store: Store, *, of_students: bool, tags: dict) -> pd.DataFrame
 OF_FIRST = {names.TAG_TEACHER_WEIGHTS_SHA256: "first"}
 
 
+@pytest.mark.slow
 def test_pairs__fidelity_of_the_student_alone__to_the_teacher_of_the_student_beside_it(own):
     table = two_teachers(own, of_students=True, tags=OF_FIRST)
     assert table[AGREEMENT].to_dict() == {"first": 0.71, "second": 0.72}
@@ -165,6 +168,7 @@ def test_pairs__fidelity_of_the_student_alone__to_the_teacher_of_the_student_bes
     assert len(each_run(twice, "baseline", names.TEST_AGREEMENT_TOP1)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tags", "first"), [(OF_FIRST, [0.70, 0.5]), ({}, [-1, -1])], ids=["of first", "of no teacher"]
 )

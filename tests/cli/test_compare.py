@@ -69,6 +69,7 @@ def said(capsys):
     return of
 
 
+@pytest.mark.slow
 def test_compare__tables_and_notes(uri, said):
     out = said(uri, "digits")
     assert "study digits: accuracy on the test part" in out
@@ -96,6 +97,7 @@ def test_compare__several_studies__a_table_for_each_comparable_group_then_mixed(
     assert "Mixed: budget (100 steps: 10; 200 steps: 1 students)" in out
 
 
+@pytest.mark.slow
 def test_compare__no_study_named__the_only_one_or_a_list(uri, hostile, said, tmp_path):
     with pytest.raises(UserError, match=r"^compare: which study\? .* has longer, digits; name one or more"):
         compare(["compare", f"tracking.uri={uri}"])
@@ -105,6 +107,7 @@ def test_compare__no_study_named__the_only_one_or_a_list(uri, hostile, said, tmp
         compare(["compare", f"tracking.uri={empty.uri}"])
 
 
+@pytest.mark.slow
 def test_compare__out__every_number__the_formats_are_those_of_the_files(uri, said, tmp_path):
     folder = tmp_path / "new" / "out"
     out = said(uri, "digits", "--out", str(folder))

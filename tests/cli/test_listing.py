@@ -8,6 +8,7 @@ from kd_lab.cli.main import _main
 from kd_lab.job.catalogue import NETWORKS, choices_of, conf_dir, groups
 
 
+@pytest.mark.slow
 def test_list__names_every_choice_with_its_description(capsys: pytest.CaptureFixture[str]) -> None:
     files = [file for group in groups() for file in (conf_dir() / group).rglob("*.yaml")]
     assert len(files) > 100

@@ -52,6 +52,7 @@ def test_ui__a_port_in_use__a_sentence_and_exit_code_2(
     assert said.out == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_serve__told_to_end__quiet_and_none_left(number: signal.Signals) -> None:
     command = [sys.executable, "-c", SERVES.format(SERVER)]

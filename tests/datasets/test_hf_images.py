@@ -75,6 +75,7 @@ def test_hf_images__a_folder_of_pictures_is_that_of_image_folder(tmp_path: Path)
     assert torch.equal(one.rows(rows).batch(0, 27, "cpu"), other.rows(rows).batch(0, 27, "cpu"))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_hf_images__in_memory_or_read_the_same_batches(tmp_path: Path) -> None:
     parquet(tmp_path / "x")
     kept, read = load(tmp_path / "x"), load(tmp_path / "x", memory_mb=0)

@@ -81,6 +81,7 @@ def test_torch__limit() -> None:
     assert len(load(fake(), limit=30, test=0.2).targets) == 30
 
 
+@pytest.mark.slow
 def test_torch__what_does_not_fit_in_memory_is_read_and_is_the_same() -> None:
     train, test = fake(), fake(24, random_offset=100)
     kept, read = (load(train, test=test, memory_mb=mb, augment=CropFlip(2)) for mb in (1, 0))
@@ -123,6 +124,7 @@ def test_torch__iterable_with_a_limit_or_a_length() -> None:
         assert data.read(torch.tensor([7])).tolist() == [[7.0] * 4]
 
 
+@pytest.mark.slow
 def test_torch__fingerprint_follows_content() -> None:
     one, other = fake(), fake(random_offset=1)
     assert load(one).fingerprint == load(fake()).fingerprint

@@ -82,6 +82,7 @@ def exports() -> list[StoredRun]:
     return Store.existing(URI).finished("arrays", names.EXPORT)
 
 
+@pytest.mark.slow
 def test_safetensors__the_weights_and_what_builds_the_network(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert _main(["export", f"run={run[:8]}", "format=safetensors", "out=out/s.safetensors", "licence=CC BY 4.0"]) == 0
     assert left() == ["s.json", "s.md", "s.safetensors"]

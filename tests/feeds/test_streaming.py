@@ -37,6 +37,7 @@ def test_streaming__of_pictures_keeps_the_contract(tmp_path: Path, workers: int,
     check_feed(partial(feed, data(in_parts(tmp_path), augment), workers), views=(CropFlip(2), RandomResizedCrop()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_streaming__of_pictures_gives_the_batches_of_memory(tmp_path: Path, workers: int) -> None:
     read = data(in_parts(tmp_path), CropFlip(2))

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -73,6 +74,7 @@ def test_probe__norm_before_a_tap_is_the_nearest_one_with_its_channels() -> None
     assert probe.norm_before(tap, 7) is None
 
 
+@pytest.mark.slow
 def test_probe__a_compiled_network_is_looked_at_behind_its_compiler() -> None:
     network = CNN(10, (1, 8, 8))
 

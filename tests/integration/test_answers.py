@@ -16,6 +16,7 @@ def kept_in(folder: Path) -> list[str]:
     return sorted(str(file.relative_to(folder)) for file in folder.glob("mlflow.db.answers/*/*"))
 
 
+@pytest.mark.slow
 def test_answers__of_one_job_serve_the_next(kd_lab: Callable[..., Any], small: list[str], tmp_path: Path) -> None:
     line = "dataset=synthetic baseline=false"
     first = kd_lab(line, *small)
@@ -42,6 +43,7 @@ def test_answers__asked_for_and_impossible__one_sentence_and_nothing_is_trained(
         assert store.execute("SELECT count(*) FROM runs").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_found_again__a_network_is_measured_once_in_a_process(
     kd_lab: Callable[..., Any], small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

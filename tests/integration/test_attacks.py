@@ -54,6 +54,7 @@ def poisoned(tmp_path: Path, teacher: Run) -> str:
     return str(teacher.info.run_id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     ["evaluate run={}", "dataset=synthetic teacher.weights=run:{}", "doctor dataset=synthetic teacher.weights=run:{}"],
@@ -125,6 +126,7 @@ def test_store__config_that_is_none__one_sentence(kd_lab: Command, tmp_path: Pat
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.slow
 def test_store__class_of_ones_own__with_trust(kd_lab: Command, tmp_path: Path, small: list[str]) -> None:
     (tmp_path / "my_own_net.py").write_text(OWN)
     assert kd_lab("", *ALONE, "student._target_=my_own_net.Net").code == 0
@@ -171,6 +173,7 @@ def owned(clone: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["list"], ["--cfg", "job"], ["compare"], ["sync"], ["nothing=1"], ["evaluate", "run=x"]]
 )
@@ -221,6 +224,7 @@ def test_folder__ones_own_class_with_the_name_of_a_package__said(kd_lab: Command
     assert "statistics is also the name of a package that is installed, so rename the one in this folder" in said.err
 
 
+@pytest.mark.slow
 def test_folder__repository_whose_settings_name_a_program__not_run(
     kd_lab: Command, tmp_path: Path, small: list[str]
 ) -> None:

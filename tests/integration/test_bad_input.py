@@ -111,6 +111,7 @@ def refused(said: object, message: str, folder: Path, *before: str) -> None:
     assert sorted(p.name for p in folder.iterdir()) == sorted(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("overrides", "message"), BY_CONFIG, ids=[o for o, _ in BY_CONFIG])
 def test_bad_input__config(kd_lab: Command, tmp_path: Path, overrides: str, message: str) -> None:
     refused(kd_lab(overrides), message, tmp_path)
@@ -168,6 +169,7 @@ def test_bad_input__file(kd_lab: Command, tmp_path: Path, case: str) -> None:
     refused(kd_lab("dataset=arrays dataset.path=my.npz teacher=mlp"), message, tmp_path, *before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -223,6 +225,7 @@ def test_teacher__of_a_run_by_its_first_characters_is_told(kd_lab: Command, tmp_
     assert f"The teacher is that of run:{teacher}." in out
 
 
+@pytest.mark.slow
 def test_store__that_the_environment_names_is_used_or_told(
     kd_lab: Command, tmp_path: Path, done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ def test_left_out__is_never_answered_though_the_teacher_knows_it(kd_lab: Callabl
     assert table["params.student.without_classes"].isna().sum() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "points"), [("kd", 1075), ("label_smoothing", 1075)])
 def test_left_out__rows_steps_and_key(loss: str, points: int) -> None:
     """The digits have 122 threes among 1197 points for training."""

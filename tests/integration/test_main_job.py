@@ -129,6 +129,7 @@ def test_main_job__kept_weights_rebuild_the_network(kd_lab: Command, tmp_path: P
     assert row.count(f"{100 * student.data.metrics[names.TEST_ACCURACY_TOP1]:.2f}") == 2
 
 
+@pytest.mark.slow
 def test_main_job__says_when_the_steps_differ(kd_lab: Command, done: list[str]) -> None:
     out = kd_lab(LINE, *done, "baseline.recipe.steps=40").out
     assert "Not the same budget: 40 optimizer steps alone, 60 distilled." in out
@@ -161,6 +162,7 @@ def test_main_job__tampered_weights_are_noticed(kd_lab: Command, tmp_path: Path,
     assert len(of_role(tmp_path, "teacher")) == 2
 
 
+@pytest.mark.slow
 def test_main_job__same_seed_same_student(kd_lab: Command, tmp_path: Path, done: list[str]) -> None:
     for seed in (0, 1):
         assert kd_lab(LINE, *done, "baseline=false", f"seed={seed}").code == 0
@@ -182,6 +184,7 @@ def test_main_job__teacher_from_a_run_and_from_files(kd_lab: Command, tmp_path: 
     assert names.COST_TRAIN_STEPS not in teachers[1].data.metrics
 
 
+@pytest.mark.slow
 def test_main_job__teacher_of_a_run_whose_file_was_damaged(kd_lab: Command, tmp_path: Path, done: list[str]) -> None:
     teacher = the_run(tmp_path, "teacher")
     file = artifact(teacher, names.ARTIFACT_WEIGHTS)
@@ -195,6 +198,7 @@ def test_main_job__teacher_of_a_run_whose_file_was_damaged(kd_lab: Command, tmp_
         assert f"{source}: its weights are not those that the run recorded (their sha256 differs)" in said.err
 
 
+@pytest.mark.slow
 def test_main_job__training_that_changes_no_weight_is_no_result(
     kd_lab: Command, small: list[str], tmp_path: Path
 ) -> None:
@@ -206,6 +210,7 @@ def test_main_job__training_that_changes_no_weight_is_no_result(
     assert "changed no weight" in student.data.tags[names.TAG_REASON]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_main_job__loss_none_without_a_teacher_in_a_study_that_looks_like_markup(
     kd_lab: Command, tmp_path: Path
@@ -220,6 +225,7 @@ def test_main_job__loss_none_without_a_teacher_in_a_study_that_looks_like_markup
     assert "Traceback" not in said.err
 
 
+@pytest.mark.slow
 def test_main_job__several_losses(kd_lab: Command, tmp_path: Path, small: list[str]) -> None:
     line = (
         "dataset=synthetic dataset.labels=null 'loss=[kd,soft_label]' loss.terms.soft_label.weight=0.5 baseline=false"
@@ -232,6 +238,7 @@ def test_main_job__several_losses(kd_lab: Command, tmp_path: Path, small: list[s
     assert last["train/loss_total"] == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_main_job__own_class_own_arrays_epochs_and_validation(kd_lab: Command, tmp_path: Path) -> None:
     (tmp_path / "own_net.py").write_text(

@@ -27,6 +27,7 @@ def no_memory(*_: object, **__: object) -> None:
     raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
 
 
+@pytest.mark.slow
 def test_measuring__latency_fails__said_tagged_and_made_good_by_evaluate(
     kd_lab: Command, tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +72,7 @@ def interrupted_at(role: str) -> Callable[..., Any]:
     return predictive
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", [names.TEACHER, names.BASELINE])
 def test_measuring__interrupted__the_next_job_takes_the_network_and_finishes_its_run(
     kd_lab: Command, tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch, role: str
@@ -110,6 +112,7 @@ def test_teacher__whose_end_could_not_be_kept__is_not_trained_twice(
     assert (the_run(tmp_path, names.TEACHER).info.status) == "FINISHED"
 
 
+@pytest.mark.slow
 def test_measuring__student_interrupted__evaluate_finishes_it(
     kd_lab: Command, tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +181,7 @@ def test_evaluate__a_run_of_another_version__by_what_is_known_of_its_config(
     assert "agreement with the teacher" in said.out
 
 
+@pytest.mark.slow
 def test_evaluate__each_network_at_its_own_precision(
     kd_lab: Command, tmp_path: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +200,7 @@ def test_evaluate__each_network_at_its_own_precision(
     assert asked == ["bf16-mixed", "32", "bf16-mixed", "32"]  # the student beside its teacher
 
 
+@pytest.mark.slow
 def test_found_networks__leave_no_copies(kd_lab: Command, tmp_path: Path, done: list[str]) -> None:
     stored_run._downloads.cache_clear()
     teacher = the_run(tmp_path, names.TEACHER).info.run_id
@@ -208,6 +213,7 @@ def test_found_networks__leave_no_copies(kd_lab: Command, tmp_path: Path, done: 
     stored_run._downloads.cache_clear()
 
 
+@pytest.mark.slow
 def test_baseline__its_fidelity_is_on_the_run_of_the_student_that_has_both(
     kd_lab: Command, tmp_path: Path, done: list[str]
 ) -> None:

@@ -71,7 +71,7 @@ def test_search__chosen_on_validation_and_then_measured(search: Command, kd_lab:
 
 
 def test_search__killed_goes_on_with_what_is_missing(search: Command, small: list[str], tmp_path: Path) -> None:
-    more = ["baseline=false", "student.recipe.steps=2000", "sweep.search.trials=3"]
+    more = ["baseline=false", "student.recipe.steps=6000", "sweep.search.trials=3"]
     first = start(tmp_path, *SEARCH, *small, *more)
     until(lambda: statuses(tmp_path, names.TRIAL) == ["FINISHED", "RUNNING"])
     first.signal(signal.SIGKILL)

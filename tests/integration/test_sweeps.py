@@ -104,7 +104,7 @@ def test_sweep__bugs_and_crashes_of_a_users_class_fail_their_job_alone(sweep: Co
 
 
 def test_resume__killed__does_only_what_is_missing(sweep: Command, small: list[str], tmp_path: Path) -> None:
-    grid = ["student.recipe.steps=2500", "baseline=false", "seed=0,1,2"]
+    grid = ["student.recipe.steps=6000", "baseline=false", "seed=0,1,2"]
     first = start(tmp_path, *FEW[:2], *small, *FEW[2:], *grid)
     until(lambda: statuses(tmp_path, "student") == ["FINISHED", "RUNNING"])
     first.signal(signal.SIGKILL)

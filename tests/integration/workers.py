@@ -80,10 +80,13 @@ def listen(door: str) -> socket.socket:
 def fork(listening: socket.socket) -> None:
     """Answer the next one that asks for a worker."""
     front, _ = listening.accept()
-    if os.fork() == 0:
+    if (child := os.fork()) == 0:
         listening.close()
+        if os.fork():  # the guardian has no parent that would have to ask for its end
+            os._exit(0)
         _guard(front)
     front.close()
+    os.waitpid(child, 0)
 
 
 def _guard(front: socket.socket) -> None:

@@ -185,6 +185,7 @@ def test_distil__draws_that_come_again__are_asked_once(here: Surroundings) -> No
     assert here.lines[1].startswith("teacher: 41 of 60 batches answered from what it said once of 1 draws of 1,197")
 
 
+@pytest.mark.slow
 def test_distil__a_loss_with_views_of_its_own__the_same_weights(here: Surroundings) -> None:
     line = ["loss=mlld", "teacher=mlp", *SHORT, "student.recipe.steps=40"]
     first, second = trained(here, *line), trained(here, *line)
@@ -339,6 +340,7 @@ def test_check__what_can_be__is_silent(here: Surroundings) -> None:
     check(plan("teacher=none", "loss=none"), here.around.answers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["teacher.cache_dtype=float16", "teacher.cache_top_k=3"])
 def test_specs__answers_kept_otherwise_are_another_student(other: str) -> None:
     line = ["teacher=mlp", *SHORT]
@@ -359,6 +361,7 @@ def test_told__nothing_where_nothing_is_kept() -> None:
     assert told(given, given.teacher) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "samples"),
     [

@@ -30,6 +30,7 @@ def test_doctor__shows_pairs_and_pulls_and_writes_nothing(kd_lab: Any, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_doctor__finds_the_trained_teacher(kd_lab: Any, tmp_path: Path) -> None:  # noqa: F811
     done = kd_lab("dataset=synthetic baseline=false", *SMALL)
     assert done.code == 0, done
@@ -48,6 +49,7 @@ def test_doctor__tells_of_first_stages_and_own_parameters(kd_lab: Any) -> None: 
     assert f"{parameters} │" in said.out
 
 
+@pytest.mark.slow
 def test_doctor__tells_the_chain_and_which_of_it_is_found(kd_lab: Any) -> None:  # noqa: F811
     job = " ".join(["strategy=self_training teacher=none baseline=false student.recipe.steps=4", *SMALL[3:]])
     before = kd_lab(f"doctor {job}")

@@ -31,6 +31,7 @@ def taught(made: Plan) -> SklearnEstimator:
     return network
 
 
+@pytest.mark.slow
 def test_lessons__labelled_rows_out_of_fold_all_others_by_the_whole() -> None:
     made = plan(*OUT_OF_FOLD)
     network, data = taught(made), made.data

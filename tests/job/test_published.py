@@ -141,6 +141,7 @@ def test_standardized__temperature_weight_and_beta_of_the_pair(
     assert config["experiment"]["changed"] == []
 
 
+@pytest.mark.slow
 def test_published__is_named_where_it_acts_and_leaves_no_trace_elsewhere() -> None:
     inside = settings(f"experiment={BY_DKD}", "loss=dkd")
     assert inside.published == {"loss.terms.dkd.beta": 6.0}

@@ -53,6 +53,7 @@ def test_layers__of_other_networks_of_texts(student: str) -> None:
     assert pulls(made, made.built.bound, made.built.student, made.built.teacher)[-1].gradient_norm > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

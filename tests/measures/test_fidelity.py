@@ -8,6 +8,7 @@ from kd_lab.measures.fidelity import fidelity
 from tests.reference import measures_numpy as reference
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 10_000), samples=st.integers(1, 40), classes=st.sampled_from([2, 5, 12]))
 def test_fidelity__equals_the_naive_version(seed, samples, classes):

@@ -24,6 +24,7 @@ def fitted(estimator: object) -> SklearnText:
     return network
 
 
+@pytest.mark.slow
 def test_sklearn_text__is_tf_idf_of_scikit_learn() -> None:
     words = [" ".join(f"w{n}" for n in row[:k].tolist()) for row, k in zip(INPUTS["input_ids"], LENGTHS, strict=True)]
     counted = TfidfVectorizer(sublinear_tf=True).fit_transform(words)

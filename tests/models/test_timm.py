@@ -51,6 +51,7 @@ def test_check_name__near_names_without_building(monkeypatch):
     check_name("resnet18.a1_in1k")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "name", "message"),
     [

@@ -68,6 +68,7 @@ def as_the_client_reads(reader, client):
     assert reader.test_samples([*(record.run_id for record in found), "0" * 32]) == dict.fromkeys(finished, 597)
 
 
+@pytest.mark.slow
 def test_sqlite__as_the_client_reads_it(database):
     as_the_client_reads(SqliteReader(database), MlflowClient(f"sqlite:///{database}"))
 
@@ -117,6 +118,7 @@ def test_sqlite__only_read(database):
     assert sorted(path.name for path in database.parent.iterdir()) == [DATABASE, f"{DATABASE}.lock"]
 
 
+@pytest.mark.slow
 def test_sqlite__while_another_process_writes(database):
     """A writer that holds the database is waited for; the reader sees what was there before or after."""
     reader = SqliteReader(database)

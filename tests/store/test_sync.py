@@ -214,6 +214,7 @@ def test_sync__interrupted_anywhere_and_started_again__the_same(away, tmp_path, 
     assert stop_at > 50
 
 
+@pytest.mark.slow
 def test_sync__a_student_before_its_teacher__linked_all_the_same(away, store, tmp_path):
     _, teacher = a_family(away)
     meant_for(store.uri)
@@ -307,6 +308,7 @@ def test_open__away__refused_unless_wanted(tmp_path, monkeypatch):
     assert Store.existing(uri, although_away=True).find("k") is None
 
 
+@pytest.mark.slow
 def test_sync__its_store_was_deleted__said_and_made_anew_where_it_is_named(tmp_path, empty_store, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copyfile(empty_store, "gone.db")

@@ -194,6 +194,7 @@ def test_bank__oldest_first_and_the_oldest_is_forgotten() -> None:
     assert bank.columns[0].untyped_storage().nbytes() == 5 * 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ROUNDS)
 def test_round__lowers_what_it_minimises_within_the_bounds(method: str) -> None:
     totals, made = [], None

@@ -163,6 +163,7 @@ def test_job__that_cannot_be_is_refused(overrides: list[str], complaint: str) ->
         plan(*GATES, *overrides)
 
 
+@pytest.mark.slow
 def test_job__keeps_a_curve_of_each_gate_and_a_picture_of_all(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = kd_lab.distil(

@@ -93,6 +93,7 @@ def test_weight__of_pure_noise_goes_to_0_and_that_of_the_labels_grows(exact: boo
     assert found["hard_weight"] > 1.9
 
 
+@pytest.mark.slow
 def test_temperature__whose_optimum_can_be_computed_is_found() -> None:
     """The network stands still at 0, where a step ahead has a closed form."""
     rate, generator = 0.1, torch.Generator().manual_seed(0)

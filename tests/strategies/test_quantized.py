@@ -145,6 +145,7 @@ def test_job__measured_in_int8_and_kept_plain(given: list[str], tmp_path: Path) 
     assert again[names.TEST_INT8_ACCURACY_TOP1] == stored.metrics[names.TEST_INT8_ACCURACY_TOP1]
 
 
+@pytest.mark.slow
 def test_job__the_control__plain_and_measured_so(given: list[str]) -> None:
     result = kd_lab.distil(*given, "measure.int8=true", "baseline=false", quiet=True)
     assert names.TEST_INT8_ACCURACY_TOP1 in result.student.measurement

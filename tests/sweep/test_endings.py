@@ -53,6 +53,7 @@ main.main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_end_in_peace__more_signals_change_nothing_unless_the_end_takes_long(name):
     command = [sys.executable, "-c", HAMMERED, name]

@@ -33,6 +33,7 @@ def test_job_key__is_the_same_whatever_no_result_follows_from(change: str) -> No
     assert key(change) == key()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -27,12 +27,14 @@ def jobs_of(line: str) -> dict[str, Settings]:
         return {job.label: Settings.of(job.config) for job in listed(overrides, compose)}
 
 
+@pytest.mark.slow
 def test_grid__seeds() -> None:
     jobs = jobs_of("sweep=seeds")
     assert list(jobs) == [f"seed={seed}" for seed in range(10)]
     assert [job.seed for job in jobs.values()] == list(range(10))
 
 
+@pytest.mark.slow
 def test_grid__losses() -> None:
     assert {job.seed for job in jobs_of("sweep=losses loss=kd").values()} == set(range(5))
     losses = {"+".join(job.loss.terms) for job in jobs_of("sweep=losses seed=0").values()}
@@ -40,6 +42,7 @@ def test_grid__losses() -> None:
     assert {"kd", "dist", "label_smoothing"} < losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["sweep=losses seed=0 dataset=digits", "loss=kd,soft_label dataset=digits"])
 def test_losses_side_by_side__all_as_published(line: str) -> None:
     jobs = {"+".join(job.loss.terms): job for job in jobs_of(line).values()}
@@ -62,6 +65,7 @@ def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kd_lab.sweep.workers.Workers.start", lambda _self: None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_workers")
 def test_losses_side_by_side__says_what_is_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -76,6 +80,7 @@ def test_losses_side_by_side__says_what_is_left_out(
         assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_grid__temperature_weight() -> None:
     jobs = jobs_of("sweep=temperature_weight seed=0,3 loss.temperature=4,20")
     assert "loss.temperature=4 loss.weight=0.5 seed=3" in jobs
@@ -90,6 +95,7 @@ def test_grid__student_sizes() -> None:
     assert [job.student.node["widths"] for job in jobs] == [[16], [32], [64], [128], [256]]
 
 
+@pytest.mark.slow
 def test_grid__omitted_class() -> None:
     jobs = list(jobs_of("sweep=omitted_class seed=0").values())
     assert [job.loss.terms["kd"].node["temperature"] for job in jobs] == [1, 4, 8, 20]
@@ -105,6 +111,7 @@ def test_grid__omitted_class() -> None:
         assert job.teacher.node["average"] == "logits"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["temperature_weight", "student_sizes", "omitted_class"])
 def test_grid__has_a_study_of_its_own_name_unless_told(name: str) -> None:
     small = "seed=0 loss.temperature=2 " + ("student.widths=[16]" if name == "student_sizes" else "loss.weight=1")
@@ -112,6 +119,7 @@ def test_grid__has_a_study_of_its_own_name_unless_told(name: str) -> None:
     assert {job.study for job in jobs_of(f"sweep={name} {small} study=mine").values()} == {"mine"}
 
 
+@pytest.mark.slow
 def test_grid__what_the_user_says_wins() -> None:
     assert list(jobs_of("sweep=seeds seed=7")) == ["seed=7"]
     assert len(jobs_of("sweep=losses loss=kd seed=0,1")) == 2
@@ -255,6 +263,7 @@ def test_gpus__a_process_that_takes_the_place_of_another_has_its_gpu(
     assert given == ["4", "5", "6", "5", "4"]
 
 
+@pytest.mark.slow
 def test_hold__the_same_sweep_twice_at_once(tmp_path: Path) -> None:
     configs = [{"tracking": {"uri": f"sqlite:///{tmp_path}/mlflow.db"}, "study": study} for study in ("a", "b", "b")]
     try:

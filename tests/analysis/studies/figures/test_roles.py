@@ -17,6 +17,7 @@ def test_accuracy_by_role__one_panel_per_loss_one_line_per_seed(uri):
     assert drawn(figure)
 
 
+@pytest.mark.slow
 def test_fidelity_and_calibration__baseline_and_each_loss(uri):
     figure = fidelity_and_calibration(runs("digits", uri))
     left, right = figure.axes
