@@ -100,7 +100,7 @@ def _labels(rows: pd.DataFrame, names: Sequence[str], most: dict[str, str], more
 
 
 def _in_pieces(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Values that change in the middle of a training, as `sweep=pbt` learns them, in a row: 16.86>20>16.
+    """Values that change in the middle of a training, as `sweep=pbt` learns them, in a row: 16.9>20>16.
 
     When they change is told only where an arm could not be told from another one by the values.
     """
@@ -111,7 +111,7 @@ def _in_pieces(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
         base = SCHEDULED.get(schedule) or schedule.replace(".schedules.", ".")
         for i in told.index[told[name].str.startswith("[")] if base in told.columns else []:
             first, factors = float(str(told.at[i, base])), json.loads(str(told.at[i, name]))
-            values = ">".join(f"{first * factor:.4g}" for factor in (1, *factors))
+            values = ">".join(f"{first * factor:.3g}" for factor in (1, *factors))
             kind = told[under].at[i] if (under := f"{schedule}.under{TARGET}") in told.columns else ""
             instead = {base: values, name: "", f"{schedule}{TARGET}": kind}
             for column in instead.keys() & {*names}:

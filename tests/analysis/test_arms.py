@@ -75,7 +75,7 @@ LABELS = {
         },
         [
             "kd hard_weight=0.5 T=2 lr=0.005",
-            "kd hard_weight=0.5 T=16.86>20>16 lr=0.01>0.008",
+            "kd hard_weight=0.5 T=16.9>20>16 lr=0.01>0.008",
             "kd hard_weight=0.25>0.5>1 T=4>4.8 lr=0.005",
         ],
     ),
