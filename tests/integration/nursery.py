@@ -97,6 +97,7 @@ class Nursery:
         self.door = str(Path(self._folder.name) / "door")
         self._forks = subprocess.Popen(
             [sys.executable, "-P", __file__, self.door],
+            cwd=self._folder.name,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

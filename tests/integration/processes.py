@@ -54,11 +54,11 @@ def start(folder: Path, *overrides: str) -> Process:
 
 
 def standing_in(folder: Path) -> list[psutil.Process]:
-    """All processes whose working folder that is: a command, its workers, and what these have started."""
+    """All other processes whose working folder that is: a command, its workers, and what these have started."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.cwd() == str(folder):
+            if process.pid != os.getpid() and process.cwd() == str(folder):
                 found.append(process)
     return found
 

@@ -1,9 +1,9 @@
-"""Populations as a user trains them, the turns in this process: bit for bit the trainings that they are made of."""
+"""Populations as a user trains them: bit for bit the trainings that they are made of."""
 
 import csv
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -11,13 +11,18 @@ import yaml
 from kd_lab import names
 from kd_lab.job.api import run_alone
 from kd_lab.job.console import Reporter
-from kd_lab.sweep.found import found_jobs, settled
-from kd_lab.sweep.member import run_member
-from kd_lab.sweep.states import JobFolder
-from kd_lab.sweep.trial import check_trials
-from kd_lab.sweep.workers import Jobs
 from tests.integration.conftest import Said
-from tests.integration.processes import all_runs, artifact, of_role, roles, statuses, the_run
+from tests.integration.processes import (
+    all_runs,
+    artifact,
+    of_role,
+    roles,
+    standing_in,
+    start,
+    statuses,
+    the_run,
+    until,
+)
 
 pytestmark = pytest.mark.slow
 Command = Callable[..., Said]
@@ -27,41 +32,15 @@ SEARCH = ["-m", "sweep=pbt", "dataset=synthetic", "dataset.validation=200", "tra
 LONG = "student.recipe.steps=150"
 
 
-class Here:
-    """In the place of processes that take seconds to start."""
-
-    turns = 0
-    most = 1000
-
-    def __init__(self, folder: JobFolder, most: int) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> "Here":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def ask(self, kind: str, *task: Any) -> Any:
-        answers: Mapping[str, Callable[..., Any]] = {"check": check_trials, "find": found_jobs, "settle": settled}
-        return answers[kind](*task)
-
-    def run(self, jobs: Jobs) -> None:
-        while jobs.left:
-            number, config = jobs.next()
-            if Here.turns == Here.most:
-                raise KeyboardInterrupt
-            Here.turns += 1
-            run_member(config, number, 1)
-            jobs.ended(number)
-
-
 @pytest.fixture
-def search(kd_lab: Command, small: list[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    monkeypatch.setattr("kd_lab.sweep.search.Workers", Here)
-    monkeypatch.setattr(Here, "turns", 0)
-    monkeypatch.setattr(Here, "most", 1000)
+def search(kd_lab: Command, small: list[str]) -> Command:
     return lambda *overrides: kd_lab("", *SEARCH, *small, LONG, *overrides)
+
+
+def ended(folder: Path) -> int:
+    """How many turns have."""
+    journal = folder / "mlflow.db.populations"
+    return len(journal.read_text().splitlines()) if journal.exists() else 0
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -131,22 +110,31 @@ def test_population__of_equals_is_the_plain_training(
     assert "nothing is trained" in said.out, "what never changed is run again as the plain job that it is"
 
 
-def test_population__interrupted_and_gone_on_with__is_the_whole(search: Command, tmp_path: Path) -> None:
-    Here.most = most = 3
-    few = ["baseline=false", "sweep.search.pbt.population=2", "sweep.search.pbt.rounds=2"]
-    said = search(*few)
-    assert said.code == 130, said.err
-    assert "The same command again does the rest." in said.out
-    assert len(table(tmp_path)) == most
-    assert statuses(tmp_path, "sweep") == ["KILLED"]
-    Here.most = 1000
-    said = search(*few)
-    assert said.code == 0, said.err
-    assert said.out.startswith(f"{most} of 4 turns are there already")
-    interrupted, resumed = table(tmp_path), hashes(tmp_path, names.TRIAL)
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_population__ended_in_the_middle_and_gone_on_with__is_the_whole(
+    search: Command, small: list[str], tmp_path: Path, how: signal.Signals, code: int
+) -> None:
+    few = ["baseline=false", "sweep.search.pbt.population=2", "student.recipe.steps=3000"]
+    first = start(tmp_path, *SEARCH, *small, LONG, *few)
+    until(lambda: ended(tmp_path) >= 3)
+    first.signal(how)
+    assert first.wait(60) == code, first.said
+    until(lambda: standing_in(tmp_path) == [])  # its worker notices
+    there = ended(tmp_path)
+    assert 3 <= there < 6
+    if how == signal.SIGINT:
+        assert "The same command again does the rest." in first.said
+        assert statuses(tmp_path, "sweep") == ["KILLED"]
+        assert [row["state"] for row in table(tmp_path)][:there] == ["finished"] * there
 
+    said = search(*few)
+
+    assert said.code == 0, said.err
+    assert said.out.startswith(f"{there} of 6 turns are there already")
+    gone_on, resumed = table(tmp_path), hashes(tmp_path, names.TRIAL)
+    assert len(resumed) == 2
     assert search(*few, "sweep.resume=false").code == 0
-    assert untimed(table(tmp_path)) == untimed(interrupted)
+    assert untimed(table(tmp_path)) == untimed(gone_on)
     assert hashes(tmp_path, names.TRIAL)[2:] == resumed
 
 
@@ -194,9 +182,8 @@ def test_population__a_loss_that_is_not_finite__the_member_is_replaced(search: C
     ],
 )
 def test_population__refused_before_anything_is_written(
-    kd_lab: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], message: str
+    kd_lab: Command, tmp_path: Path, more: list[str], message: str
 ) -> None:
-    monkeypatch.setattr("kd_lab.sweep.search.Workers", Here)
     said = kd_lab("", *SEARCH, "teacher=mlp", *more)
     assert said.err.startswith(f"kd-lab: {message}")
     assert said.code == 2
