@@ -49,12 +49,12 @@ def test_cost__the_wall_time_lies_within_what_the_caller_measures() -> None:
 def test_cost__peak_memory_covers_what_a_step_allocates() -> None:
     class Large(Plain):
         def forward(self, inputs):
+            # What other tests took in this process, and gave back, is under its peak; 200 MB beyond it for a moment.
+            beyond = int(small) - psutil.Process().memory_info().rss + 200_000_000
             self.ballast = inputs.new_ones(beyond // 4).sum()
             return super().forward(inputs)
 
     small = train(Plain(), recipe=toy_recipe(steps=2))[names.COST_TRAIN_PEAK_MEMORY_BYTES]
-    # What other tests took in this process, and gave back, is under its peak; 200 MB beyond it for a moment.
-    beyond = int(small) - psutil.Process().memory_info().rss + 200_000_000
     large = train(Large(), recipe=toy_recipe(steps=2))[names.COST_TRAIN_PEAK_MEMORY_BYTES]
     assert large - small > 150e6
 
