@@ -34,6 +34,7 @@ FACTORS = ".factors"
 MILESTONES = ".milestones"
 SCHEDULED = {f"{OF_LOSS}hard_schedule": HARD_WEIGHT, f"{OF_RECIPE}schedule": f"{OF_RECIPE}optimizer.lr"}
 """What a schedule is of; one that is not here is `schedules.NAME` beside the value NAME."""
+CLASS = re.compile(r"[A-Za-z_]\w*(?:\.\w+){2,}")
 NUMBER = re.compile(r"(?<![\w.])\d+\.\d+(?:e-?\d+)?(?![\w.])")
 
 
@@ -104,21 +105,28 @@ def _in_pieces(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
     When they change is told only where an arm could not be told from another one by the values.
     """
-    told = rows.copy()
-    timeless = rows.copy()
+    told, moments = rows.copy(), []
     for name in (name for name in names if name.endswith(FACTORS)):
         schedule = name.removesuffix(FACTORS)
-        base = SCHEDULED.get(schedule) or schedule.replace(".schedules.", ".")
-        for i in told.index[told[name].str.startswith("[")] if base in told.columns else []:
-            first, factors = float(str(told.at[i, base])), json.loads(str(told.at[i, name]))
-            values = ">".join(f"{first * factor:.3g}" for factor in (1, *factors))
-            kind = told[under].at[i] if (under := f"{schedule}.under{TARGET}") in told.columns else ""
-            instead = {base: values, name: "", f"{schedule}{TARGET}": kind}
-            for column in instead.keys() & {*names}:
-                told.at[i, column] = timeless.at[i, column] = instead[column]
-            if (moments := f"{schedule}{MILESTONES}") in names:
-                timeless.at[i, moments] = ""
+        base, under = SCHEDULED.get(schedule) or schedule.replace(".schedules.", "."), f"{schedule}.under{TARGET}"
+        changed = rows[name].str.startswith("[")
+        if base not in names or not changed.any():
+            continue
+        pairs = zip(rows.loc[changed, base], rows.loc[changed, name], strict=True)
+        told.loc[changed, base] = [_pieces(float(first), json.loads(factors)) for first, factors in pairs]
+        told.loc[changed, name] = ""
+        if f"{schedule}{TARGET}" in names:
+            told.loc[changed, f"{schedule}{TARGET}"] = rows.loc[changed, under] if under in names else ""
+        if f"{schedule}{MILESTONES}" in names:
+            moments.append((changed, f"{schedule}{MILESTONES}"))
+    timeless = told.copy()
+    for changed, name in moments:
+        timeless.loc[changed, name] = ""
     return timeless if _count(timeless, names) == _count(told, names) else told
+
+
+def _pieces(first: float, factors: Sequence[float]) -> str:
+    return ">".join(f"{first * factor:.3g}" for factor in (1, *factors))
 
 
 def _is_rest(rows: pd.DataFrame, name: str, shown: Sequence[str]) -> bool:
@@ -158,7 +166,7 @@ def as_text(value: object) -> str:
 
 def _value(value: str) -> str:
     """A class by its last name, a list without spaces and its numbers to four digits."""
-    if value.startswith("["):
-        return NUMBER.sub(lambda found: f"{float(found[0]):.4g}", value.replace(" ", ""))
-    dotted = value.split(".")
-    return dotted[-1] if len(dotted) > 2 and ">" not in value else value
+    if CLASS.fullmatch(value):
+        return value.rpartition(".")[2]
+    short = value.replace(" ", "")
+    return NUMBER.sub(lambda found: f"{float(found[0]):.4g}", short) if short.startswith("[") else short
