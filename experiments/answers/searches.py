@@ -10,12 +10,12 @@ import math
 import sys
 from collections import defaultdict
 from pathlib import Path
-from statistics import mean, stdev
 
+import numpy as np
 from mlflow import MlflowClient
-from scipy.stats import t
 
 from kd_lab import names
+from kd_lab.analysis.statistics import difference, spread
 
 
 def kind_of(title: str) -> str:
@@ -42,13 +42,12 @@ def main() -> None:
         if told.issuperset(chosen):
             continue
         told.update(chosen)
-        found[kind].append(100 * mean(accuracy[one] for one in chosen))
+        found[kind].append(float(np.mean([100 * accuracy[one] for one in chosen])))
     for kind, means in found.items():
-        each = ", ".join(f"{one:.2f}" for one in means)
-        print(f"{kind:6}  {mean(means):.2f} ± {stdev(means):.2f} over {len(means)} searches: {each}")
-    gains = [one - other for one, other in zip(found["pbt"], found["random"], strict=True)]
-    half = float(t.ppf(0.975, len(gains) - 1)) * stdev(gains) / math.sqrt(len(gains))
-    print(f"pbt - random  {mean(gains):+.2f} [{mean(gains) - half:+.2f}, {mean(gains) + half:+.2f}]")
+        one, each = spread(np.array(means)), ", ".join(f"{mean:.2f}" for mean in means)
+        print(f"{kind:6}  {one.mean:.2f} ± {one.sd:.2f} over {one.n} searches: {each}")
+    gain = difference(np.array(found["pbt"]) - np.array(found["random"]))
+    print(f"pbt - random  {gain.mean:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]")
 
 
 if __name__ == "__main__":
