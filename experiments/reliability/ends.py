@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 
 from experiments.reliability.place import STORE, Place, moved, weights
+from tests.integration.nursery import Process
+from tests.integration.processes import standing_in
 
 QUICK = ["measure.latency_runs=1", "measure.latency_warmup=1", "measure.figures=false", "checkpoint.every_s=0.1"]
 SMALL = ["dataset=synthetic", "teacher=mlp", "teacher.recipe.steps=300", "student.recipe.steps=600", *QUICK]
@@ -87,7 +89,9 @@ def killed(templates: Templates, victim: Victim, *, all_of_it: bool) -> Callable
     def act(place: Place) -> None:
         arguments = templates.prepare(place, victim, store=place.chance.random() < 0.7)
         process = place.begin(*arguments)
-        code = _struck(place, process, victim, lambda: _kill(process.pid, all_of_it=all_of_it), templates.pace)
+        code = _struck(
+            place, process, victim, lambda: _kill(process, place.work if all_of_it else None), templates.pace
+        )
         if code not in (0, -signal.SIGKILL):
             place.problems.append(f"ended with {code}")
         _afterwards(templates, place, victim, arguments)
@@ -184,13 +188,13 @@ def _struck(place: Place, process, victim: Victim, strike: Callable[[], None], p
     return place.end(process)
 
 
-def _kill(pid: int, *, all_of_it: bool) -> None:
-    with suppress(psutil.NoSuchProcess):
-        top = psutil.Process(pid)
-        started = top.children(recursive=True) if all_of_it else []
-        for process in [top, *started]:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+def _kill(process: Process, all_in: Path | None) -> None:
+    """all_in: the folder where all that it started stands; None: it alone."""
+    started = standing_in(all_in) if all_in else []
+    process.signal(signal.SIGKILL)
+    for one in started:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
 
 
 def _afterwards(templates: Templates, place: Place, victim: Victim, arguments: list[str]) -> None:
