@@ -101,7 +101,6 @@ class Nursery:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            bufsize=1,
             env=ENVIRONMENT,
             start_new_session=True,
         )
@@ -129,6 +128,7 @@ class Nursery:
             self._cold[started.pid] = started
             return Process(started.pid, said, self._count, self)
         asked = {"arguments": list(arguments), "cwd": str(cwd), "files": files, "environment": environment}
+        asked["door"] = self.door
         return Process(int(self._ask(asked)), said, self._count, self)
 
     def ended(self, pid: int) -> int | None:
@@ -231,7 +231,7 @@ def _serve(door: str) -> None:
             return
         task = json.loads(line)
         if "pid" not in task:
-            print(json.dumps(_fork({**task, "door": door})), flush=True)
+            print(json.dumps(_fork(task)), flush=True)
             continue
         with suppress(ChildProcessError):
             pid, status = os.waitpid(task["pid"], os.WNOHANG)

@@ -125,7 +125,9 @@ def test_population__ended_in_the_middle_and_gone_on_with__is_the_whole(
     if how == signal.SIGINT:
         assert "The same command again does the rest." in first.said
         assert statuses(tmp_path, "sweep") == ["KILLED"]
-        assert [row["state"] for row in table(tmp_path)][:there] == ["finished"] * there
+        states = [row["state"] for row in table(tmp_path)]
+        assert states[:there] == ["finished"] * there
+        assert len(states) <= there + 1, "one turn was interrupted"
 
     said = search(*few)
 

@@ -28,37 +28,18 @@ def torchrun(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
     return STARTED[-1]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, empty_store: Path) -> Path:
-    """Of torchrun; beside it the same job is done by two processes that kd-lab starts itself."""
-    found = tmp_path / "torchrun"
-    found.mkdir()
-    for place in (tmp_path, found):
-        (place / "mlflow.db").write_bytes(empty_store.read_bytes())
-    return found
-
-
-def assert_equals_one_machine(folder: Path) -> None:
-    (one,), again = of_role(folder.parent, "student"), of_role(folder, "student")[-1]
-    assert again.data.tags[names.TAG_WEIGHTS_SHA256] == one.data.tags[names.TAG_WEIGHTS_SHA256]
-    assert again.data.tags[names.TAG_PROCESSES] == one.data.tags[names.TAG_PROCESSES] == "2"
-
-
-def test_torchrun__in_pieces__equals_the_processes_of_one_machine(kd_lab: Callable[..., Said], folder: Path) -> None:
-    said = kd_lab("", *JOB, "trainer=fsdp", "trainer.devices=2")
-    assert said.code == 0, said.err
-    code, _, err = finish(torchrun(folder, "trainer=fsdp"))
-    assert code == 0, err
-    assert_equals_one_machine(folder)
-
-
+@pytest.mark.parametrize("trainer", ["trainer=ddp", "trainer=fsdp"])
 def test_torchrun__interrupted_and_again__equals_the_processes_of_one_machine(
-    kd_lab: Callable[..., Said], folder: Path
+    kd_lab: Callable[..., Said], tmp_path: Path, empty_store: Path, trainer: str
 ) -> None:
-    said = kd_lab("", *JOB, "trainer=ddp", "trainer.devices=2")
+    folder = tmp_path / "torchrun"
+    folder.mkdir()
+    for place in (tmp_path, folder):
+        (place / "mlflow.db").write_bytes(empty_store.read_bytes())
+    said = kd_lab("", *JOB, trainer, "trainer.devices=2")
     assert said.code == 0, said.err
 
-    first = torchrun(folder, "trainer=ddp", "checkpoint.every_s=0.1")
+    first = torchrun(folder, trainer, "checkpoint.every_s=0.1")
     until(lambda: newest(folder) != "" or first.poll() is not None)
     assert first.poll() is None, finish(first)
     started = psutil.Process(first.pid).children(recursive=True)
@@ -69,7 +50,7 @@ def test_torchrun__interrupted_and_again__equals_the_processes_of_one_machine(
     _, left = psutil.wait_procs(started, timeout=10)  # Python's own trackers of resources end a moment later
     assert left == []
 
-    code, out, err = finish(torchrun(folder, "trainer=ddp", "checkpoint.every_s=0.1"))
+    code, out, err = finish(torchrun(folder, trainer, "checkpoint.every_s=0.1"))
 
     assert code == 0, err
     assert out.count("student: goes on at step ") == 1
@@ -78,7 +59,9 @@ def test_torchrun__interrupted_and_again__equals_the_processes_of_one_machine(
         ("student", "KILLED"),
         ("student", "FINISHED"),
     ]
-    assert_equals_one_machine(folder)
+    (one,), (_, again) = of_role(tmp_path, "student"), of_role(folder, "student")
+    assert again.data.tags[names.TAG_WEIGHTS_SHA256] == one.data.tags[names.TAG_WEIGHTS_SHA256]
+    assert again.data.tags[names.TAG_PROCESSES] == one.data.tags[names.TAG_PROCESSES] == "2"
 
 
 @pytest.mark.parametrize("trainer", ["trainer=ddp", "trainer=fsdp"])
