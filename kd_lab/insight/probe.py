@@ -3,7 +3,7 @@
 Legend: B batch, C channels.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -197,15 +197,16 @@ class _Record:
 
     def layers(self, *, at_input: bool = False) -> dict[str, Layer]:
         """Every module that was given (or said) a tensor with one row per sample, in order."""
-        found = {}
+        found, before = {}, list[nn.Module]()
         kept = self.given if at_input else self.said
         for path, order in self._order.items():
+            module = self.network.get_submodule(path)
+            before.append(module)
             tensor = kept.get(path)
             # Transformers of torchvision and Hugging Face may fold the batch; such layers cannot be tapped.
             if tensor is None or tensor.ndim < 2 or len(tensor) != SAMPLES or not tensor.is_floating_point():
                 continue
-            module = self.network.get_submodule(path)
-            last = self._channels_last(path, tensor, at_input=at_input)
+            last = _channels_last(before[:-1] if at_input else before, tensor)
             written = tensor._version != self._versions[path, at_input]
             tap = Tap(path, at_input=at_input, channels_last=last, clone=written)
             found[path] = Layer(
@@ -219,20 +220,19 @@ class _Record:
             )
         return found
 
-    def _channels_last(self, path: str, tensor: Tensor, *, at_input: bool) -> bool:
-        """Whether the channels stand last, as the nearest layer before it that has channels shows."""
-        if tensor.ndim < 3:
-            return False
-        end = self._order[path]
-        earlier = [p for p, order in self._order.items() if order < end or (order == end and not at_input)]
-        for leaf in reversed(earlier):
-            size = _channels(module := self.network.get_submodule(leaf))
-            places = [axis for axis in (1, tensor.ndim - 1) if tensor.shape[axis] == size]
-            if len(places) == 1:
-                return places[0] != 1
-            if places:
-                return isinstance(module, CHANNELS_LAST)
-        return tensor.ndim == 3
+
+def _channels_last(before: Sequence[nn.Module], tensor: Tensor) -> bool:
+    """Whether the channels stand last, as the nearest layer before it that has channels shows."""
+    if tensor.ndim < 3:
+        return False
+    for module in reversed(before):
+        size = _channels(module)
+        places = [axis for axis in (1, tensor.ndim - 1) if tensor.shape[axis] == size]
+        if len(places) == 1:
+            return places[0] != 1
+        if places:
+            return isinstance(module, CHANNELS_LAST)
+    return tensor.ndim == 3
 
 
 def _channels(module: nn.Module) -> int | None:

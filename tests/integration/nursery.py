@@ -9,14 +9,11 @@ one is started by the interpreter, imports and all. The workers of a forked comm
 import importlib
 import json
 import os
-import resource
 import select
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,8 +35,6 @@ HEAVY = (
     "matplotlib.",
 )
 """How the names begin of what is imported before."""
-LIMIT = "KD_LAB_ATTACK_LIMIT"
-"""How many bytes a file of a command may have, where it is in the environment."""
 POLL_S = 0.01
 ENVIRONMENT = os.environ | {
     "OMP_NUM_THREADS": "1",
@@ -156,35 +151,10 @@ class Nursery:
 
 def _command(task: dict[str, Any]) -> None:
     """Be the process of a command, to its end."""
-    os.setsid()
-    os.chdir(task["cwd"])
-    for number, file in zip((1, 2), task["files"], strict=True):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    os.environ.update(task["environment"])
-    if LIMIT in os.environ:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ[LIMIT]), resource.RLIM_INFINITY))
-    tempfile.tempdir = None
-    sys.argv = ["kd-lab", *task["arguments"]]
-    code = 1
-    try:
-        from kd_lab.cli.main import main
-        from tests.integration import workers
+    from tests.integration import workers
 
-        with workers.forked_by(task["door"]):
-            main()
-    except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else 1
-    except BaseException as error:
-        traceback.print_exc()
-        if isinstance(error, KeyboardInterrupt):  # as the interpreter ends
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGINT)
-    with suppress(OSError, ValueError):
-        sys.stdout.flush()
-    os._exit(code)
+    printed = [os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) for file in task["files"]]
+    workers.command(task, [os.open(os.devnull, os.O_RDONLY), *printed], os.environ | task["environment"])
 
 
 def _fork(task: dict[str, Any]) -> int:

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from kd_lab import names
-from tests.integration.nursery import LIMIT, Nursery, Process
+from tests.integration.nursery import Nursery, Process
 from tests.integration.processes import forks
+from tests.integration.workers import LIMIT
 from tests.store.servers import Proxy, Server
 
 pytestmark = pytest.mark.slow
-KILLS = 20
+KILLS = 10
 JOB = ["dataset=synthetic", "teacher=mlp", "study=life", "teacher.recipe.steps=1500", "student.recipe.steps=3000"]
 JOB += ["measure.latency_runs=1", "measure.latency_warmup=1", "measure.figures=false", "checkpoint.every_s=0.05"]
 
@@ -86,11 +87,11 @@ def test_long_life__ends_as_if_nothing_had_happened(tmp_path: Path, proxy: Proxy
     chance = random.Random(0)
 
     for number in range(KILLS):
-        if number == 6:
+        if number == 3:
             proxy.mode = "500"  # the store goes away, for a while
-        if number == 9:
+        if number == 5:
             life.move(tmp_path / "elsewhere")
-        if number == 13:
+        if number == 7:
             proxy.mode = "pass"
         life.kill(chance.randint(1, 4))
     full = life.begin(**{LIMIT: "2000"})  # no file may be larger: neither a state nor weights can be kept

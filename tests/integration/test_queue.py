@@ -12,7 +12,7 @@ from tests.integration.processes import SMALL, client, finish, kd_lab, of_role, 
 
 pytestmark = pytest.mark.slow
 
-JOB = ["-m", *SMALL, "seed=0", "teacher=none", "loss=label_smoothing", "baseline=false", "student.recipe.steps=20000"]
+JOB = ["-m", *SMALL, "seed=0", "teacher=none", "loss=label_smoothing", "baseline=false", "student.recipe.steps=8000"]
 QUEUED = ["sweep.cluster=local", "sweep.resources.timeout_min=2"]
 """Less than submitit takes for a whole stay: the signal counts as the end of the time limit."""
 

@@ -137,7 +137,7 @@ def killed(folder: Path, command: list[str], how: signal.Signals) -> None:
 @pytest.mark.parametrize(
     ("command", "ends"),
     [
-        ([*LONG, "checkpoint.every_s=0.3"], [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]),
+        ([*LONG, "checkpoint.every_s=0.3"], [signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]),
         (["-m", "seed=0,1", *LONG, "baseline=false", "checkpoint.every_s=0.3"], [signal.SIGKILL, signal.SIGTERM]),
         (["trainer=ddp", *TWO_PROCESSES, "checkpoint.every_s=0.1"], [signal.SIGTERM]),
         (["trainer=fsdp", *TWO_PROCESSES, "checkpoint.every_s=0.1"], [signal.SIGTERM]),

@@ -10,8 +10,9 @@ import psutil
 import pytest
 
 from kd_lab import names
+from tests.integration import rank
 from tests.integration.conftest import Said
-from tests.integration.processes import COMMAND, ONE_THREAD, STARTED, all_runs, finish, of_role, until
+from tests.integration.processes import ONE_THREAD, STARTED, all_runs, finish, forks, of_role, standing_in, until
 from tests.integration.test_resuming import newest
 
 pytestmark = pytest.mark.slow
@@ -22,7 +23,7 @@ JOB += ["trainer.threads=1", "student.recipe.steps=400", "measure.latency_runs=2
 
 
 def torchrun(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
-    command = [*TORCHRUN, *COMMAND, *JOB, *overrides]
+    command = [*TORCHRUN, sys.executable, "-S", rank.__file__, forks()[0].door, *JOB, *overrides]
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     STARTED.append(subprocess.Popen(command, cwd=folder, env=ONE_THREAD, text=True, **piped))
     return STARTED[-1]
@@ -42,11 +43,11 @@ def test_torchrun__interrupted_and_again__equals_the_processes_of_one_machine(
     first = torchrun(folder, trainer, "checkpoint.every_s=0.1")
     until(lambda: newest(folder) != "" or first.poll() is not None)
     assert first.poll() is None, finish(first)
-    started = psutil.Process(first.pid).children(recursive=True)
+    started = standing_in(folder)
     first.send_signal(signal.SIGINT)
     _, _, err = finish(first)
     assert err.count("kd-lab: interrupted; what was measured so far is kept") == 1
-    assert len(started) >= 4
+    assert len(started) >= 1 + 2 + 2 + 2  # torchrun, what it starts, the ranks, and the processes that train
     _, left = psutil.wait_procs(started, timeout=10)  # Python's own trackers of resources end a moment later
     assert left == []
 

@@ -1,16 +1,20 @@
-"""Workers of a sweep that are forked by the nursery: the process in front of them sees what `subprocess` would show it.
+"""Processes that the nursery forks for others: what asked for one sees what `subprocess` would show it.
 
-A worker's parent is a guardian, which ends when the process in front does, however that ends; the worker sees that.
+Workers of a sweep, and the ranks of torchrun (`tests.integration.rank`). The parent of such a process is a guardian,
+which ends when what asked for it does, however that ends: a worker sees that, a rank ends with it.
 """
 
 import json
 import os
+import resource
 import select
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any, BinaryIO
@@ -18,6 +22,8 @@ from unittest.mock import patch
 
 POLL_S = 0.02
 LARGEST = 1 << 20
+LIMIT = "KD_LAB_ATTACK_LIMIT"
+"""How many bytes a file of a command may have, where it is in the environment."""
 
 
 class Forked:
@@ -58,11 +64,11 @@ class Forked:
 
 
 @contextmanager
-def forked_by(door: str) -> Iterator[None]:
-    """Have sweeps of this process take their workers from the nursery behind this door."""
+def forked_by(door: Callable[[], str]) -> Iterator[None]:
+    """Have sweeps of this process take their workers from the nursery behind this door, which is asked for then."""
 
     def start(arguments: Sequence[str], **settings: Any) -> Forked:
-        return Forked(door, arguments, **settings)
+        return Forked(door(), arguments, **settings)
 
     instead = SimpleNamespace(Popen=start, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
     with patch("kd_lab.sweep.workers.subprocess", instead):
@@ -90,12 +96,14 @@ def fork(listening: socket.socket) -> None:
 
 
 def _guard(front: socket.socket) -> None:
-    """Be the parent of a worker, to the end of it or of the process that asked for it."""
+    """Be the parent of a process, to the end of it or of the one that asked for it."""
     os.setsid()
-    message, files, _, _ = socket.recv_fds(front, LARGEST, 2)
+    message, files, _, _ = socket.recv_fds(front, LARGEST, 3)
+    asked = json.loads(message)
+    is_command = "arguments" in asked
     if (pid := os.fork()) == 0:
         front.close()
-        _work(json.loads(message), files)
+        command(asked, files, asked["environment"]) if is_command else _work(asked, files)
     for file in (0, 1, *files):
         os.close(file)
     front.send(str(pid).encode())
@@ -106,6 +114,8 @@ def _guard(front: socket.socket) -> None:
                 front.send(str(os.waitstatus_to_exitcode(status)).encode())
             os._exit(0)
         if select.select([front], [], [], POLL_S)[0]:  # it never says anything: that was its end
+            if is_command:
+                os.kill(pid, signal.SIGKILL)
             os._exit(0)
 
 
@@ -125,3 +135,35 @@ def _work(asked: Mapping[str, Any], files: Sequence[int]) -> None:
     from kd_lab.sweep.worker import main
 
     main()
+
+
+def command(task: Mapping[str, Any], files: Sequence[int], environment: Mapping[str, str]) -> None:
+    """Be the process of a command, to its end. files: its input, output and error."""
+    os.setsid()
+    os.chdir(task["cwd"])
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(environment)
+    if LIMIT in os.environ:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ[LIMIT]), resource.RLIM_INFINITY))
+    tempfile.tempdir = None
+    sys.argv = ["kd-lab", *task["arguments"]]
+    code = 1
+    try:
+        from kd_lab.cli.main import main
+
+        with forked_by(lambda: str(task["door"])):
+            main()
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    except BaseException as error:
+        traceback.print_exc()
+        if isinstance(error, KeyboardInterrupt):  # as the interpreter ends
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(code)

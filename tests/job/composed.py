@@ -1,5 +1,7 @@
 """Settings, plans and networks as a command line would make them, without running a job."""
 
+import copy
+from functools import cache
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -19,9 +21,15 @@ CNNS = ["teacher=cnn", "student=cnn", "student.channels=[8,16]", "tuned/loss=non
 
 
 def config(*overrides: str) -> dict[str, Any]:
+    return copy.deepcopy(_composed(str(conf_dir()), *overrides))
+
+
+@cache
+def _composed(folder: str, *overrides: str) -> dict[str, Any]:
+    """Hydra takes a quarter of a second, and many tests begin from the same."""
     register()
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with initialize_config_dir(folder, version_base="1.3"):
         composed = compose("config", overrides=["study=test", *expand(list(overrides))])
     found: Any = OmegaConf.to_container(composed, resolve=True)
     return {str(k): v for k, v in found.items()}

@@ -8,8 +8,10 @@ import torch
 
 from kd_lab.errors import UserError
 from kd_lab.job.doctor import pulls
+from kd_lab.job.ready import ready
+from kd_lab.job.settings import Settings
 from tests.contracts.loss_cases import NAMES, kind
-from tests.job.composed import plan
+from tests.job.composed import config
 
 pytestmark = pytest.mark.slow
 
@@ -39,27 +41,33 @@ NETWORKS = {
 }
 
 
-@pytest.fixture
-def images(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    shape = NETWORKS[request.getfixturevalue("networks")][2]
-    path = tmp_path / "images.npz"
+def file_name(networks: str) -> str:
+    return f"{networks.replace(' ', '_')}.npz"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a file of samples for each two networks."""
+    made = tmp_path_factory.mktemp("samples")
     random = np.random.default_rng(0)
-    np.savez(path, X=random.random((60, *shape), dtype=np.float32), y=np.arange(60) % 3)
-    return path
+    for networks, (_, _, shape, _) in NETWORKS.items():
+        np.savez(made / file_name(networks), X=random.random((60, *shape), dtype=np.float32), y=np.arange(60) % 3)
+    return made
 
 
 @pytest.mark.parametrize("networks", NETWORKS)
 @pytest.mark.parametrize("name", OF_LAYERS)
-def test_networks__are_compared_or_a_sentence_says_why_not(images: Path, networks: str, name: str) -> None:
+def test_networks__are_compared_or_a_sentence_says_why_not(folder: Path, networks: str, name: str) -> None:
     student, teacher, _, unfit = NETWORKS[networks]
-    line = f"{student.format('student', 'student')} {teacher.format('teacher', 'teacher')} loss={name}".split()
+    line = f"{student.format('student', 'student')} {teacher.format('teacher', 'teacher')}".split()
     small = ["student.recipe.batch_size=8", "baseline.recipe.batch_size=8", "teacher.recipe.batch_size=8"]
-    overrides = ["dataset=arrays", f"dataset.path={images}", *line, *small]
+    asked = config("dataset=arrays", f"dataset.path={folder / file_name(networks)}", *line, *small)
+    asked["loss"] = config("dataset=arrays", f"loss={name}")["loss"]
     if name in unfit:
         with pytest.raises(UserError, match=rf"^loss\.terms\.{name}: "):
-            plan(*overrides)
+            ready(Settings.of(asked))
         return
-    made = plan(*overrides)
+    made = ready(Settings.of(asked))
     assert made.built is not None
     torch.manual_seed(0)
 

@@ -1,5 +1,6 @@
 """What a result follows from: an edited file is another one."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -10,9 +11,29 @@ import pytest
 import kd_lab
 from kd_lab.job import code
 from kd_lab.job.code import DISTILLING, TRAINING, code_of
-from tests.integration.processes import COMMAND, ONE_THREAD, SMALL
+from tests.integration.processes import ONE_THREAD, SMALL
 from tests.job.composed import plan
 
+EDITED = """
+import sys
+from pathlib import Path
+import kd_lab
+from kd_lab.cli.main import _main
+
+home = Path(kd_lab.__file__).parent
+assert _main(sys.argv[1:]) == 0
+for file in ("store/run.py", "losses/kd.py"):  # from one no number follows
+    (home / file).open("a").write("\\n# mended\\n")
+    assert _main(sys.argv[1:]) == 0
+"""
+"""A sweep that is run three times, in processes that begin with what stands there then."""
+OWN_NET = """
+from torch import nn
+
+class Net(nn.Linear):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(20, num_classes)
+"""
 LOSS = {"_target_": "kd_lab.losses.kd.KD"}
 
 
@@ -100,23 +121,20 @@ def test_keys__hold_the_code(copied: Path) -> None:
 
 @pytest.mark.slow
 def test_sweep__a_loss_that_was_edited__is_run_again(tmp_path: Path) -> None:
-    """The README's own "add a loss", mended and run again."""
+    """The README's own "add a loss", mended and run again; the student is a class of the folder that one stands in."""
     root = Path(kd_lab.__file__).parents[1]
     for folder in ("kd_lab", "conf"):
         shutil.copytree(root / folder, tmp_path / "src" / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "here").mkdir()
 
-    def sweep() -> str:
-        command = [sys.executable, "-P", *COMMAND[1:], "-m", *SMALL, "loss=kd", "seed=0", "baseline=false"]
-        environment = ONE_THREAD | {"PYTHONPATH": str(tmp_path / "src")}
-        done = subprocess.run(
-            command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True, check=True
-        )
-        return done.stdout
+    (tmp_path / "here" / "own_net.py").write_text(OWN_NET)
+    job = ["loss=kd", "seed=0", "baseline=false", "student._target_=own_net.Net"]
+    command = [sys.executable, "-P", "-c", EDITED, "-m", *SMALL, *job]
+    environment = ONE_THREAD | {"PYTHONPATH": str(tmp_path / "src")}
+    done = subprocess.run(command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True, check=True)
 
-    assert "1 job: 1 done" in sweep()
-    (tmp_path / "src" / "kd_lab" / "store" / "run.py").open("a").write("\n# no number follows from this\n")
-    assert "1 job: 1 found again" in sweep()
-    file = tmp_path / "src" / "kd_lab" / "losses" / "kd.py"
-    file.write_text(file.read_text() + "\n# mended\n")
-    assert "1 job: 1 done" in sweep()
+    assert re.findall(r"1 job: 1 [a-z ]+(?= in )", done.stdout) == [
+        "1 job: 1 done",
+        "1 job: 1 found again",
+        "1 job: 1 done",
+    ]

@@ -278,20 +278,20 @@ with store.start_run(
 
 
 @pytest.mark.slow
-def test_write__six_processes_at_once_on_a_store_that_does_not_exist__no_point_lost(tmp_path):
+def test_write__four_processes_at_once_on_a_store_that_does_not_exist__no_point_lost(tmp_path):
     command = [sys.executable, "-c", WRITER]
     started = [
-        subprocess.Popen([*command, str(job)], cwd=tmp_path, stderr=subprocess.PIPE, text=True) for job in range(6)
+        subprocess.Popen([*command, str(job)], cwd=tmp_path, stderr=subprocess.PIPE, text=True) for job in range(4)
     ]
     errors = [process.communicate(timeout=400)[1] for process in started]
-    assert [process.returncode for process in started] == [0] * 6, errors
+    assert [process.returncode for process in started] == [0] * 4, errors
     store = Store.open(f"sqlite:///{tmp_path}/mlflow.db", "digits")
     client = MlflowClient(store.uri)
     found = client.search_runs([store.experiment_id])
     children = [run for run in found if run.data.tags[TAG_ROLE] == "student"]
-    assert len(found) == 7  # one parent for all
+    assert len(found) == 5  # one parent for all
     assert {run.info.status for run in children} == {"FINISHED"}
-    assert sorted(run.data.params["job"] for run in children) == [str(job) for job in range(6)]
+    assert sorted(run.data.params["job"] for run in children) == [str(job) for job in range(4)]
     for run in children:
         points = client.get_metric_history(run.info.run_id, "a")
         assert [(point.step, point.value) for point in points] == [(step, step + 0.5) for step in range(600)]
