@@ -166,6 +166,7 @@ def test_refused__in_one_sentence(
 
 
 @pytest.mark.skipif(shutil.which("sbatch") is not None, reason="there is a SLURM here")
+@pytest.mark.usefixtures("no_workers")
 @pytest.mark.parametrize(
     ("more", "message"),
     [
